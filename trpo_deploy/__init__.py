@@ -1,0 +1,42 @@
+"""Train TRPO policies, export each to one certified ONNX file, serve it.
+
+The names below are resolved when they are first used, so that running a policy never
+imports torch, and ``trpo-deploy --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from trpo_deploy import errors as errors
+
+if TYPE_CHECKING:
+    from trpo_deploy.runtime import OnnxPolicy as OnnxPolicy
+    from trpo_deploy.spec import PolicySpec as PolicySpec
+    from trpo_deploy.train import TRPO as TRPO
+
+__version__ = "0.1.0"
+__all__ = ["TRPO", "OnnxPolicy", "PolicySpec", "errors"]
+
+# name -> the module that has it, and the extra which that module needs
+_PUBLIC = {
+    "OnnxPolicy": ("trpo_deploy.runtime", None),
+    "PolicySpec": ("trpo_deploy.spec", None),
+    "TRPO": ("trpo_deploy.train", "train"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, extra = _PUBLIC[name]
+    if extra is not None:
+        from trpo_deploy.extras import require
+
+        require(extra)
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

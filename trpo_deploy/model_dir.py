@@ -1,0 +1,245 @@
+"""The files of one model folder, and how they are written: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from trpo_deploy.errors import ModelDirError
+
+
+@dataclass(frozen=True)
+class ModelDir:
+    """Paths inside a model folder; none of them needs to exist."""
+
+    root: Path
+
+    @property
+    def policy_zip(self) -> Path:
+        """The last policy, in Stable-Baselines3's zip format."""
+        return self.root / "policy.zip"
+
+    @property
+    def vecnormalize(self) -> Path:
+        """The statistics of observations and returns, if the run normalises."""
+        return self.root / "vecnormalize.pkl"
+
+    @property
+    def best(self) -> ModelDir:
+        """The policy and statistics of the best evaluation."""
+        return ModelDir(self.root / "best")
+
+    @property
+    def config(self) -> Path:
+        """Everything that it takes to run the training again."""
+        return self.root / "config.yaml"
+
+    @property
+    def progress(self) -> Path:
+        """The training log, a row an update."""
+        return self.root / "progress.csv"
+
+    @property
+    def evaluations(self) -> Path:
+        """Evaluation returns in the layout of SB3's ``EvalCallback``."""
+        return self.root / "evaluations.npz"
+
+    @property
+    def learning_curve(self) -> Path:
+        """A picture of the evaluations."""
+        return self.root / "learning_curve.png"
+
+    @property
+    def onnx(self) -> Path:
+        """The exported policy."""
+        return self.root / "policy.onnx"
+
+    @property
+    def certificate(self) -> Path:
+        """The proof that the exported policy is the trained one."""
+        return self.root / "certificate.json"
+
+    @property
+    def card(self) -> Path:
+        """What a person should know of the policy."""
+        return self.root / "README.md"
+
+    def create(self, *, force: bool = False) -> None:
+        """Make the folder for a new run.
+
+        Args:
+            force: empty a folder that holds files of an earlier run.
+
+        Raises:
+            ModelDirError: the path is a file, is not writable, or is a folder with something in
+                it and ``force`` is not set.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise ModelDirError(f"{self.root} is a file; give a folder with -o")
+        if self.root.is_dir() and any(self.root.iterdir()):
+            if not force:
+                raise ModelDirError(
+                    f"{self.root} is not empty; give another folder with -o, or --force to replace it"
+                )
+            self._clear()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ModelDirError(f"cannot make the folder {self.root}: {error.strerror}") from error
+
+    def _clear(self) -> None:
+        """Remove the folder's content, if it is a model folder and nothing else."""
+        if not (self.config.is_file() or self.policy_zip.is_file()):
+            raise ModelDirError(
+                f"{self.root} holds files but neither config.yaml nor policy.zip: it is no model "
+                "folder, so --force does not empty it; give another folder with -o"
+            )
+        shutil.rmtree(self.root)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its name once the block has ended well.
+
+    A reader sees the old file or the whole new one; after an error nothing new is left.
+
+    Raises:
+        ModelDirError: the target cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise ModelDirError(f"cannot write {path}: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes private files; a model is as readable as the user's other files.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise ModelDirError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, content: bytes | str) -> None:
+    """Write a whole file, or leave what was there."""
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def find_onnx(model: Path) -> Path:
+    """The ONNX file that a ``MODEL`` argument names: the file itself, or the one in a folder.
+
+    Raises:
+        ModelDirError: there is none.
+    """
+    if model.is_file():
+        return model
+    if not model.exists():
+        raise ModelDirError(f"{model} does not exist; give a model folder or a policy.onnx")
+    onnx = ModelDir(model).onnx
+    if not onnx.is_file():
+        raise ModelDirError(f"{model} has no policy.onnx; make it with: trpo-deploy export {model}")
+    return onnx
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """The files that a ``SOURCE`` argument stands for."""
+
+    policy_zip: Path
+    """The policy, in Stable-Baselines3's zip format."""
+    vecnormalize: Path | None
+    """Its normaliser's statistics, if there are any."""
+    config: Path | None
+    """The run's configuration: ours (``config.yaml``) or RL Zoo's (``config.yml``)."""
+    env_id: str | None
+    """The environment's id where the layout tells it (RL Zoo names the zip after it)."""
+    model_dir: ModelDir | None
+    """The model folder, if the source is one."""
+
+
+def find_source(source: Path, vecnormalize: Path | None = None) -> PolicySource:
+    """Find a policy and what belongs to it: a zip, a model folder, or a run folder of RL Zoo.
+
+    RL Zoo's layout is ``ENV_1/ENV.zip`` beside ``ENV_1/ENV/{config.yml,vecnormalize.pkl}``.
+
+    Args:
+        source: path of the zip or folder.
+        vecnormalize: statistics to use in place of those found by the layout.
+
+    Raises:
+        ModelDirError: nothing there, or more than one policy to choose from.
+    """
+    if not source.exists():
+        raise ModelDirError(
+            f"{source} does not exist; give a policy zip, a model folder or an RL Zoo run folder"
+        )
+    if vecnormalize is not None and not vecnormalize.is_file():
+        raise ModelDirError(
+            f"{vecnormalize} does not exist; --vecnormalize takes a statistics file"
+        )
+    found = _from_folder(source) if source.is_dir() else _from_zip(source)
+    if vecnormalize is None:
+        return found
+    return PolicySource(found.policy_zip, vecnormalize, found.config, found.env_id, found.model_dir)
+
+
+def _from_folder(folder: Path) -> PolicySource:
+    model_dir = ModelDir(folder)
+    if model_dir.policy_zip.is_file():
+        return _from_zip(model_dir.policy_zip)
+    zips = sorted(folder.glob("*.zip"))
+    if len(zips) != 1:
+        found = ", ".join(path.name for path in zips) or "none"
+        raise ModelDirError(
+            f"{folder} holds neither policy.zip nor exactly one other zip (found: {found}); "
+            "give the policy zip itself"
+        )
+    return _from_zip(zips[0])
+
+
+def _from_zip(policy_zip: Path) -> PolicySource:
+    model_dir = ModelDir(policy_zip.parent)
+    if policy_zip.name == model_dir.policy_zip.name:
+        # The pair of the best evaluation lies one folder below the run's configuration.
+        run = ModelDir(model_dir.root.parent) if model_dir.root.name == "best" else model_dir
+        return PolicySource(
+            policy_zip,
+            _if_file(model_dir.vecnormalize),
+            _if_file(run.config),
+            None,
+            model_dir,
+        )
+    zoo = policy_zip.with_suffix("")
+    config = _if_file(zoo / "config.yml")
+    return PolicySource(
+        policy_zip,
+        _if_file(zoo / "vecnormalize.pkl"),
+        config,
+        policy_zip.stem if config is not None else None,
+        None,
+    )
+
+
+def _if_file(path: Path) -> Path | None:
+    return path if path.is_file() else None

@@ -1,0 +1,5 @@
+"""Run an exported policy: numpy and onnxruntime, nothing else."""
+
+from trpo_deploy.runtime.policy import OnnxPolicy
+
+__all__ = ["OnnxPolicy"]

@@ -1,0 +1,568 @@
+"""The contract of a ``policy.onnx``: what it takes, what it gives, and where it comes from.
+
+A :class:`PolicySpec` travels as one JSON text in the metadata of the file, under the key
+:data:`METADATA_KEY`. It needs numpy and nothing else, so every consumer of a policy, from the
+exporter to the HTTP service, checks observations by the same rules.
+
+Numbers keep their full precision; infinities are the strings ``"inf"`` and ``"-inf"``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trpo_deploy.errors import ObservationError, PolicyFileError
+
+METADATA_KEY = "trpo_deploy"
+FORMAT_VERSION = 1
+OBS = "obs"
+"""The input's name for an observation space without keys."""
+ACTION = "action"
+"""The name of the output that the environment takes."""
+
+Array: TypeAlias = npt.NDArray[Any]
+Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Space(ABC):
+    """One array of an observation or action: its shape, dtype and legal values."""
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape without the batch axis."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """What the ONNX file takes or gives: float32, or an integer dtype."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> Array:
+        """A legal value, of :attr:`shape` and :attr:`dtype`."""
+
+    @abstractmethod
+    def to_json(self) -> Json:
+        """The space as JSON values."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The space in words."""
+
+    @abstractmethod
+    def check_values(self, array: Array, name: str) -> None:
+        """Refuse a batch of the right shape and dtype that holds an illegal value.
+
+        Raises:
+            ObservationError: naming what was illegal.
+        """
+
+    def check(self, value: object, name: str) -> Array:
+        """Turn one observation or a batch of them into what the ONNX file takes.
+
+        Args:
+            value: array or nested lists, of shape :attr:`shape` or ``(batch, *shape)``.
+            name: the observation's key, for messages.
+
+        Returns:
+            An array of :attr:`dtype`, with or without the batch axis as it came.
+
+        Raises:
+            ObservationError: wrong shape or dtype, or an illegal value.
+        """
+        try:
+            array = np.asarray(value)
+        except (ValueError, OverflowError) as error:  # ragged lists, integers beyond 64 bits
+            raise ObservationError(name, self._expected(), "an uneven nested list") from error
+        if array.shape[array.ndim - len(self.shape) :] != self.shape or array.ndim > 1 + len(
+            self.shape
+        ):
+            raise ObservationError(name, self._expected(), f"shape {array.shape}")
+        cast = self._cast(array, name)
+        self.check_values(cast, name)
+        return cast
+
+    def _cast(self, array: Array, name: str) -> Array:
+        if array.dtype == self.dtype:
+            return array
+        # Any whole or real number may become a float; only whole ones may become an integer.
+        kinds = "biuf" if self.dtype.kind == "f" else "biu"
+        if array.dtype.kind not in kinds:
+            raise ObservationError(name, self._expected(), _dtype_in_words(array))
+        if self.dtype.kind != "f" and array.size:
+            limits = np.iinfo(self.dtype)
+            if int(array.min()) < limits.min or int(array.max()) > limits.max:
+                raise ObservationError(
+                    name, f"values that fit {self.dtype}", f"{array.min()} to {array.max()}"
+                )
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, refused later
+            return array.astype(self.dtype)
+
+    def _expected(self) -> str:
+        batch = "(" + ", ".join(["batch", *map(str, self.shape)]) + ("," if not self.shape else "")
+        return f"{self.dtype} of shape {self.shape} or {batch})"
+
+
+def _dtype_in_words(array: Array) -> str:
+    if array.dtype.kind in "USO":
+        return "text or mixed values"
+    return f"dtype {array.dtype}"
+
+
+def _check_range(array: Array, low: Array | int, high: Array | int, name: str) -> None:
+    """Refuse whole numbers outside of ``low`` to ``high``, both inclusive."""
+    wrong = (array < low) | (array > high)
+    if wrong.any():
+        raise ObservationError(
+            name, f"whole numbers in [{_short(low)}, {_short(high)}]", str(array[wrong][0])
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class BoxSpace(Space):
+    """An array with bounds, finite or not, such as joint angles or an image."""
+
+    kind = "box"
+
+    low: Array
+    """Lower bounds, of the array's shape, in the environment's own dtype."""
+    high: Array
+    """Upper bounds, likewise."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape without the batch axis."""
+        return self.low.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The environment's dtype; float64 and float16 are fed as float32."""
+        return np.dtype(np.float32) if self.low.dtype.kind == "f" else self.low.dtype
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform where bounded on both sides, else around the finite bound or zero."""
+        if self.dtype.kind != "f":
+            return np.asarray(rng.integers(self.low, self.high, dtype=self.dtype, endpoint=True))
+        low, high = self.low.astype(np.float64), self.high.astype(np.float64)
+        spread = rng.exponential(size=self.shape)
+        value = rng.normal(size=self.shape)
+        below, above = np.isfinite(low), np.isfinite(high)
+        value = np.where(below, low + spread, value)
+        value = np.where(above & ~below, high - spread, value)
+        with np.errstate(invalid="ignore", over="ignore"):
+            inside = low + (high - low) * rng.uniform(size=self.shape)
+        # A float64 range may be too wide to be one: keep the one-sided sample then.
+        value = np.where(below & above & np.isfinite(inside), inside, value)
+        return np.clip(value, low, high).astype(self.dtype)
+
+    def check_values(self, array: Array, name: str) -> None:
+        """Refuse NaN and infinities; real environments do leave their stated bounds."""
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            wrong = array[~np.isfinite(array)][0]
+            raise ObservationError(name, "finite float32 numbers", str(wrong))
+
+    def to_json(self) -> Json:
+        """Equal bounds are written once, so that an image's spec stays small."""
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "dtype": str(self.low.dtype),
+            "low": _numbers_to_json(self.low),
+            "high": _numbers_to_json(self.high),
+        }
+
+    def describe(self) -> str:
+        """The space in words."""
+        return f"Box{self.shape} {self.low.dtype} in [{_short(self.low)}, {_short(self.high)}]"
+
+
+@dataclass(frozen=True, eq=False)
+class DiscreteSpace(Space):
+    """One whole number out of ``start`` to ``start + n - 1``."""
+
+    kind = "discrete"
+
+    n: int
+    start: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """A scalar."""
+        return ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Always int64."""
+        return np.dtype(np.int64)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform."""
+        return np.asarray(rng.integers(self.start, self.start + self.n, dtype=np.int64))
+
+    def check_values(self, array: Array, name: str) -> None:
+        """Refuse numbers outside of the range."""
+        _check_range(array, self.start, self.start + self.n - 1, name)
+
+    def to_json(self) -> Json:
+        """The space as JSON values."""
+        return {"kind": self.kind, "n": self.n, "start": self.start}
+
+    def describe(self) -> str:
+        """The space in words."""
+        return f"Discrete({self.n})" + (f" from {self.start}" if self.start else "")
+
+
+@dataclass(frozen=True, eq=False)
+class MultiDiscreteSpace(Space):
+    """Whole numbers, each out of its own ``start`` to ``start + nvec - 1``."""
+
+    kind = "multi_discrete"
+
+    nvec: Array
+    start: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape without the batch axis."""
+        return self.nvec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Always int64."""
+        return np.dtype(np.int64)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform."""
+        return np.asarray(rng.integers(self.start, self.start + self.nvec, dtype=np.int64))
+
+    def check_values(self, array: Array, name: str) -> None:
+        """Refuse numbers outside of their ranges."""
+        _check_range(array, self.start, self.start + self.nvec - 1, name)
+
+    def to_json(self) -> Json:
+        """The space as JSON values."""
+        return {"kind": self.kind, "nvec": self.nvec.tolist(), "start": self.start.tolist()}
+
+    def describe(self) -> str:
+        """The space in words."""
+        return f"MultiDiscrete({_short(self.nvec)})"
+
+
+@dataclass(frozen=True, eq=False)
+class MultiBinarySpace(Space):
+    """Zeros and ones."""
+
+    kind = "multi_binary"
+
+    n: tuple[int, ...]
+    """The array's shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape without the batch axis."""
+        return self.n
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Always int8."""
+        return np.dtype(np.int8)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform."""
+        return rng.integers(0, 2, size=self.n, dtype=np.int8)
+
+    def check_values(self, array: Array, name: str) -> None:
+        """Refuse all but 0 and 1."""
+        _check_range(array, 0, 1, name)
+
+    def to_json(self) -> Json:
+        """The space as JSON values."""
+        return {"kind": self.kind, "shape": list(self.n)}
+
+    def describe(self) -> str:
+        """The space in words."""
+        return f"MultiBinary{self.n}"
+
+
+@dataclass(frozen=True, eq=False)
+class DictSpace:
+    """An observation of several arrays, each under its key. Only an observation can be one."""
+
+    kind: ClassVar[str] = "dict"
+
+    spaces: Mapping[str, Space]
+
+    def to_json(self) -> Json:
+        """The space as JSON values."""
+        return {
+            "kind": self.kind,
+            "spaces": {key: space.to_json() for key, space in self.spaces.items()},
+        }
+
+    def describe(self) -> str:
+        """The space in words."""
+        return "Dict(" + ", ".join(f"{k}: {s.describe()}" for k, s in self.spaces.items()) + ")"
+
+
+def space_from_json(value: Json) -> Space | DictSpace:
+    """Read a space that :meth:`Space.to_json` or :meth:`DictSpace.to_json` wrote."""
+    kind = value["kind"]
+    if kind == DictSpace.kind:
+        spaces = {key: _array_space_from_json(item) for key, item in value["spaces"].items()}
+        return DictSpace(spaces)
+    return _array_space_from_json(value)
+
+
+def _array_space_from_json(value: Json) -> Space:
+    kind = value["kind"]
+    if kind == BoxSpace.kind:
+        shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
+        return BoxSpace(
+            _numbers_from_json(value["low"], shape, dtype),
+            _numbers_from_json(value["high"], shape, dtype),
+        )
+    if kind == DiscreteSpace.kind:
+        return DiscreteSpace(int(value["n"]), int(value["start"]))
+    if kind == MultiDiscreteSpace.kind:
+        return MultiDiscreteSpace(
+            np.asarray(value["nvec"], np.int64), np.asarray(value["start"], np.int64)
+        )
+    if kind == MultiBinarySpace.kind:
+        return MultiBinarySpace(tuple(value["shape"]))
+    raise ValueError(f"unknown kind of space {kind!r}")
+
+
+def _numbers_to_json(array: Array) -> Any:
+    """Nested lists; one number stands for an array of equal ones; infinities become strings."""
+    if array.size and (array == array.flat[0]).all():
+        return _number_to_json(array.flat[0].item())
+    return _map_nested(array.tolist(), _number_to_json)
+
+
+def _numbers_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    numbers = np.array(_map_nested(value, lambda x: float(x) if isinstance(x, str) else x))
+    return np.broadcast_to(numbers.astype(dtype), shape).copy()
+
+
+def _map_nested(value: Any, function: Any) -> Any:
+    if isinstance(value, list):
+        return [_map_nested(item, function) for item in value]
+    return function(value)
+
+
+def _number_to_json(number: float) -> float | str:
+    return number if math.isfinite(number) else str(number)
+
+
+def _short(numbers: Array | int) -> str:
+    """At most a few numbers, for one line."""
+    array = np.asarray(numbers)
+    if array.size and (array == array.flat[0]).all():
+        return f"{array.flat[0]:g}"
+    text = np.array2string(array, separator=", ", threshold=6, edgeitems=3, precision=4)
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of the ONNX file."""
+
+    name: str
+    dtype: str
+    """A numpy dtype's name."""
+    shape: tuple[int, ...]
+    """Shape without the batch axis, which comes first and is free."""
+
+    def to_json(self) -> Json:
+        """The tensor as JSON values."""
+        return {"name": self.name, "dtype": self.dtype, "shape": ["batch", *self.shape]}
+
+
+@dataclass(frozen=True)
+class NormalizerInfo:
+    """What the graph does to raw observations first: ``clip((obs - mean) / std, -c, c)``."""
+
+    clip_obs: float
+    epsilon: float
+    """Added to the variance under the root; already in the graph's ``std``."""
+    keys: tuple[str, ...]
+    """The inputs that are normalised."""
+    smallest_std: float
+    """Where it is tiny, float32 rounding of the observation is amplified by its inverse."""
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a ``policy.onnx`` takes, gives, and comes from."""
+
+    observation_space: Space | DictSpace
+    action_space: Space
+    outputs: tuple[TensorSpec, ...]
+    algorithm: str
+    """The class that trained the policy, such as ``TRPO``."""
+    env_id: str | None
+    """The environment's id, where it is known."""
+    normalizer: NormalizerInfo | None
+    preprocessing: tuple[str, ...]
+    """What the graph does between the raw observation and the action, in words."""
+    training: Mapping[str, float] = field(default_factory=dict)
+    """``timesteps``, ``return_mean``, ``return_std`` and ``episodes``, where known."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The software that trained and exported the policy."""
+    source_sha256: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the policy zip and of the statistics file."""
+
+    @property
+    def observation_spaces(self) -> Mapping[str, Space]:
+        """The ONNX inputs' spaces by name."""
+        if isinstance(self.observation_space, DictSpace):
+            return self.observation_space.spaces
+        return {OBS: self.observation_space}
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The ONNX inputs."""
+        return tuple(
+            TensorSpec(name, str(space.dtype), space.shape)
+            for name, space in self.observation_spaces.items()
+        )
+
+    def validate(self, observation: object) -> tuple[dict[str, Array], bool]:
+        """Check an observation and turn it into the ONNX inputs.
+
+        Args:
+            observation: array or nested lists; for a space with keys, a mapping of them. One
+                observation, or several along a first axis.
+
+        Returns:
+            The inputs by name, each with its batch axis, and whether a batch came.
+
+        Raises:
+            ObservationError: naming the key, what was expected and what came.
+        """
+        spaces = self.observation_spaces
+        arrays = {
+            name: space.check(value, name)
+            for (name, space), value in zip(
+                spaces.items(), self._values_by_key(observation), strict=True
+            )
+        }
+        batched = {name: array.ndim > len(spaces[name].shape) for name, array in arrays.items()}
+        sizes = {len(array) if batched[name] else None for name, array in arrays.items()}
+        if len(sizes) > 1:
+            shapes = {name: array.shape for name, array in arrays.items()}
+            raise ObservationError(next(iter(spaces)), "one batch size in all keys", str(shapes))
+        if any(batched.values()):
+            return arrays, True
+        return {name: array[np.newaxis] for name, array in arrays.items()}, False
+
+    def _values_by_key(self, observation: object) -> list[object]:
+        if not isinstance(self.observation_space, DictSpace):
+            if isinstance(observation, Mapping):
+                came = f"an object with keys {list(observation)}"
+                raise ObservationError(OBS, "one array, no keys", came)
+            return [observation]
+        keys = list(self.observation_space.spaces)
+        if not isinstance(observation, Mapping):
+            received = type(observation).__name__
+            raise ObservationError(keys[0], f"an object with keys {keys}", received)
+        for key in observation:
+            if key not in self.observation_space.spaces:
+                raise ObservationError(str(key), f"only the keys {keys}", "an unknown key")
+        for key in keys:
+            if key not in observation:
+                raise ObservationError(key, f"all of the keys {keys}", "no such key")
+        return [observation[key] for key in keys]
+
+    def sample_observation(self, rng: np.random.Generator) -> Array | dict[str, Array]:
+        """A legal observation, without a batch axis."""
+        if isinstance(self.observation_space, DictSpace):
+            return {key: space.sample(rng) for key, space in self.observation_spaces.items()}
+        return self.observation_space.sample(rng)
+
+    def to_json(self) -> str:
+        """The spec as one JSON text."""
+        normalizer = self.normalizer
+        return json.dumps(
+            {
+                "format_version": FORMAT_VERSION,
+                "observation_space": self.observation_space.to_json(),
+                "action_space": self.action_space.to_json(),
+                "inputs": [tensor.to_json() for tensor in self.inputs],
+                "outputs": [tensor.to_json() for tensor in self.outputs],
+                "algorithm": self.algorithm,
+                "env_id": self.env_id,
+                "normalizer": normalizer
+                and {
+                    "clip_obs": _number_to_json(normalizer.clip_obs),
+                    "epsilon": normalizer.epsilon,
+                    "keys": list(normalizer.keys),
+                    "smallest_std": normalizer.smallest_std,
+                },
+                "preprocessing": list(self.preprocessing),
+                "training": dict(self.training),
+                "versions": dict(self.versions),
+                "source_sha256": dict(self.source_sha256),
+            },
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> PolicySpec:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            PolicyFileError: the text is no spec, or one of a newer format.
+        """
+        try:
+            value = json.loads(text)
+            version = value["format_version"]
+            if version != FORMAT_VERSION:
+                raise PolicyFileError(
+                    f"the spec has format version {version}, expected {FORMAT_VERSION}; "
+                    "update trpo-deploy or export the policy again"
+                )
+            return cls._from_values(value)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PolicyFileError(
+                f"the spec in the metadata cannot be read ({error!r}); export the policy again"
+            ) from error
+
+    @classmethod
+    def _from_values(cls, value: Json) -> PolicySpec:
+        action_space = space_from_json(value["action_space"])
+        if isinstance(action_space, DictSpace):
+            raise ValueError("an action space has no keys")
+        normalizer = value["normalizer"]
+        return cls(
+            observation_space=space_from_json(value["observation_space"]),
+            action_space=action_space,
+            outputs=tuple(
+                TensorSpec(item["name"], item["dtype"], tuple(item["shape"][1:]))
+                for item in value["outputs"]
+            ),
+            algorithm=value["algorithm"],
+            env_id=value["env_id"],
+            normalizer=normalizer
+            and NormalizerInfo(
+                float(normalizer["clip_obs"]),
+                normalizer["epsilon"],
+                tuple(normalizer["keys"]),
+                normalizer["smallest_std"],
+            ),
+            preprocessing=tuple(value["preprocessing"]),
+            training=value["training"],
+            versions=value["versions"],
+            source_sha256=value["source_sha256"],
+        )
