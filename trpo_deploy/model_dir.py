@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class ModelDir:
         if self.root.is_dir() and any(self.root.iterdir()):
             if not force:
                 raise ModelDirError(
-                    f"{self.root} is not empty; give another folder with -o, or --force to replace it"
+                    f"{self.root} is not empty; give another folder with -o, or add --force"
                 )
             self._clear()
         try:
@@ -174,6 +174,8 @@ class PolicySource:
     """The run's configuration: ours (``config.yaml``) or RL Zoo's (``config.yml``)."""
     env_id: str | None
     """The environment's id where the layout tells it (RL Zoo names the zip after it)."""
+    evaluations: Path | None
+    """Returns during the training, in SB3's layout."""
     model_dir: ModelDir | None
     """The model folder, if the source is one."""
 
@@ -199,9 +201,7 @@ def find_source(source: Path, vecnormalize: Path | None = None) -> PolicySource:
             f"{vecnormalize} does not exist; --vecnormalize takes a statistics file"
         )
     found = _from_folder(source) if source.is_dir() else _from_zip(source)
-    if vecnormalize is None:
-        return found
-    return PolicySource(found.policy_zip, vecnormalize, found.config, found.env_id, found.model_dir)
+    return found if vecnormalize is None else replace(found, vecnormalize=vecnormalize)
 
 
 def _from_folder(folder: Path) -> PolicySource:
@@ -224,20 +224,22 @@ def _from_zip(policy_zip: Path) -> PolicySource:
         # The pair of the best evaluation lies one folder below the run's configuration.
         run = ModelDir(model_dir.root.parent) if model_dir.root.name == "best" else model_dir
         return PolicySource(
-            policy_zip,
-            _if_file(model_dir.vecnormalize),
-            _if_file(run.config),
-            None,
-            model_dir,
+            policy_zip=policy_zip,
+            vecnormalize=_if_file(model_dir.vecnormalize),
+            config=_if_file(run.config),
+            env_id=None,
+            evaluations=_if_file(run.evaluations),
+            model_dir=model_dir,
         )
     zoo = policy_zip.with_suffix("")
     config = _if_file(zoo / "config.yml")
     return PolicySource(
-        policy_zip,
-        _if_file(zoo / "vecnormalize.pkl"),
-        config,
-        policy_zip.stem if config is not None else None,
-        None,
+        policy_zip=policy_zip,
+        vecnormalize=_if_file(zoo / "vecnormalize.pkl"),
+        config=config,
+        env_id=policy_zip.stem if config is not None else None,
+        evaluations=_if_file(policy_zip.with_name("evaluations.npz")),
+        model_dir=None,
     )
 
 
