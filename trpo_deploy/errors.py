@@ -75,10 +75,13 @@ class ObservationError(TrpoDeployError, ValueError):
         field: the observation's key, ``"obs"`` for a space without keys.
         expected: what the policy takes, in words.
         received: what came, in words.
+        kind: of mistake, in one word, for counting: ``shape``, ``ragged``, ``dtype``,
+            ``not_finite``, ``out_of_range``, ``missing_key``, ``extra_key`` or ``batch_size``.
     """
 
-    def __init__(self, field: str, expected: str, received: str) -> None:
+    def __init__(self, field: str, expected: str, received: str, *, kind: str) -> None:
         super().__init__(f"observation {field!r}: expected {expected}, received {received}")
+        self.kind = kind
         self.field = field
         self.expected = expected
         self.received = received

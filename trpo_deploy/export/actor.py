@@ -19,6 +19,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
+from trpo_deploy.environment import space_from_gymnasium
 from trpo_deploy.errors import ExportError, SpaceError
 from trpo_deploy.spec import Array, BoxSpace, DiscreteSpace, Space
 
@@ -94,15 +95,14 @@ def actor_network(policy: ActorCriticPolicy, statistics: VecNormalize | None) ->
 
 
 def _space(space: spaces.Space[Any], role: str) -> Space:
-    if isinstance(space, spaces.Box):
-        if role == "observation" and is_image_space(space):
-            raise SpaceError("image observations cannot be exported yet")
-        if role == "action" and np.dtype(space.dtype).kind != "f":
-            raise SpaceError(f"a Box of {space.dtype} actions cannot be exported; expected float")
-        return BoxSpace(space.low, space.high)
-    if isinstance(space, spaces.Discrete):
-        return DiscreteSpace(int(space.n), int(space.start))
-    raise SpaceError(f"the {role} space {space} cannot be exported; supported: Box, Discrete")
+    if role == "observation" and is_image_space(space):
+        raise SpaceError("image observations cannot be exported yet")
+    found = space_from_gymnasium(space)
+    if not isinstance(found, (BoxSpace, DiscreteSpace)):
+        raise SpaceError(f"the {role} space {space} cannot be exported; supported: Box, Discrete")
+    if role == "action" and isinstance(found, BoxSpace) and found.dtype.kind != "f":
+        raise SpaceError(f"a Box of {found.dtype} actions cannot be exported; expected float")
+    return found
 
 
 def _normalizer(statistics: VecNormalize | None, space: Space) -> Normalizer | None:

@@ -21,11 +21,11 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from trpo_deploy.environment import Environment, Episodes, play
 from trpo_deploy.errors import PolicyFileError
 from trpo_deploy.export.actor import ActorNetwork
-from trpo_deploy.export.environment import Environment, Episodes, play
 from trpo_deploy.export.observations import edge_battery
-from trpo_deploy.export.reference import ReferencePolicy
+from trpo_deploy.sb3_policy import SB3Policy
 from trpo_deploy.spec import ACTION, METADATA_KEY, OBS, Array, DiscreteSpace, PolicySpec
 
 FORMAT_VERSION = 1
@@ -96,7 +96,7 @@ class Certificate:
 def certify(
     content: bytes,
     actor: ActorNetwork,
-    reference: ReferencePolicy,
+    reference: SB3Policy,
     source_sha256: Mapping[str, str],
     environment: Environment | None,
     environment_note: str = "",
@@ -257,7 +257,7 @@ class _Comparison:
         name: str,
         observations: Array,
         actor: ActorNetwork,
-        reference: ReferencePolicy,
+        reference: SB3Policy,
         rng: np.random.Generator,
     ) -> _Comparison:
         with np.errstate(all="ignore"):
@@ -330,7 +330,7 @@ def _run_in_batches(run: Run, observations: Array) -> tuple[Array, Array]:
     return np.concatenate([a for a, _ in results]), np.concatenate([p for _, p in results])
 
 
-def _batch_noise(observations: Array, parameters: Array, reference: ReferencePolicy) -> float:
+def _batch_noise(observations: Array, parameters: Array, reference: SB3Policy) -> float:
     """SB3 against itself: the largest difference between a row alone and in a batch."""
     rows = range(min(len(observations), _REFERENCE_ROWS))
     alone = [reference.parameters(observations[i : i + 1])[0] for i in rows]
@@ -340,7 +340,7 @@ def _batch_noise(observations: Array, parameters: Array, reference: ReferencePol
 
 
 def _conditioning(
-    observations: Array, actor: ActorNetwork, reference: ReferencePolicy, rng: np.random.Generator
+    observations: Array, actor: ActorNetwork, reference: SB3Policy, rng: np.random.Generator
 ) -> Array:
     """For each row, SB3's largest response to one-ulp noise on the float32 observation."""
     response = np.zeros(len(observations))
@@ -391,7 +391,7 @@ def _negative_control(
 
 def _returns_check(
     environment: Environment,
-    reference: ReferencePolicy,
+    reference: SB3Policy,
     sb3: Episodes,
     run: Mapping[str, Run],
     actor: ActorNetwork,

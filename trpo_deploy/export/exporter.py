@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 import trpo_deploy
+from trpo_deploy.environment import Environment, find_environment
 from trpo_deploy.errors import CertificateError, EnvError, ExportError
 from trpo_deploy.export.actor import ActorNetwork, Normalizer, actor_network
 from trpo_deploy.export.certificate import Certificate, certify
-from trpo_deploy.export.environment import Environment, find_environment
 from trpo_deploy.export.graph import build_model, preprocessing_in_words
 from trpo_deploy.export.profiles import ONNX
-from trpo_deploy.export.reference import ReferencePolicy
 from trpo_deploy.model_dir import PolicySource, atomic_write, file_sha256
+from trpo_deploy.sb3_policy import SB3Policy
 from trpo_deploy.sb3_zip import PolicyZip, read_policy_zip, read_vecnormalize
 from trpo_deploy.spec import ACTION, OBS, NormalizerInfo, PolicySpec, TensorSpec
 from trpo_deploy.yaml_file import read_yaml
@@ -29,7 +29,7 @@ class LoadedSource:
 
     policy_zip: PolicyZip
     actor: ActorNetwork
-    reference: ReferencePolicy
+    reference: SB3Policy
     env_id: str | None
     env_kwargs: dict[str, Any]
     sha256: dict[str, str]
@@ -71,7 +71,7 @@ def load_source(source: PolicySource) -> LoadedSource:
     return LoadedSource(
         policy_zip=policy_zip,
         actor=actor_network(policy, statistics),
-        reference=ReferencePolicy(policy, statistics),
+        reference=SB3Policy(policy, statistics),
         env_id=source.env_id or config.get("env_id"),
         env_kwargs=dict(config.get("env_kwargs") or {}),
         sha256=hashes,
@@ -164,8 +164,8 @@ def _environment(loaded: LoadedSource, env_id: str | None) -> tuple[Environment 
         environment = find_environment(
             name,
             loaded.env_kwargs,
-            loaded.policy_zip.observation_space,
-            loaded.policy_zip.action_space,
+            loaded.actor.observation_space,
+            loaded.actor.action_space,
         )
     except EnvError as error:
         if env_id is not None:

@@ -1,4 +1,4 @@
-"""The trained policy as Stable-Baselines3 runs it: what an exported file is held against."""
+"""A trained policy as Stable-Baselines3 runs it, from raw observation to environment's action."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from trpo_deploy.spec import Array
 
 
 @dataclass(frozen=True, eq=False)
-class ReferencePolicy:
-    """``VecNormalize.normalize_obs``, then ``policy.predict(deterministic=True)``.
+class SB3Policy:
+    """``VecNormalize.normalize_obs``, then ``policy.predict``.
 
-    Nothing of the exporter is in here: SB3's own classes do all of it.
+    SB3's own classes do all of it, so this is what an exported file is held against.
     """
 
     policy: ActorCriticPolicy
     statistics: VecNormalize | None
 
-    def actions(self, observations: Array) -> Array:
+    def actions(self, observations: Array, deterministic: bool = True) -> Array:
         """Actions for a batch of raw observations, ready for the environment."""
-        actions, _ = self.policy.predict(self._normalized(observations), deterministic=True)
+        actions, _ = self.policy.predict(
+            self._normalized(observations), deterministic=deterministic
+        )
         return np.asarray(actions)
 
     def parameters(self, observations: Array) -> Array:

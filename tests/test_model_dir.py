@@ -1,0 +1,75 @@
+"""Files are written whole or not at all, and nothing of the user's is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trpo_deploy.errors import ModelDirError
+from trpo_deploy.model_dir import ModelDir, atomic_path, atomic_write, find_onnx, find_source
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    target = tmp_path / "policy.zip"
+    atomic_write(target, b"old")
+
+    def write_half() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.zip"]
+
+
+def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelDirError, match="cannot write"):
+        atomic_write(tmp_path / "file" / "policy.zip", b"")
+
+
+def test_a_folder_with_files_is_kept_without_force(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("dear")
+    with pytest.raises(ModelDirError, match="not empty"):
+        ModelDir(tmp_path).create()
+    with pytest.raises(ModelDirError, match="no model folder"):
+        ModelDir(tmp_path).create(force=True)
+    assert (tmp_path / "thesis.tex").read_text() == "dear"
+
+
+def test_force_replaces_a_model_folder(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path / "model")
+    folder.create()
+    folder.policy_zip.write_bytes(b"")
+    folder.create(force=True)
+    assert list(folder.root.iterdir()) == []
+
+
+def test_sources_are_found_by_their_layout(tmp_path: Path) -> None:
+    zoo = tmp_path / "CartPole-v1_1"
+    (zoo / "CartPole-v1").mkdir(parents=True)
+    (zoo / "CartPole-v1.zip").write_bytes(b"")
+    (zoo / "CartPole-v1" / "config.yml").write_text("")
+    (zoo / "CartPole-v1" / "vecnormalize.pkl").write_bytes(b"")
+    for given in (zoo, zoo / "CartPole-v1.zip"):
+        source = find_source(given)
+        assert source.env_id == "CartPole-v1"
+        assert source.vecnormalize == zoo / "CartPole-v1" / "vecnormalize.pkl"
+    ours = ModelDir(tmp_path / "ours")
+    ours.best.root.mkdir(parents=True)
+    for path in (ours.policy_zip, ours.best.policy_zip, ours.config):
+        path.write_bytes(b"")
+    assert find_source(ours.root).policy_zip == ours.policy_zip
+    assert find_source(ours.best.root).config == ours.config
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelDirError, match="does not exist"):
+        find_source(tmp_path / "nothing")
+    with pytest.raises(ModelDirError, match="found: none"):
+        find_source(tmp_path)
+    with pytest.raises(ModelDirError, match="trpo-deploy export"):
+        find_onnx(tmp_path)

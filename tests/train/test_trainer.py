@@ -1,0 +1,145 @@
+"""A run writes a folder from which everything else goes on."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from trpo_deploy.errors import ConfigError, EnvError, ModelDirError, SpaceError
+from trpo_deploy.model_dir import ModelDir
+from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
+from trpo_deploy.train import evaluate, load_config, train
+from trpo_deploy.train.config import preset_names
+from trpo_deploy.yaml_file import read_yaml
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
+    folder = ModelDir(tmp_path_factory.mktemp("models") / "pendulum")
+    config = load_config(
+        "Pendulum-v1",
+        settings=["n_steps=128", "normalize=true", "use_sde=false", "sde_sample_freq=-1"],
+        n_timesteps=1024,
+        eval_every=512,
+        eval_episodes=2,
+    )
+    train(config, folder)
+    return folder
+
+
+def test_the_model_folder_is_complete_and_nothing_else(run: ModelDir) -> None:
+    names = {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
+    assert names == {
+        "best/policy.zip",
+        "best/vecnormalize.pkl",
+        "config.yaml",
+        "evaluations.npz",
+        "learning_curve.png",
+        "policy.zip",
+        "progress.csv",
+        "vecnormalize.pkl",
+    }
+
+
+def test_evaluations_are_in_sb3s_layout(run: ModelDir) -> None:
+    with np.load(run.evaluations) as evaluations:
+        assert evaluations["timesteps"].tolist() == [512, 1024]
+        assert evaluations["results"].shape == evaluations["ep_lengths"].shape == (2, 2)
+
+
+def test_the_log_has_a_row_an_update(run: ModelDir) -> None:
+    with run.progress.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # SB3 writes a row before an update, with what the update before it logged; the last
+    # update has a row of its own.
+    assert [int(row["time/total_timesteps"]) for row in rows] == [256, 512, 768, 1024, 1024]
+    assert [row["train/n_updates"] for row in rows] == ["", "1", "2", "3", "4"]
+    assert all(float(row["train/kl_divergence_loss"]) < 0.01 for row in rows[1:])
+
+
+def test_the_configuration_says_how_to_run_it_again(run: ModelDir) -> None:
+    config = read_yaml(run.config)
+    assert config["env_id"] == "Pendulum-v1"
+    assert config["hyperparameters"]["n_steps"] == 128
+    assert config["hyperparameters"]["gamma"] == 0.9  # from the preset
+
+
+def test_the_saved_pair_is_readable_and_evaluates_as_in_the_training(run: ModelDir) -> None:
+    assert read_policy_zip(run.policy_zip).num_timesteps == 1024
+    statistics = read_vecnormalize(run.vecnormalize)
+    assert statistics.obs_rms.count > 1024
+    played = evaluate(run.root, backend="torch", episodes=3, seed=5)
+    again = evaluate(run.root, backend="torch", episodes=3, seed=5)
+    np.testing.assert_array_equal(played.returns, again.returns)
+
+
+def test_a_run_stops_at_the_return_asked_for(tmp_path: Path) -> None:
+    config = load_config(
+        "CartPole-v1", n_timesteps=5000, eval_every=1024, eval_episodes=3, stop_return=1.0
+    )
+    result = train(config, ModelDir(tmp_path / "m"))
+    assert result.stopped_early
+    assert result.timesteps < 2000
+    # The policy that is saved is the one that was evaluated.
+    played = evaluate(tmp_path / "m", backend="torch", episodes=3, seed=1_000_000)
+    assert played.returns.mean() == pytest.approx(result.last.mean, abs=150)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_makes_a_configuration(name: str) -> None:
+    assert load_config(name).n_timesteps >= 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"settings": ["n_step=5"]}, "did you mean 'n_steps'"),
+        ({"settings": ["n_steps"]}, "expected key=value"),
+        ({"settings": ["gamma=[1"]}, "no YAML value"),
+        ({"preset": "CartPole-v0"}, "did you mean 'CartPole-v1'"),
+        ({"preset": "nothing.yml"}, "cannot read"),
+        ({"n_envs": 0}, "above zero"),
+        ({"settings": ["policy=MlpPolice"]}, "MlpPolicy"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says.replace("[", "\\[")):
+        load_config("CartPole-v1", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_number_without_a_point_is_a_number() -> None:
+    config = load_config("CartPole-v1", settings=["learning_rate=1e-4", "n_timesteps=1e3"])
+    assert config.hyperparameters["learning_rate"] == 1e-4
+    assert config.n_timesteps == 1000
+
+
+def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path / "m")
+    with pytest.raises(EnvError, match="CartPole-v9"):
+        train(load_config("CartPole-v9"), folder)
+    gymnasium.register("TupleActions-v0", entry_point=TupleActions)
+    with pytest.raises(SpaceError, match="Tuple"):
+        train(load_config("TupleActions-v0"), folder)
+    with pytest.raises(ConfigError, match="gamma"):
+        train(load_config("CartPole-v1", settings=["gamma=high"]), folder)
+    assert not folder.root.exists()
+
+
+class TupleActions(gymnasium.Env):  # type: ignore[type-arg]
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2)))
+
+    def reset(self, **_: object) -> object:
+        return np.zeros(2, np.float32), {}
+
+
+def test_a_folder_that_is_not_empty_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ModelDirError, match="not empty"):
+        train(load_config("CartPole-v1"), ModelDir(tmp_path))
+    assert (tmp_path / "notes.txt").read_text() == "mine"

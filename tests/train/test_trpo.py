@@ -1,0 +1,179 @@
+"""TRPO as a user sees it, and as sb3-contrib computes it."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import sb3_contrib
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from trpo_deploy import TRPO
+from trpo_deploy.errors import TrainingError
+from trpo_deploy.train import trpo as trpo_module
+
+
+class RandomEnv(gymnasium.Env[Any, Any]):
+    """Random observations, and a reward that depends on the action."""
+
+    def __init__(self, action_space: spaces.Space[Any], length: int = 20) -> None:
+        self.observation_space = spaces.Box(-1, 1, (3,))
+        self.action_space = action_space
+        self.length = length
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self.steps = 0
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        reward = float(np.mean(action) + self.np_random.normal())
+        terminated = bool(self.np_random.random() < 0.05)
+        return self._observation(), reward, terminated, self.steps >= self.length, {}
+
+    def _observation(self) -> Any:
+        return self.np_random.uniform(-1, 1, 3).astype(np.float32)
+
+
+CASES: dict[str, tuple[spaces.Space[Any], dict[str, Any]]] = {
+    "box": (spaces.Box(-1, 1, (2,)), {}),
+    "discrete": (spaces.Discrete(3), {}),
+    "multi discrete": (spaces.MultiDiscrete([2, 3]), {}),
+    "multi binary": (spaces.MultiBinary(2), {}),
+    "gSDE": (spaces.Box(-1, 1, (2,)), {"use_sde": True, "sde_sample_freq": 4}),
+    "sub-sampled": (spaces.Box(-1, 1, (2,)), {"sub_sampling_factor": 3}),
+    "raw advantages": (spaces.Discrete(3), {"normalize_advantage": False}),
+}
+
+
+def train_once(algorithm: type[Any], case: str, seed: int) -> dict[str, torch.Tensor]:
+    space, kwargs = CASES[case]
+    env = DummyVecEnv([lambda: RandomEnv(space)] * 2)
+    arguments = {"n_steps": 64, "batch_size": 32, "target_kl": 0.02, "n_critic_updates": 3}
+    model = algorithm("MlpPolicy", env, seed=seed, device="cpu", **{**arguments, **kwargs})
+    # Three updates: the second and third start from what the first made of all state.
+    model.learn(3 * 128)
+    assert model._n_updates == 3
+    state: dict[str, torch.Tensor] = model.policy.state_dict()
+    return state
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("case", CASES)
+def test_the_update_is_that_of_sb3_contrib(case: str, seed: int) -> None:
+    ours = train_once(TRPO, case, seed)
+    theirs = train_once(sb3_contrib.TRPO, case, seed)
+    # float32 sums in another order: one ulp in the gradient, amplified by conjugate gradient
+    # over three updates.
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_constructor_is_that_of_sb3_contrib() -> None:
+    ours = inspect.signature(TRPO.__init__).parameters
+    theirs = inspect.signature(sb3_contrib.TRPO.__init__).parameters
+    shared = list(ours)[: len(theirs)]
+    assert shared == list(theirs)
+    assert {n: ours[n].default for n in shared} == {n: p.default for n, p in theirs.items()}
+    extra = [parameter for name, parameter in ours.items() if name not in theirs]
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in extra)
+
+
+def test_the_published_example_works(tmp_path: Path) -> None:
+    """The usage example of the published TRPO page, with its import changed."""
+    env = gymnasium.make("Pendulum-v1", render_mode=None)
+    model = TRPO("MlpPolicy", env, verbose=0)
+    model.learn(total_timesteps=10_000, log_interval=4)
+    model.save(str(tmp_path / "trpo_pendulum"))
+    del model
+    model = TRPO.load(str(tmp_path / "trpo_pendulum"))
+    obs, _ = env.reset()
+    for _ in range(10):
+        action, _states = model.predict(obs, deterministic=True)
+        obs, _reward, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            obs, _ = env.reset()
+    assert TRPO("MlpPolicy", "Pendulum-v1").env is not None
+
+
+def test_saved_files_go_both_ways(tmp_path: Path) -> None:
+    env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]))
+    observation = np.zeros((1, 3), np.float32)
+    for first, second in ((TRPO, sb3_contrib.TRPO), (sb3_contrib.TRPO, TRPO)):
+        model = first("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(128)
+        model.save(str(tmp_path / "policy"))
+        loaded = second.load(str(tmp_path / "policy"), env=env)
+        expected, _ = model.predict(observation, deterministic=True)
+        found, _ = loaded.predict(observation, deterministic=True)
+        np.testing.assert_array_equal(found, expected)
+        loaded.learn(64)
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Box(-1, 1, (2,))])
+def test_an_accepted_step_gains_and_stays_inside_of_the_trust_region(
+    space: spaces.Space[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates = []
+    original = TRPO._update_actor
+    monkeypatch.setattr(
+        TRPO, "_update_actor", lambda s, r: updates.append(original(s, r)) or updates[-1]
+    )
+    env = DummyVecEnv([lambda: RandomEnv(space)] * 2)
+    TRPO("MlpPolicy", env, n_steps=64, target_kl=0.003, seed=0).learn(10 * 128)
+    accepted = [update for update in updates if update.accepted]
+    assert len(accepted) >= 5
+    for update in accepted:
+        assert 0 < update.kl < 0.003
+        assert update.surrogate > update.surrogate_before
+        # To first order the gain is what the gradient promised.
+        gain = update.surrogate - update.surrogate_before
+        assert gain == pytest.approx(update.expected_gain, rel=0.5)
+
+
+def poisoned(value: float) -> TRPO:
+    """A model whose rollout is complete but for one number."""
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))])
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(64)
+    model.rollout_buffer.advantages[3] = value
+    return model
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_step_without_usable_numbers_is_refused(value: float) -> None:
+    model = poisoned(value)
+    before = {name: p.clone() for name, p in model.policy.named_parameters()}
+    update = model._update_actor(next(model.rollout_buffer.get()))
+    assert update.refusal is not None
+    for name, parameter in model.policy.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)
+
+
+def test_refusals_in_a_row_stop_the_run() -> None:
+    model = poisoned(np.nan)
+    for _ in range(trpo_module.MAX_REFUSALS - 1):
+        model.train()
+    with pytest.raises(TrainingError, match="refused"):
+        model.train()
+
+
+def test_constant_rewards_give_no_nan() -> None:
+    class Constant(RandomEnv):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, _, terminated, truncated, info = super().step(action)
+            return observation, 0.0, terminated, truncated, info
+
+    env = DummyVecEnv([lambda: Constant(spaces.Discrete(3))])
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(256)
+    assert all(bool(torch.isfinite(p).all()) for p in model.policy.parameters())
+
+
+def test_a_truncated_mini_batch_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="not a multiple of batch_size=100"):
+        TRPO("MlpPolicy", "CartPole-v1", n_steps=128, batch_size=100)

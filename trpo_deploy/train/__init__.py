@@ -1,0 +1,16 @@
+"""Train TRPO policies with Stable-Baselines3. Needs the extra ``train``."""
+
+from trpo_deploy.train.config import TrainConfig, load_config
+from trpo_deploy.train.evaluate import Evaluation, evaluate
+from trpo_deploy.train.trainer import TrainResult, train
+from trpo_deploy.train.trpo import TRPO
+
+__all__ = [
+    "TRPO",
+    "Evaluation",
+    "TrainConfig",
+    "TrainResult",
+    "evaluate",
+    "load_config",
+    "train",
+]

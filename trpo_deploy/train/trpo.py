@@ -1,0 +1,346 @@
+"""Trust region policy optimisation as a Stable-Baselines3 algorithm."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+from stable_baselines3.common.type_aliases import (
+    GymEnv,
+    MaybeCallback,
+    RolloutBufferSamples,
+    Schedule,
+)
+from stable_baselines3.common.utils import explained_variance
+from torch import Tensor, nn
+
+from trpo_deploy.errors import TrainingError
+from trpo_deploy.train.critic import fit_critic
+from trpo_deploy.train.trust_region import (
+    actor_parameters,
+    conjugate_gradient,
+    fisher_vector_product,
+    flat_gradient,
+    line_search,
+    mean_kl,
+)
+
+SelfTRPO = TypeVar("SelfTRPO", bound="TRPO")
+
+MAX_REFUSALS = 10
+"""So many updates in a row without a usable number, and the run stops."""
+
+
+@dataclass(frozen=True)
+class ActorUpdate:
+    """What one policy step did."""
+
+    parameters: list[nn.Parameter]
+    """The actor's parameters."""
+    surrogate_before: float
+    surrogate: float
+    expected_gain: float
+    """Of the surrogate, by its gradient, for the step that was taken."""
+    kl: float
+    step: float
+    """Fraction of the longest step that the line search accepted; zero if none."""
+    cg_residual: float
+    """Squared norm of what conjugate gradient left over."""
+    refusal: str | None
+    """Why no step was possible: a number that is not finite, or no positive curvature."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the policy moved."""
+        return self.step > 0
+
+
+class TRPO(OnPolicyAlgorithm):
+    """Trust Region Policy Optimization (https://arxiv.org/abs/1502.05477).
+
+    A drop-in for ``sb3_contrib.TRPO``: the same parameters, defaults, attributes and saved
+    files, and the same update given the same rollout and random state.
+
+    Args:
+        policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"``, or a subclass of
+            ``ActorCriticPolicy``.
+        env: a Gymnasium environment, its id, or a ``VecEnv``.
+        learning_rate: of the critic, or its schedule over the remaining progress (1 to 0).
+        n_steps: of each environment for an update.
+        batch_size: of the critic's mini-batches.
+        gamma: discount.
+        cg_max_steps: at most so many steps of conjugate gradient.
+        cg_damping: added to the Fisher matrix's diagonal.
+        line_search_shrinking_factor: between two tries of the line search.
+        line_search_max_iter: tries of the line search.
+        n_critic_updates: passes of the critic over a rollout.
+        gae_lambda: of the generalised advantage estimate.
+        use_sde: explore by state-dependent noise (gSDE).
+        sde_sample_freq: draw that noise every so many steps; -1 for once a rollout.
+        rollout_buffer_class: to use in place of the default one.
+        rollout_buffer_kwargs: for its constructor.
+        normalize_advantage: to zero mean and unit standard deviation.
+        target_kl: the trust region's size. For Box and MultiBinary actions it bounds the mean
+            over the action's dimensions, as in ``sb3_contrib``.
+        sub_sampling_factor: use every so-manieth sample for the policy step.
+        stats_window_size: episodes that the logged means are taken over.
+        tensorboard_log: folder, or None for no TensorBoard files.
+        policy_kwargs: for the policy's constructor.
+        verbose: 0 quiet, 1 information, 2 debug.
+        seed: of all random generators.
+        device: of the networks.
+        _init_setup_model: build the networks at once.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": ActorCriticPolicy,
+        "CnnPolicy": ActorCriticCnnPolicy,
+        "MultiInputPolicy": MultiInputActorCriticPolicy,
+    }
+
+    policy: ActorCriticPolicy
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        n_steps: int = 2048,
+        batch_size: int = 128,
+        gamma: float = 0.99,
+        cg_max_steps: int = 15,
+        cg_damping: float = 0.1,
+        line_search_shrinking_factor: float = 0.8,
+        line_search_max_iter: int = 10,
+        n_critic_updates: int = 10,
+        gae_lambda: float = 0.95,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        rollout_buffer_class: type[RolloutBuffer] | None = None,
+        rollout_buffer_kwargs: dict[str, Any] | None = None,
+        normalize_advantage: bool = True,
+        target_kl: float = 0.01,
+        sub_sampling_factor: int = 1,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=0.0,  # no entropy bonus
+            vf_coef=0.0,  # the critic has its own regression
+            max_grad_norm=0.0,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            rollout_buffer_class=rollout_buffer_class,
+            rollout_buffer_kwargs=rollout_buffer_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            _init_setup_model=False,
+            supported_action_spaces=(
+                spaces.Box,
+                spaces.Discrete,
+                spaces.MultiDiscrete,
+                spaces.MultiBinary,
+            ),
+        )
+        self.batch_size = batch_size
+        self.cg_max_steps = cg_max_steps
+        self.cg_damping = cg_damping
+        self.line_search_shrinking_factor = line_search_shrinking_factor
+        self.line_search_max_iter = line_search_max_iter
+        self.n_critic_updates = n_critic_updates
+        self.normalize_advantage = normalize_advantage
+        self.target_kl = target_kl
+        self.sub_sampling_factor = sub_sampling_factor
+        self._refusals_in_a_row = 0
+        self._n_refusals = 0
+        if self.env is not None:
+            _check_rollout_size(self.n_steps, self.env.num_envs, batch_size, normalize_advantage)
+        if _init_setup_model:
+            self._setup_model()
+
+    def learn(
+        self: SelfTRPO,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "TRPO",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfTRPO:
+        """Train for a number of environment steps; see ``BaseAlgorithm.learn``."""
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    def train(self) -> None:
+        """One update from the rollout buffer: a policy step, then the critic's regression.
+
+        Raises:
+            TrainingError: :data:`MAX_REFUSALS` updates in a row had no usable numbers.
+        """
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)))
+        value_losses = fit_critic(
+            self.policy,
+            self.rollout_buffer,
+            update.parameters,
+            self.n_critic_updates,
+            self.batch_size,
+        )
+        self._n_updates += 1
+        self._log(update, value_losses)
+        self._count_refusal(update.refusal)
+
+    def _update_actor(self, rollout: RolloutBufferSamples) -> ActorUpdate:
+        """The policy step of eq. 14 of the paper, on the whole rollout."""
+        samples = _every(rollout, self.sub_sampling_factor)
+        actions, advantages = samples.actions, samples.advantages
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()  # the buffer keeps all actions as floats
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+        with torch.no_grad():
+            # The policy reuses one distribution object, so keep a copy of the old one.
+            old = copy.copy(self.policy.get_distribution(samples.observations))
+
+        def surrogate_and_kl() -> tuple[Tensor, Tensor]:
+            new = self.policy.get_distribution(samples.observations)
+            ratio = torch.exp(new.log_prob(actions) - samples.old_log_prob)
+            return (advantages * ratio).mean(), mean_kl(new, old)
+
+        surrogate, kl = surrogate_and_kl()
+        parameters, kl_gradient = actor_parameters(kl, self.policy)
+        gradient = flat_gradient(surrogate, parameters, keep_graph=True)
+        product = fisher_vector_product(kl_gradient, parameters, self.cg_damping)
+        direction, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
+        curvature = float(direction.dot(product(direction)))
+
+        def report(step: float, after: float, kl: float, refusal: str | None) -> ActorUpdate:
+            gain = step * _longest_step(self.target_kl, curvature) * float(gradient.dot(direction))
+            before = float(surrogate.detach())
+            return ActorUpdate(parameters, before, after, gain, kl, step, residual, refusal)
+
+        refusal = _refusal(gradient, residual, curvature)
+        if refusal is not None:
+            return report(0.0, float(surrogate.detach()), 0.0, refusal)
+        found = line_search(
+            parameters,
+            _longest_step(self.target_kl, curvature) * direction,
+            surrogate_and_kl,
+            surrogate.detach(),
+            self.target_kl,
+            self.line_search_shrinking_factor,
+            self.line_search_max_iter,
+        )
+        return report(found.step, found.surrogate, found.kl, None)
+
+    def _log(self, update: ActorUpdate, value_losses: list[float]) -> None:
+        values, returns = self.rollout_buffer.values, self.rollout_buffer.returns
+        record = self.logger.record
+        record("train/policy_objective", update.surrogate)
+        record("train/value_loss", np.mean(value_losses) if value_losses else 0.0)
+        record("train/kl_divergence_loss", update.kl)
+        record("train/explained_variance", explained_variance(values.flatten(), returns.flatten()))
+        record("train/is_line_search_success", float(update.accepted))
+        record("train/line_search_step", update.step)
+        record("train/surrogate_gain", update.surrogate - update.surrogate_before)
+        record("train/surrogate_gain_expected", update.expected_gain)
+        record("train/cg_residual", update.cg_residual)
+        if hasattr(self.policy, "log_std"):
+            record("train/std", torch.exp(self.policy.log_std).mean().item())
+        record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _count_refusal(self, refusal: str | None) -> None:
+        if refusal is None:
+            self._refusals_in_a_row = 0
+            return
+        self._n_refusals += 1
+        self._refusals_in_a_row += 1
+        self.logger.record("train/refused_updates", self._n_refusals)
+        self.logger.record("train/refusal", refusal, exclude="tensorboard")
+        if self._refusals_in_a_row >= MAX_REFUSALS:
+            raise TrainingError(
+                f"{MAX_REFUSALS} updates in a row were refused, the last for: {refusal}; look at "
+                "the rewards and observations for NaN and extremes, or lower the learning rate"
+            )
+
+
+def _check_rollout_size(
+    n_steps: int, n_envs: int, batch_size: int, normalize_advantage: bool
+) -> None:
+    size = n_steps * n_envs
+    if normalize_advantage and size < 2:
+        raise ValueError(
+            "`n_steps * n_envs` must be greater than 1 to normalise advantages. "
+            f"Currently n_steps={n_steps} and n_envs={n_envs}"
+        )
+    if size % batch_size > 0:
+        warnings.warn(
+            f"The rollout of n_steps * n_envs = {size} samples is not a multiple of "
+            f"batch_size={batch_size}: every pass of the critic ends with a mini-batch of "
+            f"{size % batch_size}",
+            stacklevel=3,
+        )
+
+
+def _every(rollout: RolloutBufferSamples, factor: int) -> RolloutBufferSamples:
+    """Every ``factor``-th sample."""
+    if factor == 1:
+        return rollout
+    return RolloutBufferSamples(*(_every_row(column, factor) for column in rollout))
+
+
+def _every_row(column: Any, factor: int) -> Any:
+    if isinstance(column, dict):
+        return {key: value[::factor] for key, value in column.items()}
+    return column[::factor]
+
+
+def _longest_step(max_kl: float, curvature: float) -> float:
+    """``sqrt(2 delta / x^T F x)``: where the quadratic model of the KL reaches its bound."""
+    return math.sqrt(2 * max_kl / curvature) if curvature > 0 else 0.0
+
+
+def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:
+    """Why no step can be taken, or None if one can."""
+    if not bool(torch.isfinite(gradient).all()):
+        return "the surrogate's gradient is not finite"
+    if not math.isfinite(residual) or not (math.isfinite(curvature) and curvature > 0):
+        return f"the KL has no positive finite curvature along the step ({curvature})"
+    return None
