@@ -27,16 +27,20 @@ _NOT_HYPERPARAMETERS = {
     "rollout_buffer_kwargs",
     "_init_setup_model",
 }
-HYPERPARAMETERS = tuple(
-    name for name in inspect.signature(TRPO.__init__).parameters if name not in _NOT_HYPERPARAMETERS
-)
-
-
-_WHOLE = {
-    name
+_DEFAULTS = {
+    name: parameter.default
     for name, parameter in inspect.signature(TRPO.__init__).parameters.items()
-    if type(parameter.default) is int
-} | {"n_timesteps", "n_envs", "seed", "eval_every", "eval_episodes"}
+    if name not in _NOT_HYPERPARAMETERS
+}
+HYPERPARAMETERS = tuple(_DEFAULTS)
+"""What :class:`TRPO` can be told by a preset or ``--set``."""
+_WHOLE = {name for name, default in _DEFAULTS.items() if type(default) is int} | {
+    "n_timesteps",
+    "n_envs",
+    "seed",
+    "eval_every",
+    "eval_episodes",
+}
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,30 @@ class TrainConfig:
             raise ConfigError(
                 f"policy={self.policy!r}: expected one of {', '.join(TRPO.policy_aliases)}"
             )
-        for name in self.hyperparameters:
+        for name, value in self.hyperparameters.items():
             if name not in HYPERPARAMETERS:
                 raise ConfigError(unknown_name(name, HYPERPARAMETERS))
+            _check_type(name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they go into ``config.yaml``."""
         return asdict(self)
+
+
+def _check_type(name: str, value: Any) -> None:
+    """A hyperparameter has the type of its default, or a mistake shows hours later."""
+    kinds: dict[type, tuple[tuple[type, ...], str]] = {
+        bool: ((bool,), "true or false"),
+        int: ((int,), "a whole number"),
+        float: ((int, float), "a number"),
+    }
+    default = type(_DEFAULTS[name])
+    if default not in kinds:
+        return
+    types, words = kinds[default]
+    # A bool is an int to Python, and a mistake to people.
+    if not isinstance(value, types) or (isinstance(value, bool) and default is not bool):
+        raise ConfigError(f"{name}={value!r}: expected {words}")
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
