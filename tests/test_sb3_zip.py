@@ -20,7 +20,7 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.command import run_cli
-from tests.train.test_trpo import RandomEnv
+from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
 from trpo_deploy.errors import PolicyZipError, UnsafePickleError
 from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize

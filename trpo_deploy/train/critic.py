@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -11,14 +13,27 @@ from torch import nn
 from torch.nn import functional
 
 
+@dataclass(frozen=True)
+class CriticFit:
+    """What a regression came to."""
+
+    loss: float
+    """Mean over its mini-batches."""
+    refusal: str | None
+    """Why the critic is as it was before, or None."""
+
+
 def fit_critic(
     policy: ActorCriticPolicy,
     buffer: RolloutBuffer,
     frozen: Sequence[nn.Parameter],
     n_updates: int,
-    batch_size: int,
-) -> list[float]:
+    batch_size: int | None,
+    max_grad_norm: float | None = None,
+) -> CriticFit:
     """Mini-batch regression of the value function on the rollout's returns.
+
+    Mirrors the critic's part of ``sb3_contrib.TRPO.train``.
 
     Args:
         policy: its critic is changed, through its optimiser.
@@ -26,23 +41,31 @@ def fit_critic(
         frozen: the actor's parameters. What actor and critic share learns from the policy
             step alone, or the trust region would not hold.
         n_updates: passes over the rollout.
-        batch_size: samples of a mini-batch.
-
-    Returns:
-        The loss of each mini-batch. A loss that is not finite is recorded, its step is not
-        taken, and the fit ends.
+        batch_size: samples of a mini-batch; None for the whole rollout.
+        max_grad_norm: gradients are scaled down to this norm.
     """
-    losses: list[float] = []
+    is_frozen = {id(parameter) for parameter in frozen}
+    learning = [each for each in policy.parameters() if id(each) not in is_frozen]
+    before = [each.detach().clone() for each in learning]
+    optimizer_before = copy.deepcopy(policy.optimizer.state_dict())
+    losses = []
     for _ in range(n_updates):
         for batch in buffer.get(batch_size):
             values = policy.predict_values(batch.observations)
             loss = functional.mse_loss(batch.returns, values.flatten())
             losses.append(loss.item())
-            if not torch.isfinite(loss):
-                return losses
             policy.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             for parameter in frozen:
                 parameter.grad = None
+            if max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(learning, max_grad_norm)
             policy.optimizer.step()
-    return losses
+    # One look at the end: a number that is not finite stays so through all later steps.
+    if all(bool(torch.isfinite(parameter).all()) for parameter in learning):
+        return CriticFit(sum(losses) / max(len(losses), 1), None)
+    with torch.no_grad():
+        for parameter, start in zip(learning, before, strict=True):
+            parameter.copy_(start)
+    policy.optimizer.load_state_dict(optimizer_before)
+    return CriticFit(float("nan"), "the critic's loss or gradient is not finite")

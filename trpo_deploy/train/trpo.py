@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -19,18 +20,25 @@ from stable_baselines3.common.policies import (
     BasePolicy,
     MultiInputActorCriticPolicy,
 )
+from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import (
     GymEnv,
     MaybeCallback,
     RolloutBufferSamples,
     Schedule,
 )
-from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.utils import LinearSchedule, explained_variance
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor, nn
 
+from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.errors import TrainingError
-from trpo_deploy.train.critic import fit_critic
+from trpo_deploy.policies import SQUASHED
+from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
+from trpo_deploy.train.critic import CriticFit, fit_critic
+from trpo_deploy.train.return_scale import ReturnScale, ScaledRewards
 from trpo_deploy.train.trust_region import (
+    KLReduction,
     actor_parameters,
     conjugate_gradient,
     fisher_vector_product,
@@ -104,6 +112,15 @@ class TRPO(OnPolicyAlgorithm):
         seed: of all random generators.
         device: of the networks.
         _init_setup_model: build the networks at once.
+        kl_reduction: how ``target_kl`` counts the action's dimensions: ``"mean"`` as
+            ``sb3_contrib`` does, or ``"sum"`` as the paper does.
+        target_kl_end: the trust region's size at the end, reached linearly.
+        fisher_sub_sampling_factor: take the Fisher matrix from every so-manieth sample, and
+            the surrogate from all of them.
+        critic_full_batch: each of the ``n_critic_updates`` is one step on the whole rollout.
+        scale_returns: the critic learns returns divided by their running standard deviation.
+        learning_rate_end: the critic's learning rate at the end, reached linearly.
+        critic_max_grad_norm: scale the critic's gradients down to this norm.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -142,7 +159,19 @@ class TRPO(OnPolicyAlgorithm):
         seed: int | None = None,
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
+        *,
+        kl_reduction: KLReduction = "mean",
+        target_kl_end: float | None = None,
+        fisher_sub_sampling_factor: int = 1,
+        critic_full_batch: bool = False,
+        scale_returns: bool = False,
+        learning_rate_end: float | None = None,
+        critic_max_grad_norm: float | None = None,
     ) -> None:
+        if learning_rate_end is not None:
+            if callable(learning_rate):
+                raise ValueError("learning_rate is a schedule: leave learning_rate_end out")
+            learning_rate = LinearSchedule(learning_rate, learning_rate_end, 1.0)
         super().__init__(
             policy,
             env,
@@ -171,6 +200,8 @@ class TRPO(OnPolicyAlgorithm):
                 spaces.MultiBinary,
             ),
         )
+        if kl_reduction not in ("mean", "sum"):
+            raise ValueError(f"kl_reduction={kl_reduction!r}: expected 'mean' or 'sum'")
         self.batch_size = batch_size
         self.cg_max_steps = cg_max_steps
         self.cg_damping = cg_damping
@@ -180,12 +211,82 @@ class TRPO(OnPolicyAlgorithm):
         self.normalize_advantage = normalize_advantage
         self.target_kl = target_kl
         self.sub_sampling_factor = sub_sampling_factor
+        self.kl_reduction: KLReduction = kl_reduction
+        self.target_kl_end = target_kl_end
+        self.fisher_sub_sampling_factor = fisher_sub_sampling_factor
+        self.critic_full_batch = critic_full_batch
+        self.scale_returns = scale_returns
+        self.critic_max_grad_norm = critic_max_grad_norm
+        # Where SB3 is given other spaces than the environment has; see canonical.py.
+        self.env_observation_space: spaces.Space[Any] | None = None
+        self.env_action_space: spaces.Space[Any] | None = None
+        if isinstance(self.env, CanonicalEnv):
+            self.env_observation_space = self.env.venv.observation_space
+            self.env_action_space = self.env.venv.action_space
+        self._return_scale = ReturnScale()
         self._refusals_in_a_row = 0
         self._n_refusals = 0
+        self._statistics_before: dict[str, Any] | None = None
         if self.env is not None:
             _check_rollout_size(self.n_steps, self.env.num_envs, batch_size, normalize_advantage)
         if _init_setup_model:
             self._setup_model()
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        return canonical_env(OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper))
+
+    def get_env(self) -> VecEnv | None:
+        """The environments as they were given, whatever SB3 sees of their spaces."""
+        return self.env.venv if isinstance(self.env, CanonicalEnv) else self.env
+
+    def _setup_model(self) -> None:
+        if self.policy_kwargs.get("squash_output") and not self.use_sde:
+            self.policy_class = SQUASHED.get(self.policy_class, self.policy_class)
+        super()._setup_model()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_statistics_before"]
+
+    @property
+    def current_target_kl(self) -> float:
+        """The trust region's size at this point of the run."""
+        if self.target_kl_end is None:
+            return self.target_kl
+        done = 1.0 - self._current_progress_remaining
+        return self.target_kl + done * (self.target_kl_end - self.target_kl)
+
+    def predict(
+        self,
+        observation: np.ndarray[Any, Any] | dict[str, np.ndarray[Any, Any]],
+        state: tuple[np.ndarray[Any, Any], ...] | None = None,
+        episode_start: np.ndarray[Any, Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray[Any, Any], tuple[np.ndarray[Any, Any], ...] | None]:
+        """The action for an observation of the environment; see ``BaseAlgorithm.predict``."""
+        if self.env_observation_space is not None:
+            observation = to_canonical(observation, self.env_observation_space)
+        action, state = super().predict(observation, state, episode_start, deterministic)
+        if self.env_action_space is not None:
+            action = from_canonical(action, self.env_action_space)
+        return action, state
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """Fill the buffer; see ``OnPolicyAlgorithm.collect_rollouts``."""
+        self._statistics_before = _statistics(self.get_vec_normalize_env())
+        if not self.scale_returns:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        scaled = ScaledRewards(env, self._return_scale.deviation)
+        complete = super().collect_rollouts(scaled, callback, rollout_buffer, n_rollout_steps)
+        if complete:
+            self._return_scale.update(rollout_buffer.returns * self._return_scale.deviation)
+        return complete
 
     def learn(
         self: SelfTRPO,
@@ -215,16 +316,17 @@ class TRPO(OnPolicyAlgorithm):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)))
-        value_losses = fit_critic(
+        critic = fit_critic(
             self.policy,
             self.rollout_buffer,
             update.parameters,
             self.n_critic_updates,
-            self.batch_size,
+            None if self.critic_full_batch else self.batch_size,
+            self.critic_max_grad_norm,
         )
         self._n_updates += 1
-        self._log(update, value_losses)
-        self._count_refusal(update.refusal)
+        self._log(update, critic)
+        self._count_refusal(update.refusal or critic.refusal)
 
     def _update_actor(self, rollout: RolloutBufferSamples) -> ActorUpdate:
         """The policy step of eq. 14 of the paper, on the whole rollout."""
@@ -242,40 +344,50 @@ class TRPO(OnPolicyAlgorithm):
         def surrogate_and_kl() -> tuple[Tensor, Tensor]:
             new = self.policy.get_distribution(samples.observations)
             ratio = torch.exp(new.log_prob(actions) - samples.old_log_prob)
-            return (advantages * ratio).mean(), mean_kl(new, old)
+            return (advantages * ratio).mean(), mean_kl(new, old, self.kl_reduction)
 
         surrogate, kl = surrogate_and_kl()
+        factor = self.fisher_sub_sampling_factor
+        if factor > 1:
+            kl = self._kl_to_itself(_every_row(samples.observations, factor))
         parameters, kl_gradient = actor_parameters(kl, self.policy)
         gradient = flat_gradient(surrogate, parameters, keep_graph=True)
         product = fisher_vector_product(kl_gradient, parameters, self.cg_damping)
         direction, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         curvature = float(direction.dot(product(direction)))
-
-        def report(step: float, after: float, kl: float, refusal: str | None) -> ActorUpdate:
-            gain = step * _longest_step(self.target_kl, curvature) * float(gradient.dot(direction))
-            before = float(surrogate.detach())
-            return ActorUpdate(parameters, before, after, gain, kl, step, residual, refusal)
-
+        before = float(surrogate.detach())
         refusal = _refusal(gradient, residual, curvature)
         if refusal is not None:
-            return report(0.0, float(surrogate.detach()), 0.0, refusal)
+            return ActorUpdate(parameters, before, before, 0.0, 0.0, 0.0, residual, refusal)
+
+        longest = math.sqrt(2 * self.current_target_kl / curvature)
         found = line_search(
             parameters,
-            _longest_step(self.target_kl, curvature) * direction,
+            longest * direction,
             surrogate_and_kl,
             surrogate.detach(),
-            self.target_kl,
+            self.current_target_kl,
             self.line_search_shrinking_factor,
             self.line_search_max_iter,
         )
-        return report(found.step, found.surrogate, found.kl, None)
+        gain = found.step * longest * float(gradient.dot(direction))
+        return ActorUpdate(
+            parameters, before, found.surrogate, gain, found.kl, found.step, residual, None
+        )
 
-    def _log(self, update: ActorUpdate, value_losses: list[float]) -> None:
+    def _kl_to_itself(self, observations: Any) -> Tensor:
+        """Zero, with the Fisher matrix of these observations as its second derivative."""
+        with torch.no_grad():
+            old = copy.copy(self.policy.get_distribution(observations))
+        return mean_kl(self.policy.get_distribution(observations), old, self.kl_reduction)
+
+    def _log(self, update: ActorUpdate, critic: CriticFit) -> None:
         values, returns = self.rollout_buffer.values, self.rollout_buffer.returns
         record = self.logger.record
         record("train/policy_objective", update.surrogate)
-        record("train/value_loss", np.mean(value_losses) if value_losses else 0.0)
+        record("train/value_loss", critic.loss)
         record("train/kl_divergence_loss", update.kl)
+        record("train/kl_true", update.kl * self._kl_dimensions())
         record("train/explained_variance", explained_variance(values.flatten(), returns.flatten()))
         record("train/is_line_search_success", float(update.accepted))
         record("train/line_search_step", update.step)
@@ -286,10 +398,19 @@ class TRPO(OnPolicyAlgorithm):
             record("train/std", torch.exp(self.policy.log_std).mean().item())
         record("train/n_updates", self._n_updates, exclude="tensorboard")
 
+    def _kl_dimensions(self) -> int:
+        """How many times the mean over action dimensions goes into the true KL."""
+        averaged = isinstance(self.action_space, (spaces.Box, spaces.MultiBinary))
+        if self.kl_reduction == "sum" or not averaged:
+            return 1
+        return get_action_dim(self.action_space)
+
     def _count_refusal(self, refusal: str | None) -> None:
         if refusal is None:
             self._refusals_in_a_row = 0
             return
+        # What the refused rollout did to the running statistics is taken back as well.
+        _restore_statistics(self.get_vec_normalize_env(), self._statistics_before)
         self._n_refusals += 1
         self._refusals_in_a_row += 1
         self.logger.record("train/refused_updates", self._n_refusals)
@@ -299,6 +420,30 @@ class TRPO(OnPolicyAlgorithm):
                 f"{MAX_REFUSALS} updates in a row were refused, the last for: {refusal}; look at "
                 "the rewards and observations for NaN and extremes, or lower the learning rate"
             )
+
+
+def _statistics(env: VecNormalize | None) -> dict[str, Any] | None:
+    """What a rollout changes in a normaliser."""
+    if env is None:
+        return None
+    names = ("obs_rms", "ret_rms", "returns")
+    return {name: copy.deepcopy(getattr(env, name)) for name in names if hasattr(env, name)}
+
+
+def _restore_statistics(env: VecNormalize | None, before: dict[str, Any] | None) -> None:
+    if env is None or before is None:
+        return
+    for name in ("obs_rms", "ret_rms"):
+        if name in before:
+            _copy_statistics(getattr(env, name), before[name])
+    env.returns = before["returns"]
+
+
+def _copy_statistics(target: Any, source: Any) -> None:
+    # In place: evaluation environments share these objects.
+    for key in source if isinstance(source, dict) else (None,):
+        to, of = (target, source) if key is None else (target[key], source[key])
+        to.mean, to.var, to.count = of.mean, of.var, of.count
 
 
 def _check_rollout_size(
@@ -330,11 +475,6 @@ def _every_row(column: Any, factor: int) -> Any:
     if isinstance(column, dict):
         return {key: value[::factor] for key, value in column.items()}
     return column[::factor]
-
-
-def _longest_step(max_kl: float, curvature: float) -> float:
-    """``sqrt(2 delta / x^T F x)``: where the quadratic model of the KL reaches its bound."""
-    return math.sqrt(2 * max_kl / curvature) if curvature > 0 else 0.0
 
 
 def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:

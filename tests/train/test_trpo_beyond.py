@@ -1,0 +1,295 @@
+"""What TRPO does here and sb3-contrib does not: more spaces, exact squashing, the extras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sb3_contrib
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from tests.train.environments import MatchEnv, RandomEnv
+from trpo_deploy import TRPO
+from trpo_deploy.canonical import from_canonical, to_canonical
+from trpo_deploy.errors import SpaceError, TrainingError
+from trpo_deploy.train.return_scale import ReturnScale
+
+MATCHES: dict[str, tuple[spaces.Space[Any], Any]] = {
+    "discrete from a start": (spaces.Discrete(3, start=5), 6),
+    "multi discrete from a start": (spaces.MultiDiscrete([3, 2], start=[-1, 4]), [1, 4]),
+    "multi discrete of two axes": (
+        spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 1], [1, 1]]),
+        [[1, 3], [4, 2]],
+    ),
+    "multi binary of two axes": (spaces.MultiBinary([2, 2]), [[1, 0], [0, 1]]),
+}
+
+
+@pytest.mark.parametrize("case", MATCHES)
+def test_actions_that_sb3_cannot_take_are_learnt(case: str, tmp_path: Path) -> None:
+    space, right = MATCHES[case]
+    env = MatchEnv(space, right)
+    model = TRPO("MlpPolicy", env, n_steps=128, batch_size=128, target_kl=0.05, seed=0)
+    model.learn(40 * 128)
+    mean, _ = evaluate_policy(model, MatchEnv(space, right), n_eval_episodes=20, warn=False)
+    assert mean == 1.0
+    action, _ = model.predict(np.zeros(2, np.float32), deterministic=True)
+    assert space.contains(action if space.shape else int(action))
+    batch, _ = model.predict(np.zeros((4, 2), np.float32), deterministic=True)
+    np.testing.assert_array_equal(batch, np.stack([right] * 4))
+    model.save(tmp_path / "policy")
+    loaded = TRPO.load(tmp_path / "policy", env=env)
+    again, _ = loaded.predict(np.zeros(2, np.float32), deterministic=True)
+    np.testing.assert_array_equal(again, right)
+    loaded.learn(128)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(4, start=2),
+        spaces.MultiDiscrete([2, 3], start=[1, -1]),
+        spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 1], [0, 7]]),
+        spaces.MultiBinary([2, 3]),
+        spaces.Dict({"a": spaces.Discrete(2, start=1), "b": spaces.Box(-1, 1, (2,))}),
+    ],
+)
+def test_observations_that_sb3_cannot_take_are_taken(space: spaces.Space[Any]) -> None:
+    env = RandomEnv(spaces.Discrete(2), space)
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
+    model = TRPO(policy, env, n_steps=64, batch_size=64, seed=0).learn(128)
+    space.seed(0)
+    single = space.sample()
+    action, _ = model.predict(single, deterministic=True)
+    assert action in (0, 1)
+    # model.get_env() gives and takes what the environment itself does.
+    observations = model.get_env().reset()
+    model.get_env().step(model.predict(observations)[0])
+
+
+@pytest.mark.parametrize("case", ["multi binary of two axes"])
+def test_sb3_contrib_fails_there(case: str) -> None:
+    with pytest.raises(AssertionError, match="not supported"):
+        sb3_contrib.TRPO("MlpPolicy", MatchEnv(*MATCHES[case]))
+
+
+@pytest.mark.parametrize("space", [space for space, _ in MATCHES.values()], ids=MATCHES)
+def test_conversion_is_one_to_one(space: spaces.Space[Any]) -> None:
+    space.seed(0)
+    samples = np.stack([space.sample() for _ in range(20)])
+    if not isinstance(space, spaces.MultiBinary):
+        canonical = to_canonical(samples, space)
+        assert isinstance(canonical, np.ndarray)
+        assert canonical.min() >= 0
+        np.testing.assert_array_equal(from_canonical(canonical, space), samples)
+        np.testing.assert_array_equal(
+            from_canonical(canonical[0], space), from_canonical(canonical, space)[0]
+        )
+
+
+SQUASH: dict[str, Any] = {
+    "n_steps": 64,
+    "batch_size": 64,
+    "seed": 0,
+    "policy_kwargs": {"squash_output": True},
+}
+
+
+def test_squashing_keeps_log_probabilities_exact_at_the_bounds() -> None:
+    """A Gaussian far beyond saturation: tanh is 1 to the last bit, and the ratio is exact."""
+    env = RandomEnv(spaces.Box(-2.0, 6.0, (2,)))
+    model = TRPO("MlpPolicy", env, **SQUASH)
+    with torch.no_grad():
+        model.policy.action_net.bias += 30.0
+    model.learn(64)
+    rollout = next(model.rollout_buffer.get())
+    assert rollout.actions.abs().min() > 20  # the Gaussian's own actions are kept
+    action, _ = model.predict(np.zeros(3, np.float32))
+    np.testing.assert_array_equal(action, [6.0, 6.0])  # and the environment's are in bounds
+    fresh = TRPO("MlpPolicy", env, **SQUASH)
+    with torch.no_grad():
+        fresh.policy.action_net.bias += 30.0
+        # Of the policy that collected the rollout; learn() has moved on from it.
+        log_prob = fresh.policy.get_distribution(rollout.observations).log_prob(rollout.actions)
+    assert torch.isfinite(log_prob).all()
+    # Rounding of a float32 sum near 30, squared and over a variance of one.
+    torch.testing.assert_close(rollout.old_log_prob, log_prob, atol=1e-3, rtol=1e-3)
+
+
+def test_actions_without_bounds_are_taken() -> None:
+    space = spaces.Box(np.array([-np.inf, 0.0], "f4"), np.array([np.inf, 1.0], "f4"))
+    model = TRPO("MlpPolicy", RandomEnv(space), n_steps=64, batch_size=64, seed=0).learn(128)
+    with torch.no_grad():
+        model.policy.action_net.bias += 1e6
+    action, _ = model.predict(np.zeros(3, np.float32), deterministic=True)
+    assert action[0] > 9e5
+    assert action[1] == 1.0
+
+
+def test_sub_sampling_takes_observations_with_keys() -> None:
+    """sb3-contrib fails there: it slices the mapping."""
+    space = spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(2)})
+    env = RandomEnv(spaces.Discrete(2), space)
+    TRPO("MultiInputPolicy", env, n_steps=64, batch_size=64, sub_sampling_factor=3).learn(64)
+
+
+def test_squashing_loads_and_goes_on(tmp_path: Path) -> None:
+    env = RandomEnv(spaces.Box(-2.0, 6.0, (2,)))
+    model = TRPO("MlpPolicy", env, **SQUASH)
+    model.learn(64).save(tmp_path / "policy")
+    loaded = TRPO.load(tmp_path / "policy", env=env)
+    observation = np.full(3, 0.5, np.float32)
+    np.testing.assert_array_equal(
+        loaded.predict(observation, deterministic=True)[0],
+        model.predict(observation, deterministic=True)[0],
+    )
+    loaded.learn(64)
+    with pytest.raises(SpaceError, match="finite bounds"):
+        TRPO(
+            "MlpPolicy",
+            RandomEnv(spaces.Box(-np.inf, 1, (2,))),
+            policy_kwargs={"squash_output": True},
+        )
+
+
+# --- extras -----------------------------------------------------------------------------------
+
+
+def learnt(n_updates: int = 4, **kwargs: Any) -> TRPO:
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Box(-1, 1, (3,)))] * 2)
+    arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
+    return TRPO("MlpPolicy", env, **arguments).learn(n_updates * 128)
+
+
+def parameters(model: TRPO) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.policy.parameters()])
+
+
+def first_moments(model: TRPO) -> torch.Tensor:
+    state = model.policy.optimizer.state_dict()["state"]
+    return torch.cat([each["exp_avg"].flatten() for each in state.values()])
+
+
+def test_summed_kl_with_a_region_as_many_times_larger_is_nearly_the_mean_one() -> None:
+    """With three dimensions, a damping and a region three times as large undo the sum."""
+    mean = learnt(n_updates=1, target_kl=0.01, cg_damping=0.01)
+    summed = learnt(n_updates=1, target_kl=0.03, cg_damping=0.03, kl_reduction="sum")
+    # CG starts from noise of 1e-4 and stops at a residual of 1e-5.
+    torch.testing.assert_close(parameters(summed), parameters(mean), atol=1e-3, rtol=1e-2)
+    other = learnt(n_updates=1, target_kl=0.01, cg_damping=0.01, kl_reduction="sum")
+    assert not torch.allclose(parameters(other), parameters(mean), atol=1e-3, rtol=1e-2)
+
+
+def test_the_trust_region_moves_to_its_end() -> None:
+    model = learnt(target_kl=0.04, target_kl_end=0.02)
+    assert model.current_target_kl == pytest.approx(0.02)
+    model._current_progress_remaining = 0.5
+    assert model.current_target_kl == pytest.approx(0.03)
+
+
+def test_the_learning_rate_moves_to_its_end(tmp_path: Path) -> None:
+    model = learnt(learning_rate=1e-3, learning_rate_end=1e-4)
+    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
+    model.save(tmp_path / "policy")
+    assert sb3_contrib.TRPO.load(tmp_path / "policy").lr_schedule(0.5) == pytest.approx(5.5e-4)
+
+
+def test_the_fisher_matrix_of_all_samples_is_that_of_none_left_out() -> None:
+    all_samples = learnt(fisher_sub_sampling_factor=1)
+    tenth = learnt(fisher_sub_sampling_factor=10)
+    assert not torch.equal(parameters(all_samples), parameters(tenth))
+    assert tenth.logger.name_to_value["train/is_line_search_success"] in (0.0, 1.0)
+
+
+def test_a_full_batch_is_one_step_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    original = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self, *a: steps.append(1) or original(self, *a)
+    )
+    learnt(n_updates=1, critic_full_batch=True)
+    assert len(steps) == 3
+    steps.clear()
+    learnt(n_updates=1)
+    assert len(steps) == 3 * 2
+
+
+def test_the_critics_gradient_is_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    original = torch.optim.Adam.step
+
+    def step(self: Any, *arguments: Any) -> Any:
+        gradients = [p.grad for g in self.param_groups for p in g["params"] if p.grad is not None]
+        norms.append(float(torch.cat([g.flatten() for g in gradients]).norm()))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    learnt(critic_max_grad_norm=0.01)
+    assert max(norms) <= 0.01 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_scaled_returns_make_the_reward_scale_irrelevant(scale: float) -> None:
+    class Scaled(RandomEnv):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, reward, terminated, truncated, info = super().step(action)
+            return observation, scale * (reward + 5), terminated, truncated, info
+
+    env = DummyVecEnv([lambda: Scaled(spaces.Discrete(3))] * 2)
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, scale_returns=True)
+    model.learn(6 * 128)
+    # The critic's targets are of the order of one, whatever the rewards are.
+    assert 0.2 < model.rollout_buffer.returns.std() < 5
+    # Episode statistics are the environment's own.
+    assert np.mean([e["r"] for e in model.ep_info_buffer or ()] or [scale * 50]) > 5 * scale
+
+
+def test_the_running_deviation_is_that_of_all_returns() -> None:
+    scale = ReturnScale()
+    returns = np.random.default_rng(0).normal(3, 7, size=(10, 100))
+    for part in returns:
+        scale.update(part)
+    # RunningMeanStd starts with a count of 1e-4 at zero mean and unit variance.
+    assert scale.deviation == pytest.approx(returns.std(), rel=1e-4)
+
+
+def test_an_unknown_reduction_is_refused() -> None:
+    with pytest.raises(ValueError, match="'mean' or 'sum'"):
+        TRPO("MlpPolicy", "CartPole-v1", kl_reduction="max")  # type: ignore[arg-type]
+
+
+# --- numerical care ---------------------------------------------------------------------------
+
+
+def test_a_refused_rollout_leaves_no_trace() -> None:
+    """Rewards that overflow: parameters, optimiser and normaliser are as before."""
+
+    class Explodes(RandomEnv):
+        explode = False
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, reward, terminated, truncated, info = super().step(action)
+            return observation, 1e200 if self.explode else reward, terminated, truncated, info
+
+    inner = Explodes(spaces.Discrete(3))
+    env = VecNormalize(DummyVecEnv([lambda: inner]), norm_reward=False)
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(128)
+    policy_before = parameters(model).clone()
+    optimizer_before = first_moments(model).clone()
+    rms_before = (env.obs_rms.mean.copy(), env.obs_rms.count, env.ret_rms.var)
+    inner.explode = True
+    with np.errstate(all="ignore"):
+        model.learn(64)
+    assert model.logger.name_to_value["train/refused_updates"] == 1
+    assert "finite" in model.logger.name_to_value["train/refusal"]
+    assert torch.equal(parameters(model), policy_before)
+    assert torch.equal(first_moments(model), optimizer_before)
+    assert np.array_equal(env.obs_rms.mean, rms_before[0])
+    assert (env.obs_rms.count, env.ret_rms.var) == rms_before[1:]
+    with np.errstate(all="ignore"), pytest.raises(TrainingError, match="in a row"):
+        model.learn(64 * 20)

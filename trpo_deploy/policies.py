@@ -1,0 +1,62 @@
+"""Policies whose Gaussian actions are squashed into bounds without gSDE.
+
+Stable-Baselines3 squashes with gSDE only. There the rollout keeps ``tanh(a)``, and the
+log-probability is taken through a clamped inverse, which is wrong where tanh saturates. Here
+the rollout keeps ``a`` itself and the environment gets ``tanh(a)`` scaled to its bounds. The
+change of variables is the same for the old and the new policy, so it cancels in their ratio
+and in their KL divergence, and both are exact at the bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+
+from trpo_deploy.errors import SpaceError
+from trpo_deploy.spec import Array
+
+
+class SquashedMlpPolicy(ActorCriticPolicy):
+    """``MlpPolicy`` whose actions are ``tanh`` of a Gaussian, scaled to the action's bounds."""
+
+    def __init__(self, *args: Any, squash_output: bool = True, **kwargs: Any) -> None:
+        if not squash_output or kwargs.get("use_sde"):
+            raise ValueError(f"{type(self).__name__} always squashes, and never by gSDE")
+        super().__init__(*args, **kwargs)
+        low, high = (
+            getattr(self.action_space, "low", None),
+            getattr(self.action_space, "high", None),
+        )
+        if low is None or high is None or not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise SpaceError(
+                f"squash_output needs a Box with finite bounds, not {self.action_space}"
+            )
+        self._squash_output = True
+
+    def unscale_action(self, scaled_action: Array) -> Array:
+        """From the Gaussian's action to the environment's; SB3 calls it wherever one is needed."""
+        bounded: Array = super().unscale_action(np.tanh(scaled_action))
+        return bounded
+
+
+class SquashedCnnPolicy(SquashedMlpPolicy, ActorCriticCnnPolicy):
+    """:class:`SquashedMlpPolicy` for images."""
+
+
+class SquashedMultiInputPolicy(SquashedMlpPolicy, MultiInputActorCriticPolicy):
+    """:class:`SquashedMlpPolicy` for observations with keys."""
+
+
+SQUASHED: dict[type[BasePolicy], type[BasePolicy]] = {
+    ActorCriticPolicy: SquashedMlpPolicy,
+    ActorCriticCnnPolicy: SquashedCnnPolicy,
+    MultiInputActorCriticPolicy: SquashedMultiInputPolicy,
+}
+"""SB3's policies, and the one that squashes in place of each."""
