@@ -60,7 +60,7 @@ def _count_from_zero(observation: Array, space: spaces.Space[Any]) -> Array:
         return observation
     assert isinstance(space, (spaces.Discrete, spaces.MultiDiscrete))
     values = np.asarray(observation) - space.start
-    axes = len(space.shape)
+    axes = np.ndim(space.start)
     return values if axes < 2 else values.reshape(*values.shape[: values.ndim - axes], -1)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -30,14 +31,10 @@ class SquashedMlpPolicy(ActorCriticPolicy):
         if not squash_output or kwargs.get("use_sde"):
             raise ValueError(f"{type(self).__name__} always squashes, and never by gSDE")
         super().__init__(*args, **kwargs)
-        low, high = (
-            getattr(self.action_space, "low", None),
-            getattr(self.action_space, "high", None),
-        )
-        if low is None or high is None or not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise SpaceError(
-                f"squash_output needs a Box with finite bounds, not {self.action_space}"
-            )
+        largest = np.finfo(np.float32).max  # stands for a bound that there is not
+        space = self.action_space
+        if not isinstance(space, spaces.Box) or (np.abs([space.low, space.high]) >= largest).any():
+            raise SpaceError(f"squash_output needs a Box with finite bounds, not {space}")
         self._squash_output = True
 
     def unscale_action(self, scaled_action: Array) -> Array:

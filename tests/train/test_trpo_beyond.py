@@ -284,7 +284,7 @@ def test_a_refused_rollout_leaves_no_trace() -> None:
     rms_before = (env.obs_rms.mean.copy(), env.obs_rms.count, env.ret_rms.var)
     inner.explode = True
     with np.errstate(all="ignore"):
-        model.learn(64)
+        model.learn(64, reset_num_timesteps=False)
     assert model.logger.name_to_value["train/refused_updates"] == 1
     assert "finite" in model.logger.name_to_value["train/refusal"]
     assert torch.equal(parameters(model), policy_before)
