@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from trpo_deploy.errors import TrpoDeployError
+from trpo_deploy.errors import ConfigError, TrpoDeployError
 
 if TYPE_CHECKING:
     from trpo_deploy.export import Certificate, Export
@@ -53,6 +53,14 @@ class Backend(str, Enum):
 
     onnx = "onnx"
     torch = "torch"
+
+
+class OutOfBounds(str, Enum):
+    """What a service does with numbers beyond a finite bound."""
+
+    refuse = "refuse"
+    clip = "clip"
+    accept = "accept"
 
 
 EnvId = Annotated[str, typer.Argument(help="A Gymnasium id, or module:Id.", show_default=False)]
@@ -322,6 +330,22 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 3000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="Keys, a line each; a request must show one.")
+    ] = None,
+    admin_key_file: Annotated[
+        Path | None, typer.Option(help="Keys for /admin, which is off without it.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, for HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(help="A page's origin that may call; repeatable.")
+    ] = None,
+    out_of_bounds: Annotated[
+        OutOfBounds, typer.Option(help="What happens to numbers beyond the space's bounds.")
+    ] = OutOfBounds.refuse,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
+    tracing: Annotated[bool, typer.Option("--tracing", help="Trace with OpenTelemetry.")] = False,
 ) -> None:
     """Serve policies over HTTP with BentoML."""
     from trpo_deploy.extras import require
@@ -329,7 +353,41 @@ def serve(
     require("serve")
     from trpo_deploy.serve import serve as run
 
-    run(models, host=host, port=port, workers=workers)
+    if (tls_cert is None) != (tls_key is None):
+        raise ConfigError("--tls-cert and --tls-key belong together: give both or neither")
+    run(
+        models,
+        host=host,
+        port=port,
+        workers=workers,
+        tls=(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None,
+        api_key_file=api_key_file,
+        admin_key_file=admin_key_file,
+        cors_origins=tuple(cors_origin or ()),
+        out_of_bounds=out_of_bounds.value,
+        access_log=access_log,
+        tracing=tracing,
+    )
+
+
+@app.command()
+def bundle(
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="Model folders or ONNX files to pack.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A folder that does not exist yet.")
+    ] = Path("bento"),
+) -> None:
+    """Pack policies into a Bento, ready to containerize."""
+    from trpo_deploy.extras import require
+
+    require("serve")
+    from trpo_deploy.serve import bundle as pack
+
+    path = pack(models, output)
+    out.print(f"wrote {path}; serve it with: bentoml serve {path}")
 
 
 @app.command()

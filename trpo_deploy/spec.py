@@ -14,6 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -84,27 +85,29 @@ class Space(ABC):
         try:
             array = np.asarray(value)
         except (ValueError, OverflowError) as error:  # ragged lists, integers beyond 64 bits
-            raise ObservationError(name, self._expected(), "an uneven nested list") from error
-        if array.shape[array.ndim - len(self.shape) :] != self.shape or array.ndim > 1 + len(
-            self.shape
-        ):
-            raise ObservationError(name, self._expected(), f"shape {array.shape}")
-        cast = self._cast(array, name)
+            raise ObservationError(
+                name, self._expected(), "an uneven nested list", kind="ragged"
+            ) from error
+        shape = self.shape
+        if array.shape != shape and (array.shape[1:] != shape or array.ndim != 1 + len(shape)):
+            raise ObservationError(name, self._expected(), f"shape {array.shape}", kind="shape")
+        cast = array if array.dtype == self.dtype else self._cast(array, name)
         self.check_values(cast, name)
         return cast
 
     def _cast(self, array: Array, name: str) -> Array:
-        if array.dtype == self.dtype:
-            return array
         # Any whole or real number may become a float; only whole ones may become an integer.
         kinds = "biuf" if self.dtype.kind == "f" else "biu"
         if array.dtype.kind not in kinds:
-            raise ObservationError(name, self._expected(), _dtype_in_words(array))
+            raise ObservationError(name, self._expected(), _dtype_in_words(array), kind="dtype")
         if self.dtype.kind != "f" and array.size:
             limits = np.iinfo(self.dtype)
             if int(array.min()) < limits.min or int(array.max()) > limits.max:
                 raise ObservationError(
-                    name, f"values that fit {self.dtype}", f"{array.min()} to {array.max()}"
+                    name,
+                    f"values that fit {self.dtype}",
+                    f"{array.min()} to {array.max()}",
+                    kind="out_of_range",
                 )
         with np.errstate(over="ignore"):  # too large for float32 is infinite, refused later
             return array.astype(self.dtype)
@@ -125,7 +128,10 @@ def _check_range(array: Array, low: Array | int, high: Array | int, name: str) -
     wrong = (array < low) | (array > high)
     if wrong.any():
         raise ObservationError(
-            name, f"whole numbers in [{_short(low)}, {_short(high)}]", str(array[wrong][0])
+            name,
+            f"whole numbers in [{_short(low)}, {_short(high)}]",
+            str(array[wrong][0]),
+            kind="out_of_range",
         )
 
 
@@ -139,16 +145,18 @@ class BoxSpace(Space):
     """Lower bounds, of the array's shape, in the environment's own dtype."""
     high: Array
     """Upper bounds, likewise."""
+    input_dtype: str = "float32"
+    """What an array of floating-point numbers is fed as; ``float64`` on request only."""
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape without the batch axis."""
         return self.low.shape
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """The environment's dtype; float64 and float16 are fed as float32."""
-        return np.dtype(np.float32) if self.low.dtype.kind == "f" else self.low.dtype
+        """The environment's dtype, and :attr:`input_dtype` for all floating-point ones."""
+        return np.dtype(self.input_dtype) if self.low.dtype.kind == "f" else self.low.dtype
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Uniform where bounded on both sides, else around the finite bound or zero."""
@@ -164,23 +172,31 @@ class BoxSpace(Space):
             inside = low + (high - low) * rng.uniform(size=self.shape)
         # A float64 range may be too wide to be one: keep the one-sided sample then.
         value = np.where(below & above & np.isfinite(inside), inside, value)
-        return np.clip(value, low, high).astype(self.dtype)
+        limit = np.finfo(np.float32).max  # a float64 bound may lie beyond
+        return np.clip(np.clip(value, low, high), -limit, limit).astype(self.dtype)
 
     def check_values(self, array: Array, name: str) -> None:
         """Refuse NaN and infinities; real environments do leave their stated bounds."""
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind != "f":
+            return
+        # Counting takes half the time of .all(), on a path that every action passes.
+        if np.count_nonzero(np.isfinite(array)) != array.size:
             wrong = array[~np.isfinite(array)][0]
-            raise ObservationError(name, "finite float32 numbers", str(wrong))
+            expected = f"finite {self.dtype} numbers"
+            raise ObservationError(name, expected, str(wrong), kind="not_finite")
 
     def to_json(self) -> Json:
         """Equal bounds are written once, so that an image's spec stays small."""
-        return {
+        value = {
             "kind": self.kind,
             "shape": list(self.shape),
             "dtype": str(self.low.dtype),
             "low": _numbers_to_json(self.low),
             "high": _numbers_to_json(self.high),
         }
+        if self.input_dtype != "float32":
+            value["input_dtype"] = self.input_dtype
+        return value
 
     def describe(self) -> str:
         """The space in words."""
@@ -331,6 +347,7 @@ def _array_space_from_json(value: Json) -> Space:
         return BoxSpace(
             _numbers_from_json(value["low"], shape, dtype),
             _numbers_from_json(value["high"], shape, dtype),
+            value.get("input_dtype", "float32"),
         )
     if kind == DiscreteSpace.kind:
         return DiscreteSpace(int(value["n"]), int(value["start"]))
@@ -403,6 +420,42 @@ class NormalizerInfo:
 
 
 @dataclass(frozen=True)
+class StateSpec:
+    """Frames that a policy is to remember: an input, and the output to feed it with next.
+
+    A file is a pure function. Where the training stacked frames, the frames before the present
+    one are an input of zeros at the start of an episode, and an output for the next step.
+    """
+
+    input: TensorSpec
+    """Oldest frame first, along the axis on which the training stacked."""
+    output: str
+    """The output's name, of the input's dtype and shape."""
+
+    def zeros(self, batch: int) -> Array:
+        """The state at the start of an episode, ``(batch, *shape)``."""
+        return np.zeros((batch, *self.input.shape), self.input.dtype)
+
+    def to_json(self) -> Json:
+        """The state as JSON values."""
+        return {**self.input.to_json(), "output": self.output}
+
+
+@dataclass(frozen=True, eq=False)
+class GuardInfo:
+    """What the graph does with NaN and infinities, where it was exported with a guard."""
+
+    output: str
+    """The name of a boolean output, ``(batch,)``: false where an observation is not finite."""
+    action: Array
+    """The action given for such an observation, of the action's shape and dtype."""
+
+    def to_json(self) -> Json:
+        """The guard as JSON values."""
+        return {"output": self.output, "action": self.action.tolist()}
+
+
+@dataclass(frozen=True)
 class PolicySpec:
     """What a ``policy.onnx`` takes, gives, and comes from."""
 
@@ -422,21 +475,26 @@ class PolicySpec:
     """The software that trained and exported the policy."""
     source_sha256: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the policy zip and of the statistics file."""
+    states: tuple[StateSpec, ...] = ()
+    """What the caller keeps between steps; empty unless the training stacked frames."""
+    guard: GuardInfo | None = None
+    """What happens to numbers that are not finite; without a guard that is undefined."""
 
-    @property
+    @cached_property
     def observation_spaces(self) -> Mapping[str, Space]:
         """The ONNX inputs' spaces by name."""
         if isinstance(self.observation_space, DictSpace):
             return self.observation_space.spaces
         return {OBS: self.observation_space}
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The ONNX inputs."""
-        return tuple(
+        """The ONNX inputs: the observation, then the states."""
+        observation = (
             TensorSpec(name, str(space.dtype), space.shape)
             for name, space in self.observation_spaces.items()
         )
+        return (*observation, *(state.input for state in self.states))
 
     def validate(self, observation: object) -> tuple[dict[str, Array], bool]:
         """Check an observation and turn it into the ONNX inputs.
@@ -451,38 +509,53 @@ class PolicySpec:
         Raises:
             ObservationError: naming the key, what was expected and what came.
         """
-        spaces = self.observation_spaces
+        if isinstance(self.observation_space, DictSpace):
+            return self._validate_keys(self.observation_space.spaces, observation)
+        if isinstance(observation, Mapping):
+            came = f"an object with keys {list(observation)}"
+            raise ObservationError(OBS, "one array, no keys", came, kind="extra_key")
+        array = self.observation_space.check(observation, OBS)
+        if array.ndim > len(self.observation_space.shape):
+            return {OBS: array}, True
+        return {OBS: array[np.newaxis]}, False
+
+    def _validate_keys(
+        self, spaces: Mapping[str, Space], observation: object
+    ) -> tuple[dict[str, Array], bool]:
+        values = self._values_by_key(spaces, observation)
         arrays = {
             name: space.check(value, name)
-            for (name, space), value in zip(
-                spaces.items(), self._values_by_key(observation), strict=True
-            )
+            for (name, space), value in zip(spaces.items(), values, strict=True)
         }
         batched = {name: array.ndim > len(spaces[name].shape) for name, array in arrays.items()}
         sizes = {len(array) if batched[name] else None for name, array in arrays.items()}
         if len(sizes) > 1:
             shapes = {name: array.shape for name, array in arrays.items()}
-            raise ObservationError(next(iter(spaces)), "one batch size in all keys", str(shapes))
+            raise ObservationError(
+                next(iter(spaces)), "one batch size in all keys", str(shapes), kind="batch_size"
+            )
         if any(batched.values()):
             return arrays, True
         return {name: array[np.newaxis] for name, array in arrays.items()}, False
 
-    def _values_by_key(self, observation: object) -> list[object]:
-        if not isinstance(self.observation_space, DictSpace):
-            if isinstance(observation, Mapping):
-                came = f"an object with keys {list(observation)}"
-                raise ObservationError(OBS, "one array, no keys", came)
-            return [observation]
-        keys = list(self.observation_space.spaces)
+    @staticmethod
+    def _values_by_key(spaces: Mapping[str, Space], observation: object) -> list[object]:
+        keys = list(spaces)
         if not isinstance(observation, Mapping):
             received = type(observation).__name__
-            raise ObservationError(keys[0], f"an object with keys {keys}", received)
+            raise ObservationError(
+                keys[0], f"an object with keys {keys}", received, kind="missing_key"
+            )
         for key in observation:
-            if key not in self.observation_space.spaces:
-                raise ObservationError(str(key), f"only the keys {keys}", "an unknown key")
+            if key not in spaces:
+                raise ObservationError(
+                    str(key), f"only the keys {keys}", "an unknown key", kind="extra_key"
+                )
         for key in keys:
             if key not in observation:
-                raise ObservationError(key, f"all of the keys {keys}", "no such key")
+                raise ObservationError(
+                    key, f"all of the keys {keys}", "no such key", kind="missing_key"
+                )
         return [observation[key] for key in keys]
 
     def sample_observation(self, rng: np.random.Generator) -> Array | dict[str, Array]:
@@ -514,6 +587,8 @@ class PolicySpec:
                 "training": dict(self.training),
                 "versions": dict(self.versions),
                 "source_sha256": dict(self.source_sha256),
+                "states": [state.to_json() for state in self.states],
+                "guard": self.guard and self.guard.to_json(),
             },
             allow_nan=False,
         )
@@ -548,10 +623,7 @@ class PolicySpec:
         return cls(
             observation_space=space_from_json(value["observation_space"]),
             action_space=action_space,
-            outputs=tuple(
-                TensorSpec(item["name"], item["dtype"], tuple(item["shape"][1:]))
-                for item in value["outputs"]
-            ),
+            outputs=tuple(_tensor_from_json(item) for item in value["outputs"]),
             algorithm=value["algorithm"],
             env_id=value["env_id"],
             normalizer=normalizer
@@ -565,4 +637,19 @@ class PolicySpec:
             training=value["training"],
             versions=value["versions"],
             source_sha256=value["source_sha256"],
+            states=tuple(
+                StateSpec(_tensor_from_json(item), item["output"])
+                for item in value.get("states", ())  # files of the first release have none
+            ),
+            guard=_guard_from_json(value.get("guard"), action_space),
         )
+
+
+def _tensor_from_json(item: Json) -> TensorSpec:
+    return TensorSpec(item["name"], item["dtype"], tuple(item["shape"][1:]))
+
+
+def _guard_from_json(value: Json | None, action_space: Space) -> GuardInfo | None:
+    if value is None:
+        return None
+    return GuardInfo(value["output"], np.asarray(value["action"], action_space.dtype))

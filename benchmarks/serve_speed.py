@@ -1,0 +1,418 @@
+"""How fast the service is: against plain BentoML and against bare uvicorn, with wrk.
+
+Every server runs the same policy with one worker, one after another in each round, so that a
+busy machine is busy for all of them. Numbers are medians over the rounds; ratios are medians of
+each round's ratio. Run it with ``python benchmarks/serve_speed.py``; it needs ``wrk`` (Debian:
+``apt-get install wrk``) and the extra ``serve``, and writes ``benchmarks/results/serve_speed.md``
+and ``.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.runtime.policy_files import box, write_policy  # noqa: E402
+from trpo_deploy.spec import BoxSpace  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+FRAME = BoxSpace(np.zeros((84, 84, 4), np.uint8), np.full((84, 84, 4), 255, np.uint8))
+
+# What the ANCHORS of this benchmark are: the same policy with as little around it as possible.
+BARE = """
+import os
+import numpy as np
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from trpo_deploy.runtime import OnnxPolicy
+
+policy = OnnxPolicy(os.environ["POLICY"])
+session, space = policy._session, policy.spec.observation_space
+
+async def predict(request):
+    observation = np.asarray(orjson.loads(await request.body())["observation"], np.float32)
+    action = session.run(["action"], {"obs": observation[None]})[0][0]
+    return Response(
+        orjson.dumps({"action": action}, option=orjson.OPT_SERIALIZE_NUMPY),
+        media_type="application/json",
+    )
+
+async def binary(request):
+    observation = np.frombuffer(await request.body(), space.dtype).reshape(1, *space.shape)
+    action = session.run(["action"], {"obs": observation})[0][0]
+    return Response(action.tobytes(), media_type="application/octet-stream")
+
+async def converse(socket):
+    await socket.accept()
+    async for data in socket.iter_bytes():
+        observation = np.frombuffer(data, space.dtype).reshape(1, *space.shape)
+        await socket.send_bytes(session.run(["action"], {"obs": observation})[0][0].tobytes())
+
+app = Starlette(routes=[
+    Route("/predict", predict, methods=["POST"]),
+    Route("/binary", binary, methods=["POST"]),
+    WebSocketRoute("/ws", converse),
+])
+uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), loop="uvloop",
+            http="httptools", ws="websockets-sansio", access_log=False, log_level="error",
+            ws_per_message_deflate=False)
+"""
+
+# The service's own edge without BentoML: what BentoML's service costs it.
+HANDLER = """
+import os
+from pathlib import Path
+import uvicorn
+from trpo_deploy.serve.edge import Edge
+from trpo_deploy.serve.registry import Registry
+from trpo_deploy.serve.settings import Settings
+
+registry = Registry([Path(os.environ["POLICY"])])
+
+async def nothing(scope, receive, send):
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+uvicorn.run(Edge(nothing, Settings(), lambda: registry), host="127.0.0.1",
+            port=int(os.environ["PORT"]), loop="uvloop", http="httptools",
+            ws="websockets-sansio", access_log=False, log_level="error", server_header=False,
+            proxy_headers=False, ws_per_message_deflate=False)
+"""
+
+PLAIN_BENTOML = """
+import os
+import bentoml
+import numpy as np
+from trpo_deploy.runtime import OnnxPolicy
+
+@bentoml.service
+class Plain:
+    def __init__(self) -> None:
+        self.policy = OnnxPolicy(os.environ["POLICY"])
+        self.space = self.policy.spec.observation_space
+
+    @bentoml.api
+    async def predict(self, observation: list[float]) -> list[float]:
+        return self.policy.predict(np.asarray(observation, np.float32))[0].tolist()
+
+    @bentoml.api
+    async def frame(self, observation: list[list[list[int]]]) -> list[float]:
+        return self.policy.predict(np.asarray(observation, np.uint8))[0].tolist()
+"""
+
+SERVICE = """
+import os
+from pathlib import Path
+from trpo_deploy.serve import serve
+serve([Path(os.environ["POLICY"])], port=int(os.environ["PORT"]),
+      workers=int(os.environ.get("WORKERS", "1")))
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request, as each server takes it."""
+
+    name: str
+    policy: str
+    connections: int
+    paths: dict[str, str]
+    bodies: dict[str, bytes]
+    headers: dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk saw of one server in one round."""
+
+    rate: float
+    """Requests/s."""
+    p50: float
+    """Milliseconds."""
+    p99: float
+    """Milliseconds."""
+
+
+def free_port() -> int:
+    """A TCP port that nothing uses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running(kind: str, policy: Path, folder: Path, workers: int = 1) -> Iterator[tuple[str, int]]:
+    """Start one kind of server; gives its URL and pid."""
+    port = free_port()
+    code = {"bare": BARE, "handler": HANDLER, "service": SERVICE, "bentoml": PLAIN_BENTOML}[kind]
+    file = folder / f"{kind}_server.py"
+    file.write_text(code)
+    command = [sys.executable, str(file)]
+    if kind == "bentoml":
+        target = f"{file.stem}:Plain"
+        command = [sys.executable, "-m", "bentoml", "serve", target, "--working-dir", str(folder)]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+    own = {"POLICY": str(policy), "PORT": str(port), "WORKERS": str(workers)}
+    own |= {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
+    with (folder / f"{kind}.log").open("w") as log:
+        environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
+        try:
+            wait_for(port, process, folder / f"{kind}.log")
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers, a minute at most."""
+    for _ in range(600):
+        if process.poll() is not None:
+            raise SystemExit(f"a server ended: {log.read_text()}")
+        try:
+            # Not /readyz: the bare server has none, but it answers.
+            httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit(f"a server did not start: {log.read_text()}")
+
+
+def wrk(url: str, connections: int, seconds: float, body: bytes, headers: dict[str, str]) -> Load:
+    """Send one request again and again, and read wrk's own summary."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "body").write_bytes(body)
+        script = Path(folder) / "request.lua"
+        lines = [f'wrk.headers["{key}"] = "{value}"' for key, value in headers.items()]
+        script.write_text(
+            'wrk.method = "POST"\n'
+            + "\n".join(lines)
+            + f'\nlocal file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*all")\n'
+            "done = function(summary, latency, requests)\n"
+            '  io.write(string.format("RESULT %d %d %f %f %d %d\\n", summary.requests,\n'
+            "    summary.duration, latency:percentile(50), latency:percentile(99),\n"
+            "    summary.errors.status, summary.errors.connect + summary.errors.read\n"
+            "    + summary.errors.write + summary.errors.timeout))\n"
+            "end\n"
+        )
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), url]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"RESULT (\d+) (\d+) (\S+) (\S+) (\d+) (\d+)", output)
+    if found is None:
+        raise SystemExit(f"wrk said: {output}")
+    requests, micros, p50, p99, refused, broken = map(float, found.groups())
+    if refused or broken:
+        raise SystemExit(f"{url}: {refused:.0f} requests refused, {broken:.0f} broken")
+    return Load(requests / micros * 1e6, p50 / 1e3, p99 / 1e3)
+
+
+def cases(connections: tuple[int, ...]) -> list[Case]:
+    """The requests of the table."""
+    numbers = np.linspace(-1, 1, 17).astype(np.float32)
+    frame = np.random.default_rng(0).integers(0, 255, FRAME.shape, np.uint8)
+    as_json = {"Content-Type": "application/json"}
+    text = json.dumps({"observation": [round(float(x), 6) for x in numbers]}).encode()
+    rows = [
+        Case(
+            "JSON, 17 floats",
+            "small",
+            count,
+            dict.fromkeys(("service", "handler", "bentoml", "bare"), "/predict"),
+            dict.fromkeys(("service", "handler", "bentoml", "bare"), text),
+            dict.fromkeys(("service", "handler", "bentoml", "bare"), as_json),
+        )
+        for count in connections
+    ]
+    octets = {"Content-Type": "application/octet-stream"}
+    tensor = {"name": "obs", "shape": [1, 17], "datatype": "FP32"}
+    tensor["parameters"] = {"binary_data_size": numbers.nbytes}
+    output = {"name": "action", "parameters": {"binary_data": True}}
+    v2 = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
+    v2_headers = {**octets, "Inference-Header-Content-Length": str(len(v2))}
+    rows.append(
+        Case(
+            "/v2 infer, binary",
+            "small",
+            8,
+            {"service": "/v2/models/small/infer", "bare": "/binary"},
+            {"service": v2 + numbers.tobytes(), "bare": numbers.tobytes()},
+            {"service": v2_headers, "bare": octets},
+        )
+    )
+    shape = {**octets, "X-Tensor-Dtype": "uint8", "X-Tensor-Shape": "84,84,4"}
+    rows.append(
+        Case(
+            "84x84x4 uint8 frame",
+            "frame",
+            8,
+            {"service": "/predict", "bare": "/binary", "bentoml": "/frame"},
+            {
+                "service": frame.tobytes(),
+                "bare": frame.tobytes(),
+                "bentoml": json.dumps({"observation": frame.tolist()}).encode(),
+            },
+            {"service": shape, "bare": octets, "bentoml": as_json},
+        )
+    )
+    return rows
+
+
+def websocket_rate(url: str, seconds: float) -> float:
+    """Round trips/s of one client that waits for each answer, with binary frames."""
+    from websockets.sync.client import connect
+
+    frame = np.linspace(-1, 1, 17).astype(np.float32).tobytes()
+    with connect(url.replace("http", "ws"), compression=None) as connection:
+        count, end = 0, time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            connection.send(frame)
+            connection.recv()
+            count += 1
+    return count / seconds
+
+
+def memory(pid: int) -> float:
+    """MB that are the processes' own (PSS), so that shared pages count once."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return sum(process.memory_full_info().pss for process in processes) / 1e6
+
+
+def measure(rounds: int, seconds: float, connections: tuple[int, ...]) -> dict[str, Any]:
+    """All cases on all servers, in turn, for some rounds."""
+    loads: dict[str, dict[str, list[Load]]] = {}
+    sockets: dict[str, list[float]] = {"service": [], "bare": []}
+    memories: dict[str, list[float]] = {"service": [], "bare": [], "bentoml": []}
+    with tempfile.TemporaryDirectory(prefix="trpo-deploy-speed-") as name:
+        folder = Path(name)
+        policies = {
+            "small": write_policy(
+                folder / "small" / "policy.onnx", box(17), box(6, low=-1, high=1), hidden=64
+            ),
+            "frame": write_policy(
+                folder / "frame" / "policy.onnx", FRAME, box(6, low=-1, high=1), hidden=8
+            ),
+        }
+        for index in range(rounds):
+            print(f"round {index + 1} of {rounds}", file=sys.stderr)
+            for kind in ("service", "handler", "bare", "bentoml"):
+                for policy, path in policies.items():
+                    wanted = [
+                        case
+                        for case in cases(connections)
+                        if case.policy == policy and kind in case.paths
+                    ]
+                    if not wanted:
+                        continue
+                    with running(kind, path, folder) as (url, pid):
+                        for case in wanted:
+                            target = url + case.paths[kind]
+                            body, headers = case.bodies[kind], case.headers[kind]
+                            wrk(target, case.connections, 1, body, headers)  # warm
+                            load = wrk(target, case.connections, seconds, body, headers)
+                            label = f"{case.name}, {case.connections} connections"
+                            loads.setdefault(label, {}).setdefault(kind, []).append(load)
+                        if policy == "small" and kind in sockets:
+                            ws = "/ws/small" if kind == "service" else "/ws"
+                            sockets[kind].append(websocket_rate(url + ws, seconds))
+                        if policy == "small" and kind in memories:
+                            memories[kind].append(memory(pid))
+    return {"loads": loads, "sockets": sockets, "memories": memories}
+
+
+def ratio(ours: list[Any], other: list[Any], value: Callable[[Any], float]) -> float:
+    """Median of the rounds' ratios."""
+    return statistics.median(value(a) / value(b) for a, b in zip(ours, other, strict=True))
+
+
+KINDS = {
+    "service": "trpo-deploy serve",
+    "handler": "the same handler on bare uvicorn",
+    "bare": "bare uvicorn + Starlette route",
+    "bentoml": "plain `@bentoml.api`, defaults",
+}
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The measurements as Markdown."""
+    lines = [
+        "| request | server | requests/s | p50 ms | p99 ms | rate, ours ÷ its | p99, ours ÷ its |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for label, servers in measured["loads"].items():
+        for kind, loads in servers.items():
+            rate, p50, p99 = (
+                statistics.median(getattr(load, name) for load in loads)
+                for name in ("rate", "p50", "p99")
+            )
+            rates = ratio(servers["service"], loads, lambda load: load.rate)
+            tails = ratio(servers["service"], loads, lambda load: load.p99)
+            lines.append(
+                f"| {label} | {KINDS[kind]} | {rate:,.0f} | {p50:.2f} | {p99:.2f} "
+                f"| {rates:.2f} | {tails:.2f} |"
+            )
+    sockets, memories = measured["sockets"], measured["memories"]
+    lines += ["", "| one WebSocket client | round trips/s | ours ÷ its |", "|---|---|---|"]
+    for kind, rates in sockets.items():
+        share = ratio(sockets["service"], rates, float)
+        lines.append(f"| {KINDS[kind]} | {statistics.median(rates):,.0f} | {share:.2f} |")
+    lines += ["", "| memory of all processes | MB (PSS) | ours ÷ its |", "|---|---|---|"]
+    for kind, sizes in memories.items():
+        share = ratio(memories["service"], sizes, float)
+        lines.append(f"| {KINDS[kind]} | {statistics.median(sizes):,.0f} | {share:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not installed; on Debian: apt-get install wrk")
+    measured = measure(options.rounds, options.seconds, tuple(options.connections))
+    head = (
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s, one worker each, wrk with "
+        f"one thread on the same machine: {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}. Trust the ratios, not the absolute numbers.\n\n"
+    )
+    text = head + table(measured)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "serve_speed.md").write_text(text)
+    plain = json.dumps(measured, default=lambda load: load.__dict__, indent=1)
+    (RESULTS / "serve_speed.json").write_text(plain + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""A real server in a process of its own, on a free port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_START_S = 60
+
+
+class Server:
+    """A running ``serve`` and a client for it."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process = process
+        self.url = url
+        self.client = httpx.Client(base_url=url, timeout=20)
+
+    def predict(self, observation: Any, **more: Any) -> httpx.Response:
+        return self.client.post("/predict", json={"observation": observation, **more})
+
+
+@contextmanager
+def running(*models: Path, **options: Any) -> Iterator[Server]:
+    """Start a server with options of ``serve``, and end it by its own pid."""
+    code = (
+        "from pathlib import Path, PosixPath\nfrom trpo_deploy.serve import serve\n"
+        f"serve([Path(p) for p in {[str(m) for m in models]!r}], port=0, **{options!r})\n"
+        "print('stopped', flush=True)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("serving"), line + process.stdout.read()
+        url = line.split(" at ")[1].split()[0]
+        server = Server(process, url)
+        with server.client:
+            yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(_START_S)
+        process.stdout.close()
+
+
+def wait_until(condition: Any, seconds: float = 20) -> bool:
+    """Poll a condition for a bounded time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
