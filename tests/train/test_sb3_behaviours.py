@@ -1,0 +1,230 @@
+"""What people do with SB3 algorithms works with this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import (
+    FakeImageEnv,
+    IdentityEnv,
+    IdentityEnvBox,
+    IdentityEnvMultiBinary,
+    IdentityEnvMultiDiscrete,
+    SimpleMultiObsEnv,
+)
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+
+from tests.train.environments import RandomEnv
+from trpo_deploy import TRPO
+
+SMALL: dict[str, Any] = {"n_steps": 64, "batch_size": 64, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    "env", [IdentityEnv(2), IdentityEnvMultiDiscrete(2), IdentityEnvMultiBinary(2)]
+)
+def test_the_identity_is_learnt(env: gymnasium.Env[Any, Any]) -> None:
+    venv = DummyVecEnv([lambda: env])
+    model = TRPO("MlpPolicy", venv, gamma=0.4, n_steps=256, batch_size=256, seed=0)
+    model.learn(20 * 256)
+    mean, _ = evaluate_policy(model, env, n_eval_episodes=20, warn=False)
+    assert mean > 90  # of 100
+
+
+def test_a_box_identity_improves() -> None:
+    env = IdentityEnvBox(eps=0.5)
+    model = TRPO("MlpPolicy", DummyVecEnv([lambda: env]), gamma=0.4, **SMALL)
+    before, _ = evaluate_policy(model, env, n_eval_episodes=20, warn=False)
+    model.learn(40 * 64)
+    after, _ = evaluate_policy(model, env, n_eval_episodes=20, warn=False)
+    assert after > before
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    runs = [
+        TRPO("MlpPolicy", "CartPole-v1", **SMALL).learn(256).policy.state_dict() for _ in range(2)
+    ]
+    torch.testing.assert_close(runs[0], runs[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [1, 42])
+def test_the_statistics_window_has_the_size_asked_for(size: int) -> None:
+    model = TRPO("MlpPolicy", "CartPole-v1", stats_window_size=size, **SMALL).learn(64)
+    assert model.ep_info_buffer is not None
+    assert model.ep_info_buffer.maxlen == size
+
+
+def test_environments_can_be_changed() -> None:
+    model = TRPO("MlpPolicy", DummyVecEnv([lambda: IdentityEnvBox()]), **SMALL).learn(64)
+    model.set_env(DummyVecEnv([lambda: IdentityEnvBox()]))
+    model.learn(64)
+    model.set_env(IdentityEnvBox())
+    model.learn(64)
+
+
+def test_parameters_can_be_left_out_and_put_back(tmp_path: Path) -> None:
+    model = TRPO("MlpPolicy", "CartPole-v1", verbose=0, **SMALL)
+    model.verbose = 2
+    model.save(tmp_path / "policy", exclude=["verbose"])
+    assert TRPO.load(tmp_path / "policy").verbose == 0
+    model.save(tmp_path / "policy", exclude=["verbose"], include=["verbose"])
+    assert TRPO.load(tmp_path / "policy").verbose == 2
+
+
+def test_parameters_are_set_exactly_or_not_at_all() -> None:
+    model = TRPO("MlpPolicy", "CartPole-v1", **SMALL)
+    parameters = model.get_parameters()
+    with pytest.raises(ValueError, match="nobody"):
+        model.set_parameters({**parameters, "nobody": {}})
+    with pytest.raises(ValueError, match="Names of parameters do not match"):
+        model.set_parameters({"policy": parameters["policy"]}, exact_match=True)
+
+
+@pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
+def test_a_policy_is_saved_and_loaded_alone(policy: str, tmp_path: Path) -> None:
+    env = (
+        IdentityEnvBox()
+        if policy == "MlpPolicy"
+        else FakeImageEnv(screen_height=40, screen_width=40, n_channels=2, discrete=False)
+    )
+    model = TRPO(policy, env, **SMALL).learn(64)
+    model.policy.save(str(tmp_path / "policy.pkl"))
+    loaded = type(model.policy).load(str(tmp_path / "policy.pkl"))
+    venv = model.get_env()
+    assert venv is not None
+    observations = venv.reset()
+    np.testing.assert_array_equal(
+        loaded.predict(observations, deterministic=True)[0],
+        model.policy.predict(observations, deterministic=True)[0],
+    )
+
+
+class WithKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """The same observations under a key."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.observation_space = spaces.Dict({"vec": env.observation_space})
+
+    def observation(self, observation: Any) -> Any:
+        return {"vec": observation}
+
+
+def test_one_key_is_as_good_as_none() -> None:
+    plain = TRPO("MlpPolicy", RandomEnv(spaces.Discrete(3)), **SMALL).learn(128)
+    keys = TRPO("MultiInputPolicy", WithKeys(RandomEnv(spaces.Discrete(3))), **SMALL).learn(128)
+    observation = np.full(3, 0.3, np.float32)
+    with torch.no_grad():
+        logits = [
+            model.policy.get_distribution(model.policy.obs_to_tensor(obs)[0]).distribution.logits
+            for model, obs in ((plain, observation), (keys, {"vec": observation}))
+        ]
+    torch.testing.assert_close(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("channel_last", [False, True])
+def test_keys_with_images_are_stacked(channel_last: bool) -> None:
+    env = VecFrameStack(
+        DummyVecEnv([lambda: SimpleMultiObsEnv(channel_last=channel_last)]),
+        n_stack=3,
+        channels_order={"vec": None, "img": "last" if channel_last else "first"},
+    )
+    model = TRPO("MultiInputPolicy", env, **SMALL).learn(64)
+    evaluate_policy(model, env, n_eval_episodes=2, warn=False)
+
+
+def test_chosen_keys_are_normalised() -> None:
+    space = spaces.Dict({"vec": spaces.Box(-9, 9, (2,)), "mode": spaces.Discrete(3)})
+    env = VecNormalize(
+        DummyVecEnv([lambda: RandomEnv(spaces.Discrete(2), space)]), norm_obs_keys=["vec"]
+    )
+    model = TRPO("MultiInputPolicy", env, **SMALL).learn(64)
+    evaluate_policy(model, env, n_eval_episodes=2, warn=False)
+
+
+def test_keys_within_keys_are_refused() -> None:
+    space = spaces.Dict({"outer": spaces.Dict({"inner": spaces.Discrete(2)})})
+    with pytest.raises(NotImplementedError, match=r"[Nn]ested"):
+        TRPO("MultiInputPolicy", RandomEnv(spaces.Discrete(2), space))
+
+
+class NormAndDropout(BaseFeaturesExtractor):
+    """Layers that behave differently in training and in use."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, observation_space.shape[0])
+        self.layers = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.BatchNorm1d(self.features_dim), torch.nn.Dropout(0.5)
+        )
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.layers(observations)
+        return features
+
+
+def test_batch_norm_learns_in_training_and_rests_in_use() -> None:
+    model = TRPO(
+        "MlpPolicy",
+        RandomEnv(spaces.Discrete(3)),
+        policy_kwargs={"features_extractor_class": NormAndDropout},
+        **SMALL,
+    )
+    norm = model.policy.features_extractor.layers[1]
+    before = norm.running_mean.clone()
+    model.learn(128)
+    assert not torch.allclose(norm.running_mean, before)
+    before = norm.running_mean.clone()
+    observation = np.zeros(3, np.float32)
+    first, _ = model.predict(observation, deterministic=True)
+    for _ in range(5):
+        np.testing.assert_array_equal(model.predict(observation, deterministic=True)[0], first)
+    assert torch.equal(norm.running_mean, before)
+
+
+def test_callbacks_see_each_step_and_stop_the_run(tmp_path: Path) -> None:
+    class Count(BaseCallback):
+        steps = 0
+
+        def _on_step(self) -> bool:
+            self.steps += 1
+            assert {"obs_tensor", "actions", "rewards", "dones", "infos"} <= set(self.locals)
+            return self.steps < 100
+
+    count = Count()
+    evaluation = EvalCallback(
+        make_vec_env("CartPole-v1", 1), eval_freq=50, log_path=str(tmp_path), verbose=0
+    )
+    model = TRPO("MlpPolicy", make_vec_env("CartPole-v1", 2), **SMALL)
+    model.learn(10_000, callback=[count, evaluation])
+    assert count.steps == 100
+    assert model.num_timesteps == 200
+    assert (tmp_path / "evaluations.npz").is_file()
+
+
+def test_time_limits_are_bootstrapped_with_the_value_of_the_last_observation() -> None:
+    """Rewards are zero, so a return above zero can only come from the critic."""
+
+    class Endless(RandomEnv):
+        def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            self.steps += 1
+            return self.observation_space.sample(), 0.0, False, self.steps >= 5, {}
+
+    env = DummyVecEnv([lambda: Endless(spaces.Discrete(2))])
+    model = TRPO("MlpPolicy", env, n_critic_updates=0, **SMALL)
+    with torch.no_grad():
+        model.policy.value_net.weight.zero_()
+        model.policy.value_net.bias.fill_(10.0)
+    model.learn(64)
+    rewards = next(model.rollout_buffer.get(None)).returns
+    # V is 10 everywhere: bootstrapping at every fifth step and at the end keeps returns near 10.
+    assert rewards.min() > 0.9 * 10 * 0.99**5
