@@ -12,6 +12,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.nn import functional
 
+NOT_FINITE = "the critic's loss or gradient is not finite"
+
 
 @dataclass(frozen=True)
 class CriticFit:
@@ -68,4 +70,4 @@ def fit_critic(
         for parameter, start in zip(learning, before, strict=True):
             parameter.copy_(start)
     policy.optimizer.load_state_dict(optimizer_before)
-    return CriticFit(float("nan"), "the critic's loss or gradient is not finite")
+    return CriticFit(float("nan"), NOT_FINITE)

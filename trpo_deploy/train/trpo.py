@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -36,6 +37,9 @@ from trpo_deploy.errors import TrainingError
 from trpo_deploy.policies import SQUASHED
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
+from trpo_deploy.train.mlp import StandardMlp, standard_mlp
+from trpo_deploy.train.mlp_critic import fit_mlp_critic, is_plain_adam
+from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.return_scale import ReturnScale, ScaledRewards
 from trpo_deploy.train.trust_region import (
     KLReduction,
@@ -227,6 +231,7 @@ class TRPO(OnPolicyAlgorithm):
         self._refusals_in_a_row = 0
         self._n_refusals = 0
         self._statistics_before: dict[str, Any] | None = None
+        self._mlp: StandardMlp | None = None
         if self.env is not None:
             _check_rollout_size(self.n_steps, self.env.num_envs, batch_size, normalize_advantage)
         if _init_setup_model:
@@ -244,9 +249,12 @@ class TRPO(OnPolicyAlgorithm):
         if self.policy_kwargs.get("squash_output") and not self.use_sde:
             self.policy_class = SQUASHED.get(self.policy_class, self.policy_class)
         super()._setup_model()
+        self._mlp = standard_mlp(self.policy)
+        if self.verbose >= 1:
+            print(f"Update path: {'standard MLP' if self._mlp else 'generic'}")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_statistics_before"]
+        return [*super()._excluded_save_params(), "_statistics_before", "_mlp"]
 
     @property
     def current_target_kl(self) -> float:
@@ -316,17 +324,20 @@ class TRPO(OnPolicyAlgorithm):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)))
-        critic = fit_critic(
-            self.policy,
-            self.rollout_buffer,
-            update.parameters,
-            self.n_critic_updates,
-            None if self.critic_full_batch else self.batch_size,
-            self.critic_max_grad_norm,
-        )
+        critic = self._update_critic(update.parameters)
         self._n_updates += 1
         self._log(update, critic)
         self._count_refusal(update.refusal or critic.refusal)
+
+    def _update_critic(self, actor: list[nn.Parameter]) -> CriticFit:
+        """The regression on the rollout's returns."""
+        policy, buffer = self.policy, self.rollout_buffer
+        batch_size = None if self.critic_full_batch else self.batch_size
+        passes, max_norm = self.n_critic_updates, self.critic_max_grad_norm
+        if self._mlp is not None and is_plain_adam(policy.optimizer):
+            critic = self._mlp.critic
+            return fit_mlp_critic(policy, critic, buffer, passes, batch_size, max_norm)
+        return fit_critic(policy, buffer, actor, passes, batch_size, max_norm)
 
     def _update_actor(self, rollout: RolloutBufferSamples) -> ActorUpdate:
         """The policy step of eq. 14 of the paper, on the whole rollout."""
@@ -347,12 +358,8 @@ class TRPO(OnPolicyAlgorithm):
             return (advantages * ratio).mean(), mean_kl(new, old, self.kl_reduction)
 
         surrogate, kl = surrogate_and_kl()
-        factor = self.fisher_sub_sampling_factor
-        if factor > 1:
-            kl = self._kl_to_itself(_every_row(samples.observations, factor))
-        parameters, kl_gradient = actor_parameters(kl, self.policy)
-        gradient = flat_gradient(surrogate, parameters, keep_graph=True)
-        product = fisher_vector_product(kl_gradient, parameters, self.cg_damping)
+        parameters, product = self._fisher_vector_product(samples.observations, kl)
+        gradient = flat_gradient(surrogate, parameters, keep_graph=self._mlp is None)
         direction, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         curvature = float(direction.dot(product(direction)))
         before = float(surrogate.detach())
@@ -375,11 +382,32 @@ class TRPO(OnPolicyAlgorithm):
             parameters, before, found.surrogate, gain, found.kl, found.step, residual, None
         )
 
-    def _kl_to_itself(self, observations: Any) -> Tensor:
-        """Zero, with the Fisher matrix of these observations as its second derivative."""
-        with torch.no_grad():
-            old = copy.copy(self.policy.get_distribution(observations))
-        return mean_kl(self.policy.get_distribution(observations), old, self.kl_reduction)
+    def _fisher_vector_product(
+        self, observations: Any, kl: Tensor
+    ) -> tuple[list[nn.Parameter], Callable[[Tensor], Tensor]]:
+        """The actor's parameters, and ``v -> (F + damping I) v`` at the old policy.
+
+        Args:
+            observations: of the samples of the surrogate.
+            kl: of the policy to itself over them, with its graph.
+        """
+        if self.fisher_sub_sampling_factor > 1:
+            observations = _every_row(observations, self.fisher_sub_sampling_factor)
+        if self._mlp is not None:
+            policy = self.policy
+            with torch.no_grad():
+                features = policy.extract_features(observations, policy.pi_features_extractor)
+                distribution = policy.get_distribution(observations)
+            assert isinstance(features, Tensor)
+            return self._mlp.actor_parameters, mlp_fisher_vector_product(
+                self._mlp, features, distribution, self.kl_reduction, self.cg_damping
+            )
+        if self.fisher_sub_sampling_factor > 1:
+            with torch.no_grad():
+                old = copy.copy(self.policy.get_distribution(observations))
+            kl = mean_kl(self.policy.get_distribution(observations), old, self.kl_reduction)
+        parameters, kl_gradient = actor_parameters(kl, self.policy)
+        return parameters, fisher_vector_product(kl_gradient, parameters, self.cg_damping)
 
     def _log(self, update: ActorUpdate, critic: CriticFit) -> None:
         values, returns = self.rollout_buffer.values, self.rollout_buffer.returns

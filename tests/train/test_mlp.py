@@ -1,0 +1,145 @@
+"""The unrolled path gives what autograd gives, and is taken for nothing that it does not know."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import nn
+
+from tests.train.environments import RandomEnv
+from trpo_deploy import TRPO
+from trpo_deploy.train.mlp import standard_mlp
+from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
+from trpo_deploy.train.trust_region import actor_parameters, fisher_vector_product, mean_kl
+
+ACTION_SPACES = {
+    "box": spaces.Box(-1, 1, (2,)),
+    "discrete": spaces.Discrete(3),
+    "multi discrete": spaces.MultiDiscrete([2, 3]),
+    "multi binary": spaces.MultiBinary(3),
+}
+ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
+
+
+def policy_of(action_space: spaces.Space[Any], **kwargs: Any) -> ActorCriticPolicy:
+    torch.manual_seed(0)
+    arguments = {"net_arch": [8, 8], **kwargs}
+    policy = ActorCriticPolicy(spaces.Box(-1, 1, (3,)), action_space, lambda _: 1e-3, **arguments)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)  # off the flat start
+    return policy
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("space", ACTION_SPACES.values(), ids=ACTION_SPACES)
+def test_the_fisher_vector_product_is_that_of_double_backward(
+    space: spaces.Space[Any], activation: type[nn.Module], reduction: Any
+) -> None:
+    policy = policy_of(space, activation_fn=activation)
+    observations = torch.randn(100, 3)
+    with torch.no_grad():
+        old = copy.copy(policy.get_distribution(observations))
+    kl = mean_kl(policy.get_distribution(observations), old, reduction)
+    parameters, gradient = actor_parameters(kl, policy)
+    expected = fisher_vector_product(gradient, parameters, damping=0.1)
+    mlp = standard_mlp(policy)
+    assert mlp is not None
+    assert [id(p) for p in mlp.actor_parameters] == [id(p) for p in parameters]
+    found = mlp_fisher_vector_product(mlp, observations, old, reduction, damping=0.1)
+    for _ in range(3):
+        vector = torch.randn_like(gradient)
+        # float32 sums in another order
+        torch.testing.assert_close(found(vector), expected(vector), rtol=1e-4, atol=1e-5)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "no hidden layer": {"policy_kwargs": {"net_arch": []}},
+    "uneven": {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [16, 4]}}},
+    "relu": {"policy_kwargs": {"activation_fn": nn.ReLU}},
+    "sub-sampled": {"sub_sampling_factor": 3},
+    "fisher sub-sampled": {"fisher_sub_sampling_factor": 3},
+    "summed": {"kl_reduction": "sum"},
+    "full batch": {"critic_full_batch": True},
+    "clipped": {"critic_max_grad_norm": 0.5},
+    "truncated mini-batch": {"batch_size": 48},
+    "schedules": {"learning_rate_end": 1e-4, "target_kl_end": 0.005},
+    "adam's own settings": {
+        "policy_kwargs": {"optimizer_kwargs": {"betas": (0.8, 0.9), "eps": 1e-3}}
+    },
+    "another optimiser": {"policy_kwargs": {"optimizer_class": torch.optim.SGD}},
+}
+
+
+def trained(space: spaces.Space[Any], generic: bool, **kwargs: Any) -> TRPO:
+    env = DummyVecEnv([lambda: RandomEnv(space)] * 2)
+    arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
+    model = TRPO("MlpPolicy", env, **arguments)
+    assert model._mlp is not None
+    if generic:
+        model._mlp = None
+    return model.learn(2 * 128)
+
+
+@pytest.mark.filterwarnings("ignore:The rollout of")
+@pytest.mark.parametrize("space", ACTION_SPACES.values(), ids=ACTION_SPACES)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_both_paths_give_the_same_policy_and_optimiser(
+    option: str, space: spaces.Space[Any]
+) -> None:
+    unrolled = trained(space, generic=False, **OPTIONS[option])
+    generic = trained(space, generic=True, **OPTIONS[option])
+    # As against sb3-contrib: float32 sums in another order, over two updates.
+    torch.testing.assert_close(
+        unrolled.policy.state_dict(), generic.policy.state_dict(), rtol=1e-4, atol=2e-5
+    )
+    torch.testing.assert_close(
+        unrolled.policy.optimizer.state_dict(),
+        generic.policy.optimizer.state_dict(),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+class Other(ActorCriticPolicy):
+    """May do anything."""
+
+
+class OtherExtractor(FlattenExtractor):
+    """May do anything."""
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        policy_of(spaces.Box(-1, 1, (2,)), use_sde=True),
+        policy_of(spaces.Discrete(2), activation_fn=nn.SiLU),
+        policy_of(spaces.Discrete(2), features_extractor_class=OtherExtractor),
+        Other(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), lambda _: 1e-3),
+    ],
+    ids=["gSDE", "an unknown activation", "an extractor of the user", "a policy of the user"],
+)
+def test_anything_else_takes_the_generic_path(policy: ActorCriticPolicy) -> None:
+    assert standard_mlp(policy) is None
+
+
+def test_a_layer_with_a_parameter_that_nobody_knows_takes_the_generic_path() -> None:
+    policy = policy_of(spaces.Discrete(2))
+    policy.register_parameter("temperature", nn.Parameter(torch.ones(1)))
+    assert standard_mlp(policy) is None
+
+
+def test_parameters_keep_their_own_memory() -> None:
+    """Views of one vector would each be saved with all of it."""
+    model = trained(spaces.Discrete(3), generic=False)
+    for parameter in model.policy.parameters():
+        assert parameter.untyped_storage().nbytes() == parameter.numel() * 4

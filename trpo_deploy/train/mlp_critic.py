@@ -1,0 +1,151 @@
+"""The critic's regression for a standard MLP: the same steps as the generic one, unrolled.
+
+Gradients are written out and Adam works on one flat vector, which saves the many small
+kernels that dominate at this size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor, nn
+
+from trpo_deploy.train.critic import NOT_FINITE, CriticFit
+from trpo_deploy.train.mlp import DenseNetwork
+from trpo_deploy.train.mlp_fisher import split
+
+
+def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether :class:`FlatAdam` does what the optimiser would."""
+    if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
+        return False
+    group = optimizer.param_groups[0]
+    return not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
+
+
+@torch.no_grad()
+def fit_mlp_critic(
+    policy: ActorCriticPolicy,
+    critic: DenseNetwork,
+    buffer: RolloutBuffer,
+    n_updates: int,
+    batch_size: int | None,
+    max_grad_norm: float | None = None,
+) -> CriticFit:
+    """:func:`~trpo_deploy.train.critic.fit_critic` for a dense critic and plain Adam.
+
+    The random draws are those of ``RolloutBuffer.get``, so both give the same critic. The
+    buffer must have been read before, which puts its samples into one row.
+    """
+    features = policy.extract_features(
+        buffer.to_torch(buffer.observations), policy.vf_features_extractor
+    )
+    assert isinstance(features, Tensor)
+    returns = buffer.to_torch(buffer.returns).reshape(-1, 1)
+    size = len(returns)
+    losses = []
+    adam = FlatAdam(policy.optimizer, critic.parameters)
+    with adam.flat_parameters():
+        for _ in range(n_updates):
+            order = torch.from_numpy(np.random.permutation(size)).to(returns.device)
+            x, y = features[order], returns[order]
+            for start in range(0, size, batch_size or size):
+                rows = slice(start, start + (batch_size or size))
+                losses.append(_gradient(critic, x[rows], y[rows], adam.gradients))
+                if max_grad_norm is not None:
+                    _clip(adam.gradient, max_grad_norm)
+                adam.step()
+    if not bool(torch.isfinite(adam.vector).all()):
+        return CriticFit(float("nan"), NOT_FINITE)
+    adam.commit()
+    return CriticFit(float(torch.stack(losses).mean()) if losses else 0.0, None)
+
+
+def _gradient(critic: DenseNetwork, x: Tensor, y: Tensor, gradients: list[Tensor]) -> Tensor:
+    """The mean squared error, and its gradient into ``gradients``."""
+    values = critic.forward(x)
+    error = values[-1] - y
+    critic.transposed_product(values, critic.slopes(values), error * (2.0 / len(y)), gradients)
+    return error.square().mean()
+
+
+def _clip(gradient: Tensor, max_norm: float) -> None:
+    """As ``torch.nn.utils.clip_grad_norm_``."""
+    gradient.mul_((max_norm / (gradient.norm() + 1e-6)).clamp_(max=1.0))
+
+
+class FlatAdam:
+    """``torch.optim.Adam`` on one vector in place of many tensors.
+
+    Mirrors ``torch.optim.adam._single_tensor_adam``. Nothing of the optimiser or of the
+    parameters has changed before :meth:`commit`.
+
+    Args:
+        optimizer: plain Adam, see :func:`is_plain_adam`.
+        parameters: those that take part.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+        self._optimizer = optimizer
+        self._parameters = parameters
+        self._group = optimizer.param_groups[0]
+        self._steps = int(self._state("step", parameters[0]))
+        self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
+        self.gradient = torch.zeros_like(self.vector)
+        self.gradients = split(self.gradient, parameters)
+        self._first = self._flat_state("exp_avg")
+        self._second = self._flat_state("exp_avg_sq")
+
+    @contextmanager
+    def flat_parameters(self) -> Iterator[None]:
+        """Let the parameters be views of :attr:`vector` for a while."""
+        own = [parameter.data for parameter in self._parameters]
+        try:
+            for parameter, view in zip(
+                self._parameters, split(self.vector, self._parameters), strict=True
+            ):
+                parameter.data = view
+            yield
+        finally:
+            for parameter, data in zip(self._parameters, own, strict=True):
+                parameter.data = data
+
+    def step(self) -> None:
+        """One step along :attr:`gradient`."""
+        self._steps += 1
+        beta1, beta2 = self._group["betas"]
+        self._first.lerp_(self.gradient, 1 - beta1)
+        self._second.mul_(beta2).addcmul_(self.gradient, self.gradient, value=1 - beta2)
+        root = (1 - beta2**self._steps) ** 0.5
+        denominator = self._second.sqrt().div_(root).add_(self._group["eps"])
+        size = self._group["lr"] / (1 - beta1**self._steps)
+        self.vector.addcdiv_(self._first, denominator, value=-size)
+
+    def commit(self) -> None:
+        """Write parameters, moments and the number of steps back."""
+        for flat, name in ((self._first, "exp_avg"), (self._second, "exp_avg_sq")):
+            for parameter, part in zip(
+                self._parameters, split(flat, self._parameters), strict=True
+            ):
+                self._optimizer.state[parameter][name] = part.clone()
+        for parameter, part in zip(
+            self._parameters, split(self.vector, self._parameters), strict=True
+        ):
+            self._optimizer.state[parameter]["step"] = torch.tensor(float(self._steps))
+            parameter.copy_(part)
+
+    def _state(self, name: str, parameter: nn.Parameter) -> Tensor | float:
+        state: dict[str, Tensor] = self._optimizer.state.get(parameter, {})
+        return state.get(name, 0.0)
+
+    def _flat_state(self, name: str) -> Tensor:
+        parts = [
+            torch.zeros_like(p) + self._state(name, p)  # zero before the first step
+            for p in self._parameters
+        ]
+        return torch.cat([part.detach().reshape(-1) for part in parts])
