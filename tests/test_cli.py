@@ -65,7 +65,7 @@ def test_verify_tells_one_policy_from_another(model: ModelDir, tmp_path: Path) -
     assert json.loads(certificate.read_text())["verdict"] == "pass"
     # One bias a thousandth off: close, and not the same.
     other = onnx.load(model.onnx)
-    bias = next(tensor for tensor in other.graph.initializer if tensor.name == "bias_0")
+    bias = next(tensor for tensor in other.graph.initializer if tensor.name == "/actor/0/bias")
     changed = onnx.numpy_helper.to_array(bias) + np.float32(1e-3)
     bias.CopyFrom(onnx.numpy_helper.from_array(changed, bias.name))
     onnx.save(other, tmp_path / "other.onnx")

@@ -155,7 +155,7 @@ def test_allowed_names_cannot_be_called_for_effect(tmp_path: Path) -> None:
 
     class Calls:
         def __reduce__(self) -> tuple[Any, ...]:
-            return (torch.optim.Adam, ([], -1.0))  # would raise ValueError if called
+            return (torch.nn.ELU, (1, 2, 3, 4))  # would raise TypeError if called
 
     save(tmp_path / "policy.zip")
     changed = with_pickle(tmp_path / "policy.zip", "policy_kwargs", pickle.dumps({"x": Calls()}))

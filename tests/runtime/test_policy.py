@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.runtime.policy_files import (
@@ -21,7 +22,7 @@ from tests.runtime.policy_files import (
 )
 from trpo_deploy.errors import ObservationError, PolicyFileError
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.spec import DictSpace
+from trpo_deploy.spec import DictSpace, MultiBinarySpace
 
 
 @pytest.fixture
@@ -227,16 +228,45 @@ def test_a_spec_of_a_newer_format_is_refused(tmp_path: Path) -> None:
         OnnxPolicy(write_policy(tmp_path / "p.onnx", metadata=text))
 
 
-@pytest.mark.parametrize("wrong", ["inputs", "outputs"])
+@pytest.mark.parametrize("wrong", ["inputs", "outputs", "shape", "dtype", "batch"])
 def test_a_graph_without_what_its_spec_names_is_refused(tmp_path: Path, wrong: str) -> None:
     spec = make_spec(OBSERVATION_SPACES["box"], ACTION_SPACES["box"])
     value = json.loads(spec.to_json())
-    if wrong == "inputs":
-        value["observation_space"] = DictSpace({"other": box(4)}).to_json()
-    else:
+    other = {
+        "inputs": DictSpace({"other": box(4)}),
+        "shape": box(5),
+        "dtype": MultiBinarySpace((4,)),
+    }
+    file = tmp_path / "p.onnx"
+    if wrong in other:
+        value["observation_space"] = other[wrong].to_json()
+    elif wrong == "outputs":
         value["outputs"].append({"name": "value", "dtype": "float32", "shape": ["batch"]})
+    write_policy(file, metadata=json.dumps(value))
+    if wrong == "batch":
+        model = onnx.load(str(file))
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        onnx.save(model, file)
     with pytest.raises(PolicyFileError, match="export the policy again"):
-        OnnxPolicy(write_policy(tmp_path / "p.onnx", metadata=json.dumps(value)))
+        OnnxPolicy(file)
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../elsewhere/weights.bin", "/etc/hostname"])
+def test_a_file_that_reads_other_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    file = write_policy(tmp_path / "p.onnx")
+    monkeypatch.chdir(tmp_path)
+    model = onnx.load(str(file))
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 2)
+    (tmp_path / "weights.bin").write_bytes(weight.raw_data)
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", location
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(PolicyFileError):
+        OnnxPolicy(file)
 
 
 def test_a_file_that_holds_the_mode_only_refuses_to_sample(policy: OnnxPolicy) -> None:

@@ -148,6 +148,7 @@ def test_unknown_paths_do_not_make_the_metrics_grow(server: Server) -> None:
     size = len(server.client.get("/metrics").content)
     for number in range(300):
         assert server.client.get(f"/unknown/{number}").status_code == 404
+        assert server.client.get(f"/static_content/{number}").status_code == 404
     assert len(server.client.get("/metrics").content) < size + 2000
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 
 from tests.runtime.policy_files import ACTION_SPACES, box, write_policy
@@ -42,6 +43,15 @@ def certificate(path: Path, **changes: Any) -> None:
         **changes,
     }
     (path.parent / "certificate.json").write_text(json.dumps(value))
+
+
+def fails_on_three(path: Path) -> None:
+    """A file that says it takes any batch, and takes one only."""
+    model = onnx.load(str(path))
+    shape = next(node for node in model.graph.node if node.op_type == "Reshape")
+    constant = next(item for item in model.graph.initializer if item.name == shape.input[1])
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.int64([1, 4]), constant.name))
+    onnx.save(model, path)
 
 
 @pytest.fixture
@@ -76,6 +86,8 @@ def test_a_changed_file_is_taken_up(file: Path) -> None:
         (lambda file: certificate(file, golden=3), "golden"),
         (lambda file: (file.parent / "certificate.json").write_text("{"), "certificate"),
         (lambda file: (file.parent / "certificate.json").write_text("[]"), "certificate"),
+        (lambda file: fails_on_three(file), "cannot be run"),
+        (lambda file: write_policy(file, frames=2), "remembers"),
         (lambda file: file.unlink(), "cannot read"),
         (lambda file: shutil.rmtree(file.parent), "cannot read"),
     ],
@@ -87,6 +99,7 @@ def test_the_old_model_is_kept_when_the_new_is_bad(file: Path, spoil: Any, words
     registry.refresh()
     assert registry.get("cart") is old
     assert words in (registry.slots["cart"].error or "")
+    assert registry.slots["cart"].state == "stale"
     with pytest.raises(RequestError, match=words) as caught:
         registry.load("cart")
     assert caught.value.status == 409
@@ -117,6 +130,7 @@ def test_a_bad_model_does_not_take_the_others_down(tmp_path: Path) -> None:
     registry = Registry([tmp_path])
     assert registry.get("good").name == "good"
     assert "no ONNX file" in (registry.slots["bad"].error or "")
+    assert [registry.slots[name].state for name in ("good", "bad")] == ["ready", "failed"]
 
 
 def test_a_new_folder_of_a_folder_of_models_is_served(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_tritons_client_gets_the_policys_actions(
     arrays = batch_of(policy, 3)
     outputs = [triton.InferRequestedOutput("action", binary_data=binary)]
     result = client.infer(name, triton_inputs(arrays, binary), outputs=outputs, request_id="7")
-    np.testing.assert_array_equal(result.as_numpy("action"), policy.run(arrays))
+    np.testing.assert_array_equal(result.as_numpy("action"), policy.run(["action"], arrays)[0])
     assert result.get_response()["id"] == "7"
     assert result.get_response()["model_version"] == policy.sha256[:12]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
@@ -23,6 +24,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
 from trpo_deploy.policies import SquashedMlpPolicy
+from trpo_deploy.spec import Array
 
 
 @dataclass(frozen=True)
@@ -32,26 +34,36 @@ class Activation:
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
     """The derivative, given what :attr:`value` returned."""
+    array: Callable[[Array], Array]
+    """:attr:`value` in NumPy."""
 
 
 def _activation(module: nn.Module) -> Activation | None:
     if type(module) is nn.Tanh:
-        return Activation(torch.tanh, lambda h: 1 - h * h)
+        return Activation(torch.tanh, lambda h: 1 - h * h, np.tanh)
     if type(module) is nn.ReLU:
-        return Activation(torch.relu, lambda h: (h > 0).to(h.dtype))
+        return Activation(
+            torch.relu, lambda h: (h > 0).to(h.dtype), lambda z: np.maximum(z, np.float32(0))
+        )
     if type(module) is nn.Sigmoid:
-        return Activation(torch.sigmoid, lambda h: h * (1 - h))
+        # (1 + tanh(z / 2)) / 2 does not overflow.
+        half = np.float32(0.5)
+        return Activation(
+            torch.sigmoid, lambda h: h * (1 - h), lambda z: half * (1 + np.tanh(half * z))
+        )
     if type(module) is nn.ELU:
         alpha = module.alpha
         return Activation(
             lambda z: nn.functional.elu(z, alpha),
             lambda h: torch.where(h > 0, torch.ones_like(h), h + alpha),
+            lambda z: np.where(z > 0, z, np.float32(alpha) * np.expm1(np.minimum(z, 0))),
         )
     if type(module) is nn.LeakyReLU:
         leak = module.negative_slope
         return Activation(
             lambda z: nn.functional.leaky_relu(z, leak),
             lambda h: torch.where(h > 0, 1.0, leak).to(h.dtype),
+            lambda z: np.where(z > 0, z, np.float32(leak) * z),
         )
     return None
 

@@ -24,7 +24,6 @@ from stable_baselines3.common.policies import (
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import (
     GymEnv,
-    MaybeCallback,
     RolloutBufferSamples,
     Schedule,
 )
@@ -40,6 +39,7 @@ from trpo_deploy.train.critic import CriticFit, fit_critic
 from trpo_deploy.train.mlp import StandardMlp, standard_mlp
 from trpo_deploy.train.mlp_critic import fit_mlp_critic, is_plain_adam
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
+from trpo_deploy.train.mlp_rollout import can_collect, collect_mlp_rollout
 from trpo_deploy.train.return_scale import ReturnScale, ScaledRewards
 from trpo_deploy.train.trust_region import (
     KLReduction,
@@ -288,32 +288,18 @@ class TRPO(OnPolicyAlgorithm):
     ) -> bool:
         """Fill the buffer; see ``OnPolicyAlgorithm.collect_rollouts``."""
         self._statistics_before = _statistics(self.get_vec_normalize_env())
-        if not self.scale_returns:
-            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        scaled = ScaledRewards(env, self._return_scale.deviation)
-        complete = super().collect_rollouts(scaled, callback, rollout_buffer, n_rollout_steps)
-        if complete:
-            self._return_scale.update(rollout_buffer.returns * self._return_scale.deviation)
+        deviation = self._return_scale.deviation
+        if self.scale_returns:
+            env = ScaledRewards(env, deviation)
+        if self._mlp is not None and can_collect(self):
+            complete = collect_mlp_rollout(
+                self, self._mlp, env, callback, rollout_buffer, n_rollout_steps
+            )
+        else:
+            complete = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        if complete and self.scale_returns:
+            self._return_scale.update(rollout_buffer.returns * deviation)
         return complete
-
-    def learn(
-        self: SelfTRPO,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 1,
-        tb_log_name: str = "TRPO",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfTRPO:
-        """Train for a number of environment steps; see ``BaseAlgorithm.learn``."""
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
 
     def train(self) -> None:
         """One update from the rollout buffer: a policy step, then the critic's regression.

@@ -1,0 +1,121 @@
+"""An environment put where another one stood goes on exactly as that one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+
+from tests.train.environments import RandomEnv
+from trpo_deploy.env_wrappers import wrap
+from trpo_deploy.train.env_state import environment_state, restore_environment
+from trpo_deploy.train.plain import NotPlainError, dump_plain, load_plain
+
+CLASSIC = [
+    "Acrobot-v1",
+    "CartPole-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+]
+MUJOCO = ["Ant-v5", "HalfCheetah-v5", "Humanoid-v5", "Reacher-v5", "InvertedDoublePendulum-v5"]
+Env = gymnasium.Env[Any, Any]
+
+
+def _pair(make: Any) -> tuple[Env, Env]:
+    """Two environments of a kind, the second put where the first stands in its third episode."""
+    first, second = Monitor(make()), Monitor(make())
+    first.action_space.seed(0)
+    first.reset(seed=1)
+    second.reset(seed=2)
+    second.step(second.action_space.sample())
+    for _ in range(2):
+        first.reset()
+        for _ in range(3):
+            first.step(first.action_space.sample())
+    state = environment_state(first)
+    assert state is not None
+    restore_environment(second, state)
+    return first, second
+
+
+def _assert_same_course(first: Env, second: Env) -> None:
+    for _ in range(250):  # through ends of episodes
+        action = first.action_space.sample()
+        ours, theirs = first.step(action), second.step(action)
+        for name, a, b in zip(("observation", "reward"), ours, theirs, strict=False):
+            np.testing.assert_equal(a, b, err_msg=name)
+        assert ours[2:4] == theirs[2:4]
+        assert ours[4].get("episode", {}).get("r") == theirs[4].get("episode", {}).get("r")
+        if ours[2] or ours[3]:
+            np.testing.assert_equal(first.reset()[0], second.reset()[0])
+
+
+@pytest.mark.parametrize("env_id", CLASSIC)
+def test_classic_control(env_id: str) -> None:
+    _assert_same_course(*_pair(lambda: gymnasium.make(env_id)))
+
+
+@pytest.mark.parametrize("env_id", MUJOCO)
+def test_mujoco(env_id: str) -> None:
+    pytest.importorskip("mujoco")
+    _assert_same_course(*_pair(lambda: gymnasium.make(env_id)))
+
+
+def test_an_environment_that_samples_from_its_spaces() -> None:
+    space = spaces.Dict({"a": spaces.Box(0, 1, (2,)), "b": spaces.Discrete(9)})
+    _assert_same_course(*_pair(lambda: RandomEnv(spaces.Discrete(3), space)))
+
+
+def test_stacked_frames() -> None:
+    _assert_same_course(*_pair(lambda: wrap(gymnasium.make("Pendulum-v1"), None, 3)))
+
+
+class Opaque(RandomEnv):
+    """Holds state that cannot be seen."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.world = object()
+
+
+def test_what_cannot_be_seen_is_not_guessed() -> None:
+    env = Opaque()
+    env.reset(seed=0)
+    assert environment_state(env) is None
+
+
+def test_a_data_set_is_no_state() -> None:
+    env = RandomEnv(spaces.Discrete(2))
+    env.prices = np.zeros(3_000_000)  # type: ignore[attr-defined]
+    assert environment_state(env) is None
+
+
+def test_plain_values_come_back_as_they_were() -> None:
+    value = {
+        "none": None,
+        "pair": (1, [2.5, "x", float("inf")]),
+        3: np.float32(0.1),
+        "array": np.arange(6, dtype=np.int8).reshape(2, 3),
+        "bytes": b"\x00\xff",
+        "empty": np.zeros((0, 2)),
+    }
+    back = load_plain(dump_plain(value))
+    np.testing.assert_equal(back, value)
+    assert type(back[3]) is np.float32
+    assert back["array"].dtype == np.int8
+    generator = np.random.default_rng(4)
+    generator.random(7)
+    same = load_plain(dump_plain(generator))
+    assert same.random() == generator.random()
+
+
+def test_objects_are_refused_both_ways() -> None:
+    with pytest.raises(NotPlainError, match="object"):
+        dump_plain({"a": [object()]})
+    with pytest.raises(NotPlainError):
+        dump_plain(np.array([object()]))

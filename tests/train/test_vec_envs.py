@@ -1,0 +1,257 @@
+"""Environments side by side: the same information from every kind, and mistakes by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+
+from tests.train.environments import RandomEnv
+from trpo_deploy.env_wrappers import wrap
+from trpo_deploy.errors import ConfigError, EnvError, SpaceError
+from trpo_deploy.train import TRPO, load_config
+from trpo_deploy.train.vec_envs import make_training_env
+
+KINDS = ["sync", "subproc", "envpool"]
+
+
+def _make(env_id: str, kind: str, **settings: Any) -> Any:
+    if kind == "envpool":
+        pytest.importorskip("envpool")
+    settings.setdefault("n_envs", 2)
+    config = load_config(env_id, vec_env=kind, **settings)
+    return make_training_env(config)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_gymnasium() -> Any:
+    # EnvPool makes its Box spaces with a warning about float64 bounds.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gymnasium.logger, "min_level", gymnasium.logger.ERROR)
+        yield
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_episode_cut_by_the_time_limit_says_so(kind: str) -> None:
+    env = _make("Pendulum-v1", kind, normalize=False)
+    observations, rewards = [env.reset().copy()], []
+    for step in range(201):
+        obs, reward, done, infos = env.step(np.full((2, 1), 0.5, np.float32))
+        observations.append(obs.copy())
+        rewards.append(reward.copy())
+        assert done.all() == (step == 199)
+        if step == 199:
+            break
+    for i, info in enumerate(infos):
+        assert info["TimeLimit.truncated"] is True
+        final = info["terminal_observation"]
+        assert np.linalg.norm(final - observations[199][i]) < 2  # one step on
+        assert abs(final[2]) > 1.5 or np.linalg.norm(final - obs[i]) > 1e-3
+        assert abs(obs[i][2]) <= 1  # a first observation has a speed of at most one
+        assert info["episode"]["l"] == 200
+        assert info["episode"]["r"] == pytest.approx(np.sum([r[i] for r in rewards]), rel=1e-4)
+    assert not env.step(np.zeros((2, 1), np.float32))[2].any()
+    env.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_episode_that_ends_is_not_cut(kind: str) -> None:
+    env = _make("CartPole-v1", kind)
+    env.reset()
+    ended = []
+    for _ in range(30):
+        obs, _, done, infos = env.step(np.zeros(2, dtype=np.int64))
+        for i in np.flatnonzero(done):
+            ended.append(infos[i])
+            assert np.abs(obs[i]).max() <= 0.05  # the next episode's start
+            assert abs(infos[i]["terminal_observation"][2]) > 0.2
+    assert len(ended) >= 4
+    assert not any(info["TimeLimit.truncated"] for info in ended)
+    assert {info["episode"]["r"] for info in ended} == {info["episode"]["l"] for info in ended}
+    env.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_return_goes_on_behind_a_time_limit(kind: str) -> None:
+    env = _make("Pendulum-v1", kind, normalize=False)
+    seen: dict[str, Any] = {}
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.locals["dones"].any():
+                seen["rewards"] = self.locals["rewards"].copy()
+                seen["final"] = np.stack(
+                    [info["terminal_observation"] for info in self.locals["infos"]]
+                )
+            return True
+
+    model = TRPO("MlpPolicy", env, n_steps=200, batch_size=400, seed=0, gamma=0.9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "train", lambda: None)
+        model.learn(400, callback=Watch())
+    values = model.policy.predict_values(model.policy.obs_to_tensor(seen["final"])[0])
+    expected = seen["rewards"] + 0.9 * values.detach().numpy()[:, 0]
+    np.testing.assert_allclose(model.rollout_buffer.rewards[-1], expected, rtol=1e-5)
+    env.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_seed_decides(kind: str) -> None:
+    starts = []
+    for seed in (1, 1, 2):
+        env = _make("CartPole-v1", kind, seed=seed)
+        starts.append(env.reset())
+        env.close()
+    np.testing.assert_array_equal(starts[0], starts[1])
+    assert not np.array_equal(starts[0], starts[2])
+    assert not np.array_equal(starts[0][0], starts[0][1])
+
+
+def test_frames_are_stacked_as_sb3_stacks_them() -> None:
+    sb3 = VecFrameStack(DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]), 3)
+    ours = wrap(gymnasium.make("Pendulum-v1"), None, 3)
+    sb3.seed(4)
+    np.testing.assert_array_equal(sb3.reset()[0], ours.reset(seed=4)[0])
+    assert ours.observation_space.shape == sb3.observation_space.shape
+    for _ in range(5):
+        expected = sb3.step(np.array([[0.3]], np.float32))[0][0]
+        np.testing.assert_array_equal(expected, ours.step(np.array([0.3], np.float32))[0])
+
+
+def test_a_wrapper_by_name_is_put_on() -> None:
+    settings = [
+        "normalize=false",
+        "env_wrapper=[{gymnasium.wrappers.TimeLimit: {max_episode_steps: 7}}]",
+    ]
+    env = make_training_env(load_config("Pendulum-v1", settings=settings, n_envs=1))
+    env.reset()
+    dones = [env.step(np.zeros((1, 1), np.float32))[2][0] for _ in range(8)]
+    assert dones == [False] * 6 + [True, False]
+    with pytest.raises(ConfigError, match="max_episode_stops"):
+        arguments = "env_wrapper={gymnasium.wrappers.TimeLimit: {max_episode_stops: 7}}"
+        make_training_env(load_config("Pendulum-v1", settings=[arguments]))
+    with pytest.raises(ConfigError, match=r"gymnasium\.Nothing cannot be imported"):
+        make_training_env(load_config("Pendulum-v1", settings=["env_wrapper=gymnasium.Nothing"]))
+
+
+# --- what goes wrong is named ------------------------------------------------------------------
+
+
+class Failing(RandomEnv):
+    """Does what it is told to at its fifth step, if it is the second of a run's environments."""
+
+    made = 0
+
+    def __init__(self, how: str) -> None:
+        keys = spaces.Dict({"speed": spaces.Box(-1, 1, (2,)), "lamp": spaces.Discrete(2)})
+        super().__init__(spaces.Discrete(2), keys, length=1000)
+        self.how = how
+        self.second = False
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.second = seed % 10 == 1
+        if self.how == "reset" and self.second:
+            raise RuntimeError("no\nroad")
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, truncated, info = super().step(action)
+        if self.steps == 5 and self.second:
+            if self.how == "raise":
+                raise ZeroDivisionError("the wheel came off")
+            if self.how == "nan":
+                observation["speed"][1] = np.nan
+            if self.how == "reward":
+                reward = float("-inf")
+        return observation, reward, False, truncated, info
+
+
+gymnasium.register("Failing-v0", entry_point=Failing, disable_env_checker=True)
+
+
+@pytest.mark.parametrize("kind", ["sync", "subproc"])
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("raise", "its step 5: step() raised ZeroDivisionError: the wheel came off"),
+        ("nan", "its step 5: the observation 'speed' is nan at index 1"),
+        ("reward", "its step 5: the reward is -inf"),
+        ("reset", "its step 0: reset() raised RuntimeError: no road"),
+    ],
+)
+def test_a_failing_environment_is_named(kind: str, how: str, says: str) -> None:
+    env = _make("tests.train.test_vec_envs:Failing-v0", kind, env_args=[f"how={how}"])
+    with pytest.raises(EnvError) as caught:
+        env.reset()
+        for _ in range(9):
+            env.step(np.zeros(2, dtype=np.int64))
+    env.close()
+    assert "Failing-v0: environment 1 of 2" in str(caught.value)
+    assert says in str(caught.value)
+
+
+class Odd(RandomEnv):
+    """Has the spaces it is told to have."""
+
+    def __init__(self, kind: str) -> None:
+        vector = spaces.Box(-1, 1, (2,))
+        odd: dict[str, spaces.Space[Any]] = {
+            "Tuple": spaces.Tuple((vector, vector)),
+            "Text": spaces.Text(5),
+            "Sequence": spaces.Sequence(vector),
+            "Graph": spaces.Graph(vector, None),
+            "Dict": spaces.Dict({"inner": spaces.Dict({"a": vector})}),
+        }
+        super().__init__(spaces.Discrete(2), odd[kind])
+        if kind == "Text":
+            self.action_space, self.observation_space = odd[kind], vector
+
+
+gymnasium.register("Odd-v0", entry_point=Odd, disable_env_checker=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("Tuple", "the observations are a Tuple space"),
+        ("Text", "the actions are a Text space"),
+        ("Sequence", "pad it to a Box"),
+        ("Graph", "encode nodes and edges"),
+        ("Dict", "the observation 'inner' are a Dict space"),
+    ],
+)
+def test_a_space_without_a_policy_is_refused(kind: str, says: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        _make("tests.train.test_vec_envs:Odd-v0", "sync", env_args=[f"kind={kind}"])
+    assert says in str(caught.value)
+    assert "env_wrapper=module.Class" in str(caught.value)
+
+
+def test_what_envpool_cannot_do_is_refused() -> None:
+    pytest.importorskip("envpool")
+    with pytest.raises(EnvError, match="EnvPool has no environment Stacks-v0"):
+        gymnasium.register("Stacks-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+        _make("Stacks-v0", "envpool")
+    with pytest.raises(ConfigError, match="EnvPool takes no env_wrapper"):
+        _make("CartPole-v1", "envpool", settings=["frame_stack=2"])
+    with pytest.raises(EnvError, match="wings"):
+        _make("CartPole-v1", "envpool", env_args=["wings=2"])
+
+
+def test_a_normaliser_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="normalize=false trains on raw observations"):
+        _make("FrozenLake-v1", "sync", normalize=True)
+
+
+def test_every_kind_counts_as_monitored() -> None:
+    for kind in KINDS:
+        env = _make("CartPole-v1", kind)
+        assert env.env_is_wrapped(Monitor) == [True, True]
+        env.close()
