@@ -1,10 +1,10 @@
 """How fast the service is: against plain BentoML and against bare uvicorn, with wrk.
 
-Every server runs the same policy with one worker, one after another in each round, so that a
-busy machine is busy for all of them. Numbers are medians over the rounds; ratios are medians of
-each round's ratio. Run it with ``python benchmarks/serve_speed.py``; it needs ``wrk`` (Debian:
-``apt-get install wrk``) and the extra ``serve``, and writes ``benchmarks/results/serve_speed.md``
-and ``.json``.
+All servers run the same policy with one worker. For each request they are asked right after one
+another, so that a busy machine is busy for all of them. Numbers are medians over the rounds;
+ratios are medians of each round's ratio. Run it with ``python benchmarks/serve_speed.py``; it
+needs ``wrk`` (Debian: ``apt-get install wrk``) and the extra ``serve``, and writes
+``benchmarks/results/serve_speed.md`` and ``.json``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from trpo_deploy.spec import BoxSpace  # noqa: E402
 RESULTS = Path(__file__).parent / "results"
 FRAME = BoxSpace(np.zeros((84, 84, 4), np.uint8), np.full((84, 84, 4), 255, np.uint8))
 
-# What the ANCHORS of this benchmark are: the same policy with as little around it as possible.
+# The same policy with as little around it as possible: nothing is checked, counted or limited.
 BARE = """
 import os
 import numpy as np
@@ -132,9 +133,16 @@ SERVICE = """
 import os
 from pathlib import Path
 from trpo_deploy.serve import serve
-serve([Path(os.environ["POLICY"])], port=int(os.environ["PORT"]),
-      workers=int(os.environ.get("WORKERS", "1")))
+serve([Path(os.environ["POLICY"])], port=int(os.environ["PORT"]))
 """
+
+
+KINDS = {
+    "service": "trpo-deploy serve",
+    "handler": "the same handler on bare uvicorn",
+    "bare": "bare uvicorn + Starlette route",
+    "bentoml": "plain `@bentoml.api`, defaults",
+}
 
 
 @dataclass(frozen=True)
@@ -168,8 +176,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(kind: str, policy: Path, folder: Path, workers: int = 1) -> Iterator[tuple[str, int]]:
+def running(kind: str, policy: Path, folder: Path) -> Iterator[tuple[str, int]]:
     """Start one kind of server; gives its URL and pid."""
+    folder.mkdir()
     port = free_port()
     code = {"bare": BARE, "handler": HANDLER, "service": SERVICE, "bentoml": PLAIN_BENTOML}[kind]
     file = folder / f"{kind}_server.py"
@@ -179,7 +188,7 @@ def running(kind: str, policy: Path, folder: Path, workers: int = 1) -> Iterator
         target = f"{file.stem}:Plain"
         command = [sys.executable, "-m", "bentoml", "serve", target, "--working-dir", str(folder)]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-    own = {"POLICY": str(policy), "PORT": str(port), "WORKERS": str(workers)}
+    own = {"POLICY": str(policy), "PORT": str(port)}
     own |= {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
     with (folder / f"{kind}.log").open("w") as log:
         environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
@@ -207,8 +216,15 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"a server did not start: {log.read_text()}")
 
 
-def wrk(url: str, connections: int, seconds: float, body: bytes, headers: dict[str, str]) -> Load:
-    """Send one request again and again, and read wrk's own summary."""
+def wrk(
+    url: str,
+    connections: int,
+    seconds: int,
+    body: bytes,
+    headers: dict[str, str],
+    pause: int = 0,
+) -> Load:
+    """Send one request again and again, ``pause`` milliseconds apart; read wrk's summary."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "body").write_bytes(body)
         script = Path(folder) / "request.lua"
@@ -217,14 +233,16 @@ def wrk(url: str, connections: int, seconds: float, body: bytes, headers: dict[s
             'wrk.method = "POST"\n'
             + "\n".join(lines)
             + f'\nlocal file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*all")\n'
-            "done = function(summary, latency, requests)\n"
+            + (f"delay = function() return {pause} end\n" if pause else "")
+            + "done = function(summary, latency, requests)\n"
             '  io.write(string.format("RESULT %d %d %f %f %d %d\\n", summary.requests,\n'
             "    summary.duration, latency:percentile(50), latency:percentile(99),\n"
             "    summary.errors.status, summary.errors.connect + summary.errors.read\n"
             "    + summary.errors.write + summary.errors.timeout))\n"
             "end\n"
         )
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), url]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
+        command += ["-s", str(script), url]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"RESULT (\d+) (\d+) (\S+) (\S+) (\d+) (\d+)", output)
     if found is None:
@@ -306,59 +324,49 @@ def memory(pid: int) -> float:
     return sum(process.memory_full_info().pss for process in processes) / 1e6
 
 
-def measure(rounds: int, seconds: float, connections: tuple[int, ...]) -> dict[str, Any]:
-    """All cases on all servers, in turn, for some rounds."""
+def measure(rounds: int, seconds: int, connections: tuple[int, ...]) -> dict[str, Any]:
+    """All cases on all servers, which take turns."""
     loads: dict[str, dict[str, list[Load]]] = {}
     sockets: dict[str, list[float]] = {"service": [], "bare": []}
-    memories: dict[str, list[float]] = {"service": [], "bare": [], "bentoml": []}
-    with tempfile.TemporaryDirectory(prefix="trpo-deploy-speed-") as name:
+    with tempfile.TemporaryDirectory(prefix="trpo-deploy-speed-") as name, ExitStack() as stack:
         folder = Path(name)
-        policies = {
-            "small": write_policy(
-                folder / "small" / "policy.onnx", box(17), box(6, low=-1, high=1), hidden=64
-            ),
-            "frame": write_policy(
-                folder / "frame" / "policy.onnx", FRAME, box(6, low=-1, high=1), hidden=8
-            ),
-        }
+        servers = start_all(folder, stack)
         for index in range(rounds):
             print(f"round {index + 1} of {rounds}", file=sys.stderr)
-            for kind in ("service", "handler", "bare", "bentoml"):
-                for policy, path in policies.items():
-                    wanted = [
-                        case
-                        for case in cases(connections)
-                        if case.policy == policy and kind in case.paths
-                    ]
-                    if not wanted:
-                        continue
-                    with running(kind, path, folder) as (url, pid):
-                        for case in wanted:
-                            target = url + case.paths[kind]
-                            body, headers = case.bodies[kind], case.headers[kind]
-                            wrk(target, case.connections, 1, body, headers)  # warm
-                            load = wrk(target, case.connections, seconds, body, headers)
-                            label = f"{case.name}, {case.connections} connections"
-                            loads.setdefault(label, {}).setdefault(kind, []).append(load)
-                        if policy == "small" and kind in sockets:
-                            ws = "/ws/small" if kind == "service" else "/ws"
-                            sockets[kind].append(websocket_rate(url + ws, seconds))
-                        if policy == "small" and kind in memories:
-                            memories[kind].append(memory(pid))
+            for case in cases(connections):
+                label = f"{case.name}, {case.connections} connections"
+                # Not always in the same order: what runs after a slow server may suffer from it.
+                kinds = list(case.paths)
+                for kind in kinds[index % len(kinds) :] + kinds[: index % len(kinds)]:
+                    target = servers[kind, case.policy][0] + case.paths[kind]
+                    body, headers = case.bodies[kind], case.headers[kind]
+                    wrk(target, case.connections, 1, body, headers)  # warm
+                    load = wrk(target, case.connections, seconds, body, headers)
+                    loads.setdefault(label, {}).setdefault(kind, []).append(load)
+            for kind, path in (("service", "/ws/small"), ("bare", "/ws")):
+                sockets[kind].append(websocket_rate(servers[kind, "small"][0] + path, seconds))
+        kinds = ("service", "bare", "bentoml")
+        memories = {kind: [memory(servers[kind, "small"][1])] for kind in kinds}
     return {"loads": loads, "sockets": sockets, "memories": memories}
+
+
+def start_all(folder: Path, stack: ExitStack) -> dict[tuple[str, str], tuple[str, int]]:
+    """URL and pid of each server, by its kind and policy; one that is not asked costs nothing."""
+    action = box(6, low=-1, high=1)
+    policies = {
+        "small": write_policy(folder / "small" / "policy.onnx", box(17), action, hidden=64),
+        "frame": write_policy(folder / "frame" / "policy.onnx", FRAME, action, hidden=8),
+    }
+    return {
+        (kind, name): stack.enter_context(running(kind, path, folder / f"{kind}-{name}"))
+        for kind in KINDS
+        for name, path in policies.items()
+    }
 
 
 def ratio(ours: list[Any], other: list[Any], value: Callable[[Any], float]) -> float:
     """Median of the rounds' ratios."""
     return statistics.median(value(a) / value(b) for a, b in zip(ours, other, strict=True))
-
-
-KINDS = {
-    "service": "trpo-deploy serve",
-    "handler": "the same handler on bare uvicorn",
-    "bare": "bare uvicorn + Starlette route",
-    "bentoml": "plain `@bentoml.api`, defaults",
-}
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -391,15 +399,49 @@ def table(measured: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def soak(minutes: float) -> str:
+    """Load the service at about half of what it can for a while; memory and errors as a line."""
+    case = next(case for case in cases((16,)) if case.connections == 16)
+    body, headers = case.bodies["service"], case.headers["service"]
+    with tempfile.TemporaryDirectory(prefix="trpo-deploy-soak-") as name:
+        folder = Path(name)
+        action = box(6, low=-1, high=1)
+        policy = write_policy(folder / "small" / "policy.onnx", box(17), action, hidden=64)
+        with running("service", policy, folder / "service") as (url, pid):
+            full = wrk(url + "/predict", 16, 5, body, headers)
+            pause = round(1000 * 16 / (full.rate / 2) - full.p50 / 2)
+            sizes = []
+            with ThreadPoolExecutor(1) as pool:
+                seconds = round(60 * minutes)
+                load = pool.submit(wrk, url + "/predict", 16, seconds, body, headers, pause)
+                while not load.done():
+                    time.sleep(1)
+                    sizes.append(memory(pid))
+            half = load.result()
+    settled = sizes[len(sizes) // 10]
+    return (
+        f"{minutes:g} minutes at {half.rate:,.0f} requests/s (of {full.rate:,.0f} it can): no "
+        f"error, p99 {half.p99:.1f} ms, memory {settled:.1f} MB after a tenth of the time and "
+        f"{sizes[-1]:.1f} MB at the end.\n"
+    )
+
+
 def main() -> None:
     """Measure, print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="only this, for a while")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed; on Debian: apt-get install wrk")
+    RESULTS.mkdir(exist_ok=True)
+    if options.soak:
+        text = soak(options.soak)
+        (RESULTS / "serve_soak.md").write_text(text)
+        print(text)
+        return
     measured = measure(options.rounds, options.seconds, tuple(options.connections))
     head = (
         f"Medians of {options.rounds} rounds of {options.seconds:g} s, one worker each, wrk with "
@@ -407,7 +449,6 @@ def main() -> None:
         f"{platform.python_version()}. Trust the ratios, not the absolute numbers.\n\n"
     )
     text = head + table(measured)
-    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "serve_speed.md").write_text(text)
     plain = json.dumps(measured, default=lambda load: load.__dict__, indent=1)
     (RESULTS / "serve_speed.json").write_text(plain + "\n")

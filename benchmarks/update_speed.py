@@ -54,10 +54,12 @@ class Noise(gymnasium.Env[Any, Any]):
         self.observation_space, self.action_space = observation_space, action_space
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode that never ends."""
         super().reset(seed=seed, options=options)
         return self.observation_space.sample(), {}
 
     def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One step, whatever the action."""
         return self.observation_space.sample(), self.np_random.normal(), False, False, {}
 
 
@@ -91,6 +93,7 @@ def seconds(model: Any, parameters: dict[str, torch.Tensor]) -> float:
 
 
 def measure(case: tuple[str, str, int, int], rounds: int) -> dict[str, Any]:
+    """Medians and spread over the rounds, after one to warm up."""
     ours, theirs = prepared(TRPO, case), prepared(sb3_contrib.TRPO, case)
     parameters = {k: v.clone() for k, v in theirs.policy.state_dict().items()}
     pairs = [(seconds(ours, parameters), seconds(theirs, parameters)) for _ in range(rounds + 1)]
@@ -110,6 +113,7 @@ def measure(case: tuple[str, str, int, int], rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure all cases, print a table, write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
