@@ -12,7 +12,7 @@ import pytest
 import sb3_contrib
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
@@ -64,13 +64,18 @@ CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], dict[str, Any]]] = 
     ),
     "log_std_init": (VECTOR, spaces.Box(-1, 1, (2,)), {"policy_kwargs": {"log_std_init": -1.0}}),
     "sub-sampled": (VECTOR, spaces.Box(-1, 1, (2,)), {"sub_sampling_factor": 3}),
+    "normalised": (VECTOR, spaces.Box(-1, 1, (2,)), {"normalize": True}),
+    "normalised gSDE": (VECTOR, spaces.Box(-1, 1, (2,)), {"normalize": True, "use_sde": True}),
     "raw advantages": (VECTOR, spaces.Discrete(3), {"normalize_advantage": False}),
 }
 
 
 def train_once(algorithm: type[Any], case: str, seed: int) -> dict[str, torch.Tensor]:
     observation_space, action_space, changes = CASES[case]
-    env = DummyVecEnv([lambda: RandomEnv(action_space, observation_space)] * 2)
+    env: VecEnv = DummyVecEnv([lambda: RandomEnv(action_space, observation_space)] * 2)
+    changes = dict(changes)
+    if changes.pop("normalize", False):
+        env = VecNormalize(env, clip_obs=1.5)
     arguments: dict[str, Any] = {
         "policy": "MlpPolicy",
         "n_steps": 32,

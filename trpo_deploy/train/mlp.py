@@ -79,7 +79,7 @@ class DenseNetwork:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """Weight and bias of each layer, in order."""
-        return [p for linear in self.linears for p in (linear.weight, linear.bias)]
+        return [parameter for linear in self.linears for parameter in linear.parameters()]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The input of each layer, and last the output. ``x`` is ``(batch, features)``."""

@@ -114,7 +114,8 @@ def _complete(
     buffer.pos, buffer.full = buffer.buffer_size, True
     last: Any = model._last_obs
     last_values = policy.predict_values(torch.from_numpy(last.astype(np.float32)))
-    buffer.compute_returns_and_advantage(last_values, model._last_episode_starts)
+    dones: Any = model._last_episode_starts
+    buffer.compute_returns_and_advantage(last_values, dones)
 
 
 def _actor(mlp: StandardMlp) -> Callable[[Array], Array]:
@@ -144,7 +145,8 @@ def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
 
         def gaussian(mean: Array) -> Array:
             noise = torch.randn(mean.shape).numpy()
-            return (mean + noise * deviation).reshape(-1, *space.shape)
+            actions: Array = (mean + noise * deviation).reshape(-1, *space.shape)
+            return actions
 
         return gaussian
     if isinstance(space, spaces.Discrete):
@@ -182,7 +184,7 @@ Step: TypeAlias = Callable[[Array], tuple[Array, Array, Array, Any]]
 
 
 def _stepper(env: VecEnv) -> Step:
-    if type(env) is VecNormalize and env.norm_obs and isinstance(env.obs_rms, RunningMeanStd):
+    if type(env) is VecNormalize and env.norm_obs and isinstance(env.observation_space, spaces.Box):
         return _NormalizedStep(env)
     return env.step  # type: ignore[return-value]
 
@@ -195,14 +197,16 @@ class _NormalizedStep:
 
     def __call__(self, actions: Array) -> tuple[Array, Array, Array, Any]:
         env = self._env
+        raw: Any
         raw, rewards, dones, infos = env.venv.step(actions)
         env.old_obs, env.old_reward = raw, rewards
         rms: RunningMeanStd = env.obs_rms  # type: ignore[assignment]
         if env.training:
-            _update(rms, np.asarray(raw))
+            _update(rms, raw)
         observations = self._normalized(raw)
         if env.training:
-            env._update_reward(rewards)
+            env.returns = env.returns * env.gamma + rewards
+            _update(env.ret_rms, env.returns)
         if env.norm_reward:
             scale = np.sqrt(env.ret_rms.var + env.epsilon)
             rewards = np.clip(rewards / scale, -env.clip_reward, env.clip_reward)
@@ -218,7 +222,8 @@ class _NormalizedStep:
         rms: RunningMeanStd = env.obs_rms  # type: ignore[assignment]
         scaled = (observations - rms.mean) / np.sqrt(rms.var + env.epsilon)
         limit = env.clip_obs
-        return np.minimum(np.maximum(scaled, -limit), limit).astype(np.float32)
+        clipped: Array = np.minimum(np.maximum(scaled, -limit), limit).astype(np.float32)
+        return clipped
 
 
 def _update(rms: RunningMeanStd, batch: Array) -> None:

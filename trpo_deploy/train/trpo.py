@@ -28,7 +28,7 @@ from stable_baselines3.common.type_aliases import (
     Schedule,
 )
 from stable_baselines3.common.utils import LinearSchedule, explained_variance
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from trpo_deploy.canonical import from_canonical, to_canonical
@@ -40,6 +40,7 @@ from trpo_deploy.train.mlp import StandardMlp, standard_mlp
 from trpo_deploy.train.mlp_critic import fit_mlp_critic, is_plain_adam
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.mlp_rollout import can_collect, collect_mlp_rollout
+from trpo_deploy.train.normalizer import copy_statistics, restore_statistics
 from trpo_deploy.train.return_scale import ReturnScale, ScaledRewards
 from trpo_deploy.train.trust_region import (
     KLReduction,
@@ -287,7 +288,7 @@ class TRPO(OnPolicyAlgorithm):
         n_rollout_steps: int,
     ) -> bool:
         """Fill the buffer; see ``OnPolicyAlgorithm.collect_rollouts``."""
-        self._statistics_before = _statistics(self.get_vec_normalize_env())
+        self._statistics_before = copy_statistics(self.get_vec_normalize_env())
         deviation = self._return_scale.deviation
         if self.scale_returns:
             env = ScaledRewards(env, deviation)
@@ -424,7 +425,7 @@ class TRPO(OnPolicyAlgorithm):
             self._refusals_in_a_row = 0
             return
         # What the refused rollout did to the running statistics is taken back as well.
-        _restore_statistics(self.get_vec_normalize_env(), self._statistics_before)
+        restore_statistics(self.get_vec_normalize_env(), self._statistics_before)
         self._n_refusals += 1
         self._refusals_in_a_row += 1
         self.logger.record("train/refused_updates", self._n_refusals)
@@ -434,30 +435,6 @@ class TRPO(OnPolicyAlgorithm):
                 f"{MAX_REFUSALS} updates in a row were refused, the last for: {refusal}; look at "
                 "the rewards and observations for NaN and extremes, or lower the learning rate"
             )
-
-
-def _statistics(env: VecNormalize | None) -> dict[str, Any] | None:
-    """What a rollout changes in a normaliser."""
-    if env is None:
-        return None
-    names = ("obs_rms", "ret_rms", "returns")
-    return {name: copy.deepcopy(getattr(env, name)) for name in names if hasattr(env, name)}
-
-
-def _restore_statistics(env: VecNormalize | None, before: dict[str, Any] | None) -> None:
-    if env is None or before is None:
-        return
-    for name in ("obs_rms", "ret_rms"):
-        if name in before:
-            _copy_statistics(getattr(env, name), before[name])
-    env.returns = before["returns"]
-
-
-def _copy_statistics(target: Any, source: Any) -> None:
-    # In place: evaluation environments share these objects.
-    for key in source if isinstance(source, dict) else (None,):
-        to, of = (target, source) if key is None else (target[key], source[key])
-        to.mean, to.var, to.count = of.mean, of.var, of.count
 
 
 def _check_rollout_size(
