@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
+from trpo_deploy.train import trpo as trpo_module
 from trpo_deploy.train.mlp import standard_mlp
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.trust_region import actor_parameters, fisher_vector_product, mean_kl
@@ -80,14 +82,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+def patched(generic: bool) -> Any:
+    """Both the decision for the update and that for the rollout."""
+    decide = (lambda _: None) if generic else standard_mlp
+    return mock.patch.object(trpo_module, "standard_mlp", decide)
+
+
 def trained(space: spaces.Space[Any], generic: bool, **kwargs: Any) -> TRPO:
     env = DummyVecEnv([lambda: RandomEnv(space)] * 2)
     arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
     model = TRPO("MlpPolicy", env, **arguments)
-    assert model._mlp is not None
-    if generic:
-        model._mlp = None
-    return model.learn(2 * 128)
+    assert standard_mlp(model.policy) is not None
+    with patched(generic):
+        return model.learn(2 * 128)
 
 
 @pytest.mark.filterwarnings("ignore:The rollout of")
@@ -143,3 +150,12 @@ def test_parameters_keep_their_own_memory() -> None:
     model = trained(spaces.Discrete(3), generic=False)
     for parameter in model.policy.parameters():
         assert parameter.untyped_storage().nbytes() == parameter.numel() * 4
+
+
+def test_a_layer_that_was_replaced_is_the_one_that_learns() -> None:
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))] * 2)
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
+    model.policy.action_net = nn.Linear(64, 3)
+    before = model.policy.action_net.weight.detach().clone()
+    model.learn(256)
+    assert not torch.equal(model.policy.action_net.weight, before)

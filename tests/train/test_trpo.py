@@ -148,7 +148,7 @@ def test_an_accepted_step_gains_and_stays_inside_of_the_trust_region(
     updates = []
     original = TRPO._update_actor
     monkeypatch.setattr(
-        TRPO, "_update_actor", lambda s, r: updates.append(original(s, r)) or updates[-1]
+        TRPO, "_update_actor", lambda *a: updates.append(original(*a)) or updates[-1]
     )
     env = DummyVecEnv([lambda: RandomEnv(space)] * 2)
     TRPO("MlpPolicy", env, n_steps=64, target_kl=0.003, seed=0).learn(10 * 128)

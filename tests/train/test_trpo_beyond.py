@@ -14,6 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.train.environments import MatchEnv, RandomEnv
+from tests.train.test_mlp import patched
 from trpo_deploy import TRPO
 from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.errors import SpaceError, TrainingError
@@ -164,9 +165,8 @@ def learnt(n_updates: int = 4, generic: bool = False, **kwargs: Any) -> TRPO:
     env = DummyVecEnv([lambda: RandomEnv(spaces.Box(-1, 1, (3,)))] * 2)
     arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
     model = TRPO("MlpPolicy", env, **arguments)
-    if generic:
-        model._mlp = None
-    return model.learn(n_updates * 128)
+    with patched(generic):
+        return model.learn(n_updates * 128)
 
 
 def parameters(model: TRPO) -> torch.Tensor:

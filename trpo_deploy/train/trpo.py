@@ -232,7 +232,6 @@ class TRPO(OnPolicyAlgorithm):
         self._refusals_in_a_row = 0
         self._n_refusals = 0
         self._statistics_before: dict[str, Any] | None = None
-        self._mlp: StandardMlp | None = None
         if self.env is not None:
             _check_rollout_size(self.n_steps, self.env.num_envs, batch_size, normalize_advantage)
         if _init_setup_model:
@@ -250,12 +249,11 @@ class TRPO(OnPolicyAlgorithm):
         if self.policy_kwargs.get("squash_output") and not self.use_sde:
             self.policy_class = SQUASHED.get(self.policy_class, self.policy_class)
         super()._setup_model()
-        self._mlp = standard_mlp(self.policy)
         if self.verbose >= 1:
-            print(f"Update path: {'standard MLP' if self._mlp else 'generic'}")
+            print(f"Update path: {'standard MLP' if standard_mlp(self.policy) else 'generic'}")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_statistics_before", "_mlp"]
+        return [*super()._excluded_save_params(), "_statistics_before"]
 
     @property
     def current_target_kl(self) -> float:
@@ -292,9 +290,10 @@ class TRPO(OnPolicyAlgorithm):
         deviation = self._return_scale.deviation
         if self.scale_returns:
             env = ScaledRewards(env, deviation)
-        if self._mlp is not None and can_collect(self):
+        mlp = standard_mlp(self.policy)
+        if mlp is not None and can_collect(self):
             complete = collect_mlp_rollout(
-                self, self._mlp, env, callback, rollout_buffer, n_rollout_steps
+                self, mlp, env, callback, rollout_buffer, n_rollout_steps
             )
         else:
             complete = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
@@ -310,23 +309,26 @@ class TRPO(OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)))
-        critic = self._update_critic(update.parameters)
+        # Looked up each time: whoever replaces a layer of the policy gets what is there then.
+        mlp = standard_mlp(self.policy)
+        update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)), mlp)
+        critic = self._update_critic(update.parameters, mlp)
         self._n_updates += 1
         self._log(update, critic)
         self._count_refusal(update.refusal or critic.refusal)
 
-    def _update_critic(self, actor: list[nn.Parameter]) -> CriticFit:
+    def _update_critic(self, actor: list[nn.Parameter], mlp: StandardMlp | None) -> CriticFit:
         """The regression on the rollout's returns."""
         policy, buffer = self.policy, self.rollout_buffer
         batch_size = None if self.critic_full_batch else self.batch_size
         passes, max_norm = self.n_critic_updates, self.critic_max_grad_norm
-        if self._mlp is not None and is_plain_adam(policy.optimizer):
-            critic = self._mlp.critic
-            return fit_mlp_critic(policy, critic, buffer, passes, batch_size, max_norm)
+        if mlp is not None and is_plain_adam(policy.optimizer):
+            return fit_mlp_critic(policy, mlp.critic, buffer, passes, batch_size, max_norm)
         return fit_critic(policy, buffer, actor, passes, batch_size, max_norm)
 
-    def _update_actor(self, rollout: RolloutBufferSamples) -> ActorUpdate:
+    def _update_actor(
+        self, rollout: RolloutBufferSamples, mlp: StandardMlp | None = None
+    ) -> ActorUpdate:
         """The policy step of eq. 14 of the paper, on the whole rollout."""
         samples = _every(rollout, self.sub_sampling_factor)
         actions, advantages = samples.actions, samples.advantages
@@ -345,8 +347,8 @@ class TRPO(OnPolicyAlgorithm):
             return (advantages * ratio).mean(), mean_kl(new, old, self.kl_reduction)
 
         surrogate, kl = surrogate_and_kl()
-        parameters, product = self._fisher_vector_product(samples.observations, kl)
-        gradient = flat_gradient(surrogate, parameters, keep_graph=self._mlp is None)
+        parameters, product = self._fisher_vector_product(samples.observations, kl, mlp)
+        gradient = flat_gradient(surrogate, parameters, keep_graph=mlp is None)
         direction, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         curvature = float(direction.dot(product(direction)))
         before = float(surrogate.detach())
@@ -370,24 +372,25 @@ class TRPO(OnPolicyAlgorithm):
         )
 
     def _fisher_vector_product(
-        self, observations: Any, kl: Tensor
+        self, observations: Any, kl: Tensor, mlp: StandardMlp | None
     ) -> tuple[list[nn.Parameter], Callable[[Tensor], Tensor]]:
         """The actor's parameters, and ``v -> (F + damping I) v`` at the old policy.
 
         Args:
             observations: of the samples of the surrogate.
             kl: of the policy to itself over them, with its graph.
+            mlp: the policy as one whose derivatives are written out, if it is one.
         """
         if self.fisher_sub_sampling_factor > 1:
             observations = _every_row(observations, self.fisher_sub_sampling_factor)
-        if self._mlp is not None:
+        if mlp is not None:
             policy = self.policy
             with torch.no_grad():
                 features = policy.extract_features(observations, policy.pi_features_extractor)
                 distribution = policy.get_distribution(observations)
             assert isinstance(features, Tensor)
-            return self._mlp.actor_parameters, mlp_fisher_vector_product(
-                self._mlp, features, distribution, self.kl_reduction, self.cg_damping
+            return mlp.actor_parameters, mlp_fisher_vector_product(
+                mlp, features, distribution, self.kl_reduction, self.cg_damping
             )
         if self.fisher_sub_sampling_factor > 1:
             with torch.no_grad():
