@@ -1,0 +1,64 @@
+"""A benchmark keeps what it has, and says of it what the raw data says."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command import run_cli
+from trpo_deploy.errors import ModelDirError
+from trpo_deploy.train.benchmark import TaskResult, load_result, write_report
+
+
+def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
+    finals = np.array([-1000.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 9000.0])
+    middle, low, high = TaskResult("X-v0", np.array([1]), finals[:, None]).iqm()
+    assert middle == pytest.approx(np.mean([2.0, 3.0, 4.0, 5.0]))
+    assert low < middle < high
+    assert np.isnan(TaskResult("X-v0", np.array([1]), finals[:1, None]).iqm()[1])
+
+
+def test_tables_and_curves_say_the_same(tmp_path: Path) -> None:
+    returns = np.array([[1.0, 30.0, 20.0], [2.0, 10.0, 40.0]])
+    result = TaskResult("X_y-v0", np.array([1, 2, 3]), returns)
+    write_report([result, result], tmp_path)
+    with (tmp_path / "table.csv").open(newline="") as file:
+        row = list(csv.reader(file))[1]
+    assert row[:6] == ["X_y-v0", "2", "30", "10", "35", "5"]
+    assert "| " + " | ".join(row) + " |" in (tmp_path / "table.md").read_text()
+    assert " & ".join(row) in (tmp_path / "table.tex").read_text().replace(r"\_", "_")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_it_trains_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> None:
+    arguments = ("benchmark", "--env", "CartPole-v1", "-n", 2048, "-o", tmp_path)
+    first = run_cli(*arguments, "--seeds", 1)
+    assert first.code == 0, first.error
+    policy = tmp_path / "runs" / "CartPole-v1" / "seed-100" / "policy.zip"
+    before = policy.stat().st_mtime_ns
+    second = run_cli(*arguments, "--seeds", 2)
+    assert second.code == 0, second.error
+    assert policy.stat().st_mtime_ns == before
+    result = load_result(tmp_path, "CartPole-v1", 2048)
+    assert result is not None
+    assert len(result.returns) == 2
+    assert load_result(tmp_path, "CartPole-v1", 10_000) is None
+
+
+def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    for seed, times in ((100, [10, 20]), (101, [20])):
+        folder = tmp_path / "runs" / "X-v0" / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        results = np.zeros((len(times), 2))
+        np.savez(folder / "evaluations.npz", timesteps=times, results=results, ep_lengths=results)
+    with pytest.raises(ModelDirError, match="different steps"):
+        load_result(tmp_path, "X-v0", 20)
+
+
+def test_a_run_that_fails_is_named(tmp_path: Path) -> None:
+    run = run_cli("benchmark", "--env", "CartPol-v1", "--seeds", 1, "-o", tmp_path)
+    run.assert_one_clear_line("CartPol-v1 seed 100")
