@@ -1,0 +1,33 @@
+"""A control loop on an exported policy: numpy and onnxruntime, no torch.
+
+    python examples/control_loop.py models/CartPole-v1/policy.onnx
+
+Gymnasium stands in for the robot; a real one has its own ``read`` and ``act``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import gymnasium
+
+from trpo_deploy import OnnxPolicy
+
+
+def main(path: str) -> None:
+    """Run one episode and print its return."""
+    policy = OnnxPolicy(path)
+    assert policy.spec.env_id is not None
+    robot = gymnasium.make(policy.spec.env_id)
+    observation, _ = robot.reset(seed=0)
+    total, over, state = 0.0, False, None
+    while not over:
+        action, state = policy.predict(observation, state)
+        observation, reward, terminated, truncated, _ = robot.step(action)
+        total += float(reward)
+        over = terminated or truncated
+    print(f"{policy.spec.env_id}: return {total:.1f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
