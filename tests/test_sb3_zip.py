@@ -7,6 +7,7 @@ import collections
 import io
 import json
 import pickle
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import sb3_contrib
 import torch
 from gymnasium import spaces
-from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.command import run_cli
@@ -256,3 +257,106 @@ def test_ordered_dictionaries_are_read(tmp_path: Path) -> None:
     content = pickle.dumps(collections.OrderedDict(net_arch=[64, 64]))
     changed = with_pickle(tmp_path / "policy.zip", "policy_kwargs", content)
     assert read_policy_zip(changed).policy_kwargs == {"net_arch": [64, 64]}
+
+
+# --- files that claim more than they hold -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "policy_kwargs",
+    [
+        {"net_arch": [10**6, 10**6]},
+        {"net_arch": {"pi": [10**12], "vf": []}},
+        {"net_arch": [1] * 10**5},
+        {"net_arch": [10**6, {"pi": [10**6]}]},
+        {"features_extractor_kwargs": {"features_dim": 10**9}},
+    ],
+)
+def test_a_tiny_zip_that_names_a_huge_network_is_refused(
+    policy_kwargs: dict[str, Any], tmp_path: Path
+) -> None:
+    save(tmp_path / "policy.zip")
+    with zipfile.ZipFile(tmp_path / "policy.zip") as source:
+        data = json.loads(source.read("data"))
+    data["policy_kwargs"] = policy_kwargs
+    changed = replaced(tmp_path / "policy.zip", "data", json.dumps(data).encode())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PolicyZipError, match="do not make the policy"):
+        read_policy_zip(changed).build_policy()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200 * 1024  # in kB; the networks named are terabytes
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(10**12), spaces.MultiBinary(10**12)])
+def test_a_huge_space_is_refused(space: spaces.Space[Any], tmp_path: Path) -> None:
+    save(tmp_path / "policy.zip")
+    changed = with_pickle(tmp_path / "policy.zip", "observation_space", pickle.dumps(space))
+    with pytest.raises(PolicyZipError, match="do not make the policy"):
+        read_policy_zip(changed).build_policy()
+
+
+def test_a_pickle_that_unfolds_is_read_once(tmp_path: Path) -> None:
+    """Twenty lists, each ten times the last one, would be 10**20 items."""
+    save(tmp_path / "policy.zip")
+    value: list[Any] = []
+    for _ in range(20):
+        value = [value] * 10
+    changed = with_pickle(tmp_path / "policy.zip", "policy_kwargs", pickle.dumps({"x": value}))
+    with pytest.raises(PolicyZipError, match="unknown policy_kwargs"):
+        read_policy_zip(changed)
+
+
+def test_a_pickle_that_numbers_its_objects_high_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "policy.zip")
+    content = b"\x80\x02]r\xff\xff\xff\x7f."  # LONG_BINPUT 2**31 - 1: room for 16 GB
+    changed = with_pickle(tmp_path / "policy.zip", "policy_kwargs", content)
+    with pytest.raises(PolicyZipError, match="numbers an object"):
+        read_policy_zip(changed)
+
+
+@pytest.mark.parametrize("depth", [10**5])
+def test_deep_nesting_is_refused(depth: int, tmp_path: Path) -> None:
+    save(tmp_path / "policy.zip")
+    changed = replaced(tmp_path / "policy.zip", "data", b"[" * depth)
+    with pytest.raises(PolicyZipError, match="no JSON"):
+        read_policy_zip(changed)
+    content = b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b"."
+    changed = with_pickle(tmp_path / "policy.zip", "policy_kwargs", content)
+    with pytest.raises(PolicyZipError):
+        read_policy_zip(changed)
+
+
+def test_weights_that_repeat_one_number_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "policy.zip")
+    content = io.BytesIO()
+    torch.save({"x": torch.zeros(1).expand(10**6, 10**6)}, content)
+    changed = replaced(tmp_path / "policy.zip", "policy.pth", content.getvalue())
+    with pytest.raises(PolicyZipError, match="claims weights"):
+        read_policy_zip(changed)
+
+
+def test_weights_packed_within_the_zip_are_refused(tmp_path: Path) -> None:
+    """The inner zip may be a bomb as well as the outer one."""
+    save(tmp_path / "policy.zip")
+    with zipfile.ZipFile(tmp_path / "policy.zip") as source:
+        inner = zipfile.ZipFile(io.BytesIO(source.read("policy.pth")))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in inner.namelist():
+            target.writestr(entry, inner.read(entry))
+        target.writestr("archive/data/99", b"\0" * 2**24)
+    changed = replaced(tmp_path / "policy.zip", "policy.pth", packed.getvalue())
+    with pytest.raises(PolicyZipError, match="claim"):
+        read_policy_zip(changed)
+
+
+@pytest.mark.parametrize("name", ["SAC", "DQN", "RecurrentPPO"])
+def test_other_kinds_of_policy_are_named(name: str, tmp_path: Path) -> None:
+    space = spaces.Discrete(2) if name == "DQN" else spaces.Box(-1, 1, (1,))
+    env = DummyVecEnv([lambda: RandomEnv(space)])
+    algorithm = {"SAC": SAC, "DQN": DQN, "RecurrentPPO": sb3_contrib.RecurrentPPO}[name]
+    kind = "MlpLstmPolicy" if name == "RecurrentPPO" else "MlpPolicy"
+    algorithm(kind, env).save(tmp_path / "other.zip")
+    run = run_cli("export", tmp_path / "other.zip", "-o", tmp_path / "policy.onnx")
+    run.assert_one_clear_line("not supported", "TRPO, PPO or A2C")
+    assert not (tmp_path / "policy.onnx").exists()

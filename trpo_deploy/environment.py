@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from trpo_deploy.errors import EnvError, SpaceError
+from trpo_deploy.env_wrappers import wrap
+from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
 from trpo_deploy.spec import (
     Array,
     BoxSpace,
@@ -38,6 +39,10 @@ class Environment:
     kwargs: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     """Said in the certificate where the environment is not the one of the training."""
+    env_wrapper: Any = None
+    """Wrappers by dotted name; see :func:`trpo_deploy.env_wrappers.wrapper_list`."""
+    frame_stack: int | None = None
+    """How many observations in a row the policy sees as one."""
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """A new instance.
@@ -48,10 +53,31 @@ class Environment:
         try:
             with warnings.catch_warnings():  # old versions of an id are used on purpose here
                 warnings.simplefilter("ignore", DeprecationWarning)
-                return gymnasium.make(self.env_id, **self.kwargs)
+                made = gymnasium.make(self.env_id, **self.kwargs)
+                return wrap(made, self.env_wrapper, self.frame_stack)
+        except TrpoDeployError:
+            raise
         except Exception as error:  # anything: an environment is somebody's code
             reason = " ".join(str(error).split())
             raise EnvError(f"the environment {self.env_id} cannot be made ({reason})") from error
+
+
+def newest_environment(environment: Environment) -> Environment:
+    """The environment itself, or its newest version if that one cannot be made here.
+
+    Raises:
+        EnvError: neither can be made.
+    """
+    try:
+        environment.make().close()
+    except EnvError as error:
+        newest = _newest_version(environment.env_id)
+        if newest is None or newest == environment.env_id:
+            raise
+        note = f"{newest} in place of {environment.env_id}: {error}"
+        environment = replace(environment, env_id=newest, note=note)
+        environment.make().close()
+    return environment
 
 
 def find_environment(
@@ -59,22 +85,18 @@ def find_environment(
     kwargs: dict[str, Any],
     observation_space: Space | DictSpace,
     action_space: Space,
+    env_wrapper: Any = None,
+    frame_stack: int | None = None,
 ) -> Environment:
     """The environment of that id, or its newest version here, if its spaces are the policy's.
 
     Raises:
         EnvError: there is none.
     """
-    environment = Environment(env_id, kwargs)
-    try:
-        made = environment.make()
-    except EnvError as error:
-        newest = _newest_version(env_id)
-        if newest is None:
-            raise
-        environment = Environment(newest, kwargs, f"{newest} in place of {env_id}: {error}")
-        made = environment.make()
-    with made:
+    environment = newest_environment(
+        Environment(env_id, kwargs, env_wrapper=env_wrapper, frame_stack=frame_stack)
+    )
+    with environment.make() as made:
         for role, expected, found in (
             ("observations", observation_space, made.observation_space),
             ("actions", action_space, made.action_space),
@@ -127,7 +149,9 @@ def _fits(expected: Space | DictSpace, found: spaces.Space[Any]) -> bool:
             _fits(part, found.spaces[key]) for key, part in expected.spaces.items()
         )
     if isinstance(expected, BoxSpace) and isinstance(space, BoxSpace):
-        return expected.shape == space.shape and expected.dtype == space.dtype
+        dtypes = {expected.low.dtype, space.low.dtype}
+        same = len(dtypes) == 1 or {dtype.kind for dtype in dtypes} == {"f"}
+        return expected.shape == space.shape and same
     return expected.to_json() == space.to_json()
 
 
@@ -143,50 +167,69 @@ def _newest_version(env_id: str) -> str | None:
     return f"{match[1]}-v{max(versions)}" if versions else None
 
 
+Observation: TypeAlias = Array | dict[str, Array]
+State: TypeAlias = tuple[Array, ...] | None
+Act: TypeAlias = Callable[[Observation, State], tuple[Array, State]]
+"""Actions for a batch of raw observations, and the state for the next step, as ``predict``."""
+
+
 @dataclass(frozen=True, eq=False)
 class Episodes:
     """What came of playing an environment."""
 
     returns: Array
     """Sum of rewards of each episode, float64 ``(episodes,)``."""
-    observations: Array
-    """All raw observations, as the environment gave them."""
+    observations: tuple[tuple[Observation, State], ...]
+    """The first batches of raw observations and of states that the policy was given."""
 
 
-def play(environment: Environment, act: Callable[[Array], Array], seeds: Sequence[int]) -> Episodes:
+def play(environment: Environment, act: Act, seeds: Sequence[int], keep: int = 0) -> Episodes:
     """Play one episode a seed, side by side, so that a policy sees batches.
 
     Args:
         environment: what to play.
-        act: actions for a batch of raw observations.
+        act: the policy; its state is ``None`` at the start of the episodes.
         seeds: the seeds of the episodes' resets.
+        keep: how many observations to keep, of each :data:`SIDE_BY_SIDE` episodes.
     """
     groups = [seeds[i : i + SIDE_BY_SIDE] for i in range(0, len(seeds), SIDE_BY_SIDE)]
-    played = [_play_side_by_side(environment, act, group) for group in groups]
+    played = [_play_side_by_side(environment, act, group, keep) for group in groups]
     return Episodes(
         np.concatenate([each.returns for each in played]),
-        np.concatenate([each.observations for each in played]),
+        tuple(batch for each in played for batch in each.observations),
     )
 
 
 def _play_side_by_side(
-    environment: Environment, act: Callable[[Array], Array], seeds: Sequence[int]
+    environment: Environment, act: Act, seeds: Sequence[int], keep: int
 ) -> Episodes:
     with ExitStack() as stack:
         envs = [stack.enter_context(environment.make()) for _ in seeds]
         running = {i: env.reset(seed=seeds[i])[0] for i, env in enumerate(envs)}
+        state: State = None
         returns = np.zeros(len(envs))
-        observations: list[Array] = []
+        observations: list[tuple[Observation, State]] = []
         for _ in range(MAX_EPISODE_STEPS):
-            batch = np.stack(list(running.values()))
-            observations.append(batch)
-            still_running = {}
-            for i, action in zip(running, act(batch), strict=True):
+            batch = _batch(list(running.values()))
+            if keep > 0:
+                observations.append((batch, state))
+                keep -= len(running)
+            actions, state = act(batch, state)
+            still_running, rows = {}, []
+            for row, (i, action) in enumerate(zip(running, actions, strict=True)):
                 observation, reward, terminated, truncated, _ = envs[i].step(action)
                 returns[i] += float(reward)
                 if not (terminated or truncated):
                     still_running[i] = observation
+                    rows.append(row)
             running = still_running
+            state = state and tuple(array[rows] for array in state)
             if not running:
                 break
-        return Episodes(returns, np.concatenate(observations))
+        return Episodes(returns, tuple(observations))
+
+
+def _batch(observations: Sequence[Any]) -> Observation:
+    if isinstance(observations[0], Mapping):
+        return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
+    return np.stack(observations)

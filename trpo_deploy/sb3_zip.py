@@ -1,10 +1,8 @@
 """Reads policy zips and statistics of any Stable-Baselines3 version without running code from them.
 
-Both formats hold pickles, and unpickling is calling: whatever callable the file names. This
-reader calls none of them. Each object in a pickle becomes an inert :class:`_Record` of its
-name, arguments and state; a short table (:data:`_BUILDERS`) then makes spaces, arrays and
-statistics from the records it knows. A name outside of the table refuses the file, and
-entries that are not needed, such as learning-rate functions, are never decoded at all.
+Both formats hold pickles; :mod:`trpo_deploy.sb3_pickle` reads them without calling anything.
+Entries that are not needed, such as learning-rate functions, are never decoded at all. What a
+file claims to be large is held against what it holds before room is made for it.
 
 The layout mirrored here is that of ``stable_baselines3.common.save_util`` (zip: ``data`` as
 JSON with cloudpickled values in base64, ``policy.pth`` as a torch state dict) and of
@@ -15,30 +13,36 @@ from __future__ import annotations
 
 import base64
 import binascii
+import importlib
 import io
 import json
-import pickle
+import math
 import re
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common import policies, torch_layers
-from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common import policies
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from trpo_deploy.errors import PolicyZipError, UnsafePickleError
+from trpo_deploy.canonical import canonical_action_space, canonical_observation_space
+from trpo_deploy.errors import ConfigError, PolicyZipError, UnsafePickleError
+from trpo_deploy.sb3_old import with_shared_layers
+from trpo_deploy.sb3_pickle import VECNORMALIZE, Classes, decode, decode_state
 
 # Far above what policies need, far below what would exhaust a machine.
 _MAX_DATA_BYTES = 64 * 2**20
 _MAX_WEIGHT_BYTES = 2 * 2**30
+SUPPORTED = "MlpPolicy, CnnPolicy and MultiInputPolicy of TRPO, PPO or A2C"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class PolicyZip:
     policy_class: type[policies.ActorCriticPolicy]
     policy_kwargs: Mapping[str, Any]
     observation_space: spaces.Space[Any]
+    """Behind all vec-env wrappers; counted from its own start, and of its own axes."""
     action_space: spaces.Space[Any]
+    """The environment's, likewise."""
     use_sde: bool
     weights: Mapping[str, torch.Tensor]
     num_timesteps: int
@@ -60,6 +66,8 @@ class PolicyZip:
     sha256: str
     skipped: tuple[str, ...]
     """Entries of the zip's ``data`` that hold pickles and were not decoded."""
+    has_std: bool
+    """False for gSDE with features of its own (SB3 before 1.8): its noise cannot be rebuilt."""
 
     def build_policy(self) -> policies.ActorCriticPolicy:
         """The policy as Stable-Baselines3's own module, on the CPU, in evaluation mode.
@@ -69,15 +77,9 @@ class PolicyZip:
         """
         try:
             # Building draws initial weights; the caller's random state is not ours to move.
-            with torch.random.fork_rng(devices=[]):
-                policy = self.policy_class(
-                    self.observation_space,
-                    self.action_space,
-                    lambda _: 0.0,
-                    use_sde=self.use_sde,
-                    **{**self.policy_kwargs, "ortho_init": False},
-                )
-            policy.load_state_dict(self.weights)
+            with torch.random.fork_rng(devices=[]), _Bounded(self.weights):
+                policy = self._unloaded()
+            policy.load_state_dict(self._complete(policy.state_dict()))
         except (RuntimeError, ValueError, TypeError, AssertionError, MemoryError) as error:
             reason = " ".join(str(error).split())
             raise PolicyZipError(
@@ -86,36 +88,113 @@ class PolicyZip:
         policy.set_training_mode(False)
         return policy
 
+    def _unloaded(self) -> policies.ActorCriticPolicy:
+        kwargs = {**self.policy_kwargs, "ortho_init": False, "optimizer_class": _NoOptimizer}
+        net_arch = kwargs.get("net_arch")
+        policy_class = self.policy_class
+        if any(name.startswith("mlp_extractor.shared_net.") for name in self.weights):
+            policy_class = with_shared_layers(policy_class)
+        elif isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], dict):
+            # SB3 before 1.8 wrote [dict(pi=..., vf=...)]; since then it is the mapping itself.
+            kwargs["net_arch"] = net_arch[0]
+        with warnings.catch_warnings():
+            # SB3 remarks on unusual images, old keywords and sizes of nothing.
+            warnings.simplefilter("ignore", UserWarning)
+            return policy_class(
+                canonical_observation_space(self.observation_space),
+                canonical_action_space(self.action_space),
+                lambda _: 0.0,
+                use_sde=self.use_sde,
+                **kwargs,
+            )
 
-def read_policy_zip(path: Path) -> PolicyZip:
+    def _complete(self, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The weights under all names that a policy has today."""
+        weights = dict(self.weights)
+        if not self.has_std:
+            weights["log_std"] = expected["log_std"]
+        for name in expected:
+            # SB3 before 1.7 had one extractor under one name.
+            original = re.sub(r"^(pi|vf)_features_extractor", "features_extractor", name)
+            if name not in weights and original in weights:
+                weights[name] = weights[original]
+        return {name: each for name, each in weights.items() if not _is_old_noise(name)}
+
+
+class _NoOptimizer:
+    """A policy that only acts needs none, and torch's take seconds to import."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+
+class _Bounded(TorchFunctionMode):
+    """Refuses to make more or larger layers than a file has weights for.
+
+    A few bytes of a zip can name a network of terabytes.
+    """
+
+    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        self._elements = sum(each.numel() for each in weights.values())
+        self._layers = 2 * len(weights) + 16  # a few for what has no weights
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (torch.empty, torch.ones, torch.zeros):
+            sizes = args[0] if args and isinstance(args[0], (tuple, list, torch.Size)) else args
+            self._layers -= 1
+            if math.prod(sizes) > self._elements or self._layers < 0:
+                raise ValueError(
+                    f"it names a layer of {tuple(sizes)}, the file holds {self._elements} weights"
+                )
+        return func(*args, **(kwargs or {}))
+
+
+def _is_old_noise(name: str) -> bool:
+    return name.startswith("sde_features_extractor.")
+
+
+def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
     """Read an actor-critic policy of TRPO, PPO or A2C.
+
+    Args:
+        path: the zip.
+        allow_import: classes of the user's own, as ``package.module:Class``, that the zip may
+            name. They are imported, which runs their module.
 
     Raises:
         PolicyZipError: no zip, a truncated one, or no policy of the supported kinds.
         UnsafePickleError: a needed entry refers to code outside of the allow-list.
+        ConfigError: a class of the user's own cannot be imported.
     """
+    allowed = _imported(allow_import)
     content, version, weight_bytes = _read_entries(path)
     try:
         data = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PolicyZipError(f"{path}: the entry 'data' is no JSON ({error})") from error
     if not isinstance(data, dict):
         raise PolicyZipError(f"{path}: the entry 'data' is no JSON object")
-    entries = _Entries(path, data)
-    algorithm = _algorithm(path, data)
+    entries = _Entries(path, data, allowed)
+    policy_class = _policy_class(entries)
+    policy_kwargs = _policy_kwargs(path, entries.get("policy_kwargs"))
+    weights = _read_weights(path, weight_bytes)
     return PolicyZip(
         path=path,
-        algorithm=algorithm,
-        policy_class=_policy_class(path, entries.get("policy_class"), algorithm),
-        policy_kwargs=_policy_kwargs(path, entries.get("policy_kwargs")),
-        observation_space=_space(path, entries.get("observation_space")),
-        action_space=_space(path, entries.get("action_space")),
+        algorithm=_algorithm(path, data),
+        policy_class=policy_class,
+        policy_kwargs=policy_kwargs,
+        observation_space=_space(entries, "observation_space"),
+        action_space=_space(entries, "action_space"),
         use_sde=bool(data.get("use_sde", False)),
-        weights=_read_weights(path, weight_bytes),
-        num_timesteps=int(data.get("num_timesteps", 0)),
+        weights=weights,
+        num_timesteps=_timesteps(data),
         sb3_version=version,
         sha256=sha256(path.read_bytes()).hexdigest(),
         skipped=entries.skipped(),
+        has_std=not any(_is_old_noise(name) for name in weights),
     )
 
 
@@ -134,23 +213,23 @@ def read_vecnormalize(path: Path) -> VecNormalize:
         content = path.read_bytes()
     except OSError as error:
         raise PolicyZipError(f"cannot read {path}: {error.strerror}") from error
-    record = _decode(content, str(path))
-    if not isinstance(record, _Record) or record.name != _VECNORMALIZE:
-        raise PolicyZipError(f"{path} holds no VecNormalize statistics; expected vecnormalize.pkl")
     try:
-        state = {name: _resolve(record.state[name]) for name in _STATISTICS if name in record.state}
+        state = decode_state(content, VECNORMALIZE, _STATISTICS)
+        if state is None:
+            raise PolicyZipError("this is no VecNormalize; expected its vecnormalize.pkl")
         state.setdefault("norm_obs_keys", None)
         statistics = VecNormalize.__new__(VecNormalize)
         statistics.__setstate__({"old_reward": np.array([]), **state})
         _check_statistics(statistics)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except PolicyZipError as error:
+        raise PolicyZipError(f"{path}: {error}") from error
+    except Exception as error:  # damaged pickles raise nearly every built-in exception
         raise PolicyZipError(f"{path}: the statistics cannot be decoded ({error!r})") from error
     return statistics
 
 
-_VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
 # What VecNormalize needs to go on; the last batch of observations and rewards is left out.
 _STATISTICS = (
     "observation_space",
@@ -219,6 +298,7 @@ def _read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 def _read_weights(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     try:
+        _check_stored_size(content)
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged and for hostile files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -227,33 +307,70 @@ def _read_weights(path: Path, content: bytes) -> dict[str, torch.Tensor]:
         isinstance(value, torch.Tensor) for value in weights.values()
     ):
         raise PolicyZipError(f"{path}: policy.pth holds no plain weights")
+    claimed = {name for name, value in weights.items() if not _is_stored(value)}
+    size = sum(value.numel() * value.element_size() for value in weights.values())
+    if claimed or size > _MAX_WEIGHT_BYTES:
+        raise PolicyZipError(
+            f"{path}: policy.pth claims weights of {size} bytes that it does not hold"
+        )
     wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if wrong:
         raise PolicyZipError(f"{path}: the weights {wrong} have NaN or infinite values")
     return weights
 
 
+def _check_stored_size(content: bytes) -> None:
+    """Torch's format is a zip within the zip, whose entries may claim to be huge as well."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return  # torch before 1.6
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > len(content):
+        raise ValueError(f"its entries claim {size} bytes, it has {len(content)}")
+
+
+def _is_stored(tensor: torch.Tensor) -> bool:
+    """Whether each element has its own place in memory; a view can repeat one without end."""
+    return (
+        tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
+
+
 class _Entries:
     """The zip's ``data``, with pickled values decoded when they are asked for."""
 
-    def __init__(self, path: Path, data: Mapping[str, Any]) -> None:
-        self._path = path
+    def __init__(self, path: Path, data: Mapping[str, Any], allowed: Classes) -> None:
+        self.path = path
         self._data = data
+        self._allowed = allowed
         self._decoded: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return self._data.get(name) is not None
 
     def get(self, name: str) -> object:
         if name not in self._data:
-            raise PolicyZipError(f"{self._path}: the entry 'data' lacks {name!r}")
+            raise PolicyZipError(f"{self.path}: the entry 'data' lacks {name!r}")
         value = self._data[name]
         if not _is_pickled(value):
             return value
         self._decoded.add(name)
-        where = f"{self._path}: {name}"
+        where = f"{self.path}: {name}"
         try:
             content = base64.b64decode(value[":serialized:"], validate=True)
         except (binascii.Error, TypeError, ValueError) as error:
             raise PolicyZipError(f"{where} is no base64 ({error})") from error
-        return _resolve(_decode(content, where))
+        try:
+            return decode(content, where, self._allowed)
+        except UnsafePickleError as error:
+            if name not in ("policy_class", "policy_kwargs"):
+                raise
+            raise UnsafePickleError(
+                f"{error}; a network of your own is named with --allow-import module:Class, or "
+                "exported in Python while it is loaded"
+            ) from error
 
     def skipped(self) -> tuple[str, ...]:
         names = {name for name, value in self._data.items() if _is_pickled(value)}
@@ -272,15 +389,40 @@ def _algorithm(path: Path, data: Mapping[str, Any]) -> str:
         return "PPO"
     if "gae_lambda" in data:
         return "A2C"
-    raise PolicyZipError(
-        f"{path} is no actor-critic policy of TRPO, PPO or A2C; other algorithms are not supported"
-    )
+    raise PolicyZipError(f"{path} is no actor-critic policy; supported: {SUPPORTED}")
 
 
-def _policy_class(path: Path, value: object, algorithm: str) -> type[policies.ActorCriticPolicy]:
+def _policy_class(entries: _Entries) -> type[policies.ActorCriticPolicy]:
+    try:
+        value = entries.get("policy_class")
+    except UnsafePickleError as error:
+        other = re.search(r"(?:stable_baselines3|sb3_contrib)\.[\w.]*policies\.(\w+)", str(error))
+        if other is None:
+            raise
+        raise PolicyZipError(
+            f"{entries.path} is a {other[1]}, which is not supported; supported: {SUPPORTED}"
+        ) from error
     if isinstance(value, type) and issubclass(value, policies.ActorCriticPolicy):
         return value
-    raise PolicyZipError(f"{path}: {algorithm} with the policy {value!r} is not supported")
+    raise PolicyZipError(f"{entries.path}: the policy's class is none; supported: {SUPPORTED}")
+
+
+def _imported(names: Iterable[str]) -> dict[str, type]:
+    """The user's own classes, by the name that a pickle has for them."""
+    found = {}
+    for name in names:
+        module, _, attribute = name.partition(":")
+        try:
+            value = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f"{name!r} cannot be imported ({error}); expected package.module:Class"
+            ) from error
+        if not (isinstance(value, type) and issubclass(value, nn.Module)):
+            raise ConfigError(f"{name!r} is no class of a network (torch.nn.Module)")
+        found[f"{value.__module__}.{value.__qualname__}"] = value
+        found[f"{module}.{attribute}"] = value
+    return found
 
 
 # What changes the actions of a policy; the rest of SB3's keywords concern training only.
@@ -298,7 +440,10 @@ _ACTING_KEYWORDS = frozenset(
         "normalize_images",
     }
 )
-_TRAINING_KEYWORDS = frozenset({"ortho_init", "optimizer_class", "optimizer_kwargs", "use_sde"})
+# sde_net_arch (SB3 before 1.8) gives gSDE's noise features of its own; see PolicyZip.has_std.
+_TRAINING_KEYWORDS = frozenset(
+    {"ortho_init", "optimizer_class", "optimizer_kwargs", "use_sde", "sde_net_arch"}
+)
 
 
 def _policy_kwargs(path: Path, value: object) -> dict[str, Any]:
@@ -309,213 +454,18 @@ def _policy_kwargs(path: Path, value: object) -> dict[str, Any]:
     unknown = set(value) - _ACTING_KEYWORDS - _TRAINING_KEYWORDS
     if unknown:
         raise PolicyZipError(f"{path}: unknown policy_kwargs {sorted(map(str, unknown))}")
-    kwargs = {name: item for name, item in value.items() if name in _ACTING_KEYWORDS}
-    net_arch = kwargs.get("net_arch")
-    if isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], dict):
-        # SB3 before 1.8 wrote [dict(pi=..., vf=...)]; since then it is the mapping itself.
-        kwargs["net_arch"] = net_arch[0]
-    return kwargs
+    return {name: item for name, item in value.items() if name in _ACTING_KEYWORDS}
 
 
-def _space(path: Path, value: object) -> spaces.Space[Any]:
+def _space(entries: _Entries, name: str) -> spaces.Space[Any]:
+    """The environment's space, where our own TRPO saved it beside the one that SB3 was given."""
+    own = f"env_{name}"
+    value = entries.get(own if own in entries else name)
     if isinstance(value, spaces.Space):
         return value
-    raise PolicyZipError(f"{path}: expected a space, found {type(value).__name__}")
+    raise PolicyZipError(f"{entries.path}: {name} is {type(value).__name__}, expected a space")
 
 
-# --- pickles as records ---------------------------------------------------------------------
-
-
-class _Record:
-    """An object of a pickle: what it is an instance of, and with which arguments and state."""
-
-    name: str
-
-    def __init__(self, *args: object) -> None:
-        self.args = args
-        self.state: Any = {}
-        self.items: dict[object, object] = {}
-
-    def __setstate__(self, state: object) -> None:
-        # copyreg writes (dict, slots) for some classes; only the dict is of use here.
-        self.state = state[0] if isinstance(state, tuple) and len(state) == 2 else state
-
-    def __setitem__(self, key: object, value: object) -> None:
-        self.items[key] = value
-
-
-class _Reader(pickle.Unpickler):
-    """An unpickler for which every global is a new, inert subclass of :class:`_Record`."""
-
-    def find_class(self, module: str, name: str) -> type[_Record]:
-        full = _canonical(f"{module}.{name}")
-        if full not in _BUILDERS and full not in _CLASSES and not full.startswith(_IGNORED):
-            raise UnsafePickleError(
-                f"the pickle refers to {module}.{name}, which is not on the allow-list; "
-                "nothing of it was run"
-            )
-        return type(full, (_Record,), {"name": full})
-
-
-def _canonical(name: str) -> str:
-    """One name for what old and new versions of a library call differently."""
-    name = re.sub(r"^gym\.", "gymnasium.", name)
-    return re.sub(r"^numpy\.core\.", "numpy._core.", name)
-
-
-def _decode(content: bytes, where: str) -> object:
-    try:
-        return _Reader(io.BytesIO(content)).load()
-    except UnsafePickleError as error:
-        raise UnsafePickleError(f"{where}: {error}") from error
-    except Exception as error:  # damaged pickles raise nearly every built-in exception
-        raise PolicyZipError(f"{where} cannot be decoded ({error!r})") from error
-
-
-def _resolve(value: object) -> Any:
-    """Records, also inside of containers, as the objects that they stand for."""
-    if isinstance(value, _Record):
-        if value.name.startswith(_IGNORED):
-            return None
-        if value.name not in _BUILDERS:
-            raise UnsafePickleError(f"an instance of {value.name} is not on the allow-list")
-        return _BUILDERS[value.name](value)
-    if isinstance(value, type) and issubclass(value, _Record):
-        if value.name not in _CLASSES:
-            raise UnsafePickleError(f"the class {value.name} is not on the allow-list")
-        return _CLASSES[value.name]
-    if isinstance(value, dict):
-        return {key: _resolve(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_resolve(item) for item in value)
-    return value
-
-
-def _dtype(record: _Record) -> np.dtype[Any]:
-    code = record.args[0]
-    if not isinstance(code, str) or not re.fullmatch(r"[biuf]\d{1,2}", code):
-        raise UnsafePickleError(f"arrays of dtype {code!r} are not on the allow-list")
-    # (3, '<', ...): the byte order; '|' where there is none
-    order = record.state[1] if record.state else "="
-    return np.dtype(f"{order}{code}")
-
-
-def _array(record: _Record) -> np.ndarray[Any, Any]:
-    """``_reconstruct`` with its state (version, shape, dtype, is_fortran, bytes)."""
-    _, shape, dtype, is_fortran, content = record.state
-    array = np.frombuffer(content, _resolve(dtype))
-    return array.reshape(shape, order="F" if is_fortran else "C").copy()
-
-
-def _array_of_buffer(record: _Record) -> np.ndarray[Any, Any]:
-    """Protocol 5's ``_frombuffer(bytes, dtype, shape, order)``."""
-    content, dtype, shape, order = cast(tuple[Any, ...], record.args)
-    return np.frombuffer(content, _resolve(dtype)).reshape(shape, order=order).copy()
-
-
-def _scalar(record: _Record) -> Any:
-    dtype, content = cast(tuple[Any, ...], record.args)
-    return np.frombuffer(content, _resolve(dtype))[0]
-
-
-def _field(record: _Record, *names: str) -> Any:
-    """The first of several names that the state has; gym and gymnasium differ in underscores."""
-    for name in names:
-        if name in record.state:
-            return _resolve(record.state[name])
-    raise PolicyZipError(f"a pickled {record.name} lacks {names[0]!r}")
-
-
-def _box(record: _Record) -> spaces.Box:
-    low, high = _field(record, "low"), _field(record, "high")
-    return spaces.Box(low, high, dtype=low.dtype)
-
-
-def _discrete(record: _Record) -> spaces.Discrete:
-    # gym before 0.22 had no start
-    start = _resolve(record.state.get("start", 0))
-    return spaces.Discrete(int(_field(record, "n")), start=int(start))
-
-
-def _multi_discrete(record: _Record) -> spaces.MultiDiscrete:
-    nvec = _field(record, "nvec")
-    start = _resolve(record.state.get("start"))
-    return spaces.MultiDiscrete(nvec, start=start)
-
-
-def _multi_binary(record: _Record) -> spaces.MultiBinary:
-    n = _field(record, "n")
-    return spaces.MultiBinary(int(n) if np.ndim(n) == 0 else list(n))
-
-
-def _dict_space(record: _Record) -> spaces.Dict:
-    return spaces.Dict(_field(record, "spaces"))
-
-
-def _ordered_dict(record: _Record) -> dict[Any, Any]:
-    pairs = cast(Any, record.args[0]) if record.args else []
-    return {_resolve(key): _resolve(item) for key, item in [*pairs, *record.items.items()]}
-
-
-def _running_mean_std(record: _Record) -> RunningMeanStd:
-    mean = np.asarray(_field(record, "mean"), np.float64)
-    statistics = RunningMeanStd(shape=mean.shape)
-    statistics.mean = mean
-    statistics.var = np.asarray(_field(record, "var"), np.float64)
-    statistics.count = float(_field(record, "count"))
-    if statistics.var.shape != mean.shape:
-        raise ValueError("mean and variance differ in shape")
-    return statistics
-
-
-def _not_alone(record: _Record) -> Any:
-    raise UnsafePickleError(f"{record.name} cannot stand here")
-
-
-_BUILDERS: dict[str, Callable[[_Record], Any]] = {
-    "collections.OrderedDict": _ordered_dict,
-    "gymnasium.spaces.box.Box": _box,
-    "gymnasium.spaces.dict.Dict": _dict_space,
-    "gymnasium.spaces.discrete.Discrete": _discrete,
-    "gymnasium.spaces.multi_binary.MultiBinary": _multi_binary,
-    "gymnasium.spaces.multi_discrete.MultiDiscrete": _multi_discrete,
-    "numpy._core.multiarray._reconstruct": _array,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy._core.numeric._frombuffer": _array_of_buffer,
-    "numpy.dtype": _dtype,
-    "numpy.ndarray": _not_alone,
-    "stable_baselines3.common.running_mean_std.RunningMeanStd": _running_mean_std,
-    _VECNORMALIZE: _not_alone,
-}
-
-# Random states are not needed, and their records are never looked into.
-_IGNORED = ("numpy.random.", "gymnasium.utils.seeding.")
-
-_CLASSES: dict[str, type] = {
-    **{
-        f"torch.nn.modules.{module}.{name}": getattr(nn, name)
-        for module, names in {
-            "activation": "ELU GELU Hardtanh LeakyReLU Mish ReLU ReLU6 SELU SiLU Sigmoid "
-            "Softplus Softsign Tanh",
-            "linear": "Identity",
-        }.items()
-        for name in names.split()
-    },
-    **{
-        f"{module}.{name}": getattr(policies, name)
-        for module in ("stable_baselines3.common.policies",)
-        for name in (
-            "ActorCriticPolicy",
-            "ActorCriticCnnPolicy",
-            "MultiInputActorCriticPolicy",
-        )
-    },
-    **{
-        f"stable_baselines3.common.torch_layers.{name}": getattr(torch_layers, name)
-        for name in ("FlattenExtractor", "NatureCNN", "CombinedExtractor")
-    },
-    **{
-        f"torch.optim.{name.lower()}.{name}": getattr(torch.optim, name)
-        for name in ("Adam", "AdamW", "RMSprop", "SGD")
-    },
-}
+def _timesteps(data: Mapping[str, Any]) -> int:
+    value = data.get("num_timesteps", 0)
+    return value if isinstance(value, int) else 0

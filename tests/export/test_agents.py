@@ -38,7 +38,7 @@ def test_an_agent_is_exported_verified_and_reaches_its_return(
     environment = find_environment(
         AGENTS[name], {}, policy.spec.observation_space, policy.spec.action_space
     )
-    returns = play(environment, lambda obs: policy.predict(obs)[0], range(EPISODES)).returns
+    returns = play(environment, policy.predict, range(EPISODES)).returns
     with np.load(agents / name / "evaluations.npz") as evaluations:
         expected = evaluations["results"][-1]
     # The same policy in the current environment: means of two samples of twenty episodes differ

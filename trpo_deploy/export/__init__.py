@@ -1,11 +1,23 @@
 """Write a policy as one ONNX file and prove that it is the policy. Needs the extra ``export``."""
 
-from trpo_deploy.export.certificate import Certificate, Check
+from trpo_deploy.export.certificate import Certificate
 from trpo_deploy.export.exporter import (
     Export,
-    certificate_path,
+    ExportOptions,
+    export_model,
     export_policy,
     verify_policy,
 )
+from trpo_deploy.export.parity import Check
+from trpo_deploy.export.source import SourceOptions
 
-__all__ = ["Certificate", "Check", "Export", "certificate_path", "export_policy", "verify_policy"]
+__all__ = [
+    "Certificate",
+    "Check",
+    "Export",
+    "ExportOptions",
+    "SourceOptions",
+    "export_model",
+    "export_policy",
+    "verify_policy",
+]

@@ -1,27 +1,33 @@
 """What a policy computes between a raw observation and an action, as plain arrays.
 
-Only the deterministic way through Stable-Baselines3's ``ActorCriticPolicy.predict`` is kept:
-``VecNormalize.normalize_obs``, ``preprocess_obs``, the features extractor, ``policy_net``,
-``action_net``, the distribution's mode, and the clip to the action space.
+This is the deterministic way through Stable-Baselines3: the vec-env wrappers' observation,
+``preprocess_obs``, the features extractor, ``policy_net``, ``action_net``, the distribution's
+mode, and the clip or scaling to the action space. Beside it, what the optional outputs need.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
-import torch
-from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import VecNormalize
-from torch import nn
 
-from trpo_deploy.environment import space_from_gymnasium
-from trpo_deploy.errors import ExportError, SpaceError
-from trpo_deploy.spec import Array, BoxSpace, DiscreteSpace, Space
+from trpo_deploy.export.traced import TracedFeatures
+from trpo_deploy.sb3_policy import state_name
+from trpo_deploy.spec import (
+    OBS,
+    Array,
+    BoxSpace,
+    DictSpace,
+    DiscreteSpace,
+    MultiDiscreteSpace,
+    Space,
+    StateSpec,
+    TensorSpec,
+)
+
+# --- layers ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,130 +40,254 @@ class Linear:
     """float32, ``(outputs,)``."""
 
 
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """A two-dimensional convolution over channels-first images."""
+
+    weight: Array
+    """float32, ``(outputs, inputs / groups, height, width)``."""
+    bias: Array
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
 @dataclass(frozen=True)
 class Activation:
-    """An element-wise function, as its ONNX operator."""
+    """An element-wise function, by the name of its class in ``torch.nn``."""
 
-    operator: str
-    alpha: float | None = None
-    """The operator's one parameter, where it has one."""
+    name: str
+    parameters: tuple[float, ...] = ()
+    """``alpha``, slope or bounds, where the function has some."""
 
 
-Layer: TypeAlias = Linear | Activation
+@dataclass(frozen=True)
+class Flatten:
+    """All axes but the batch's as one."""
+
+
+Layer: TypeAlias = Linear | Conv | Activation | Flatten
+
+# --- from the environment to the network ----------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Normalizer:
-    """``clip((obs - mean) / std, -clip, clip)``, as ``VecNormalize`` does it."""
+    """``clip((x - mean) / std, -clip, clip)``, as ``VecNormalize`` does it."""
 
     mean: Array
-    """float32, of the observation's shape."""
+    """float64, of the observation's shape."""
     std: Array
-    """float32, ``sqrt(variance + epsilon)``."""
+    """float64, ``sqrt(variance + epsilon)``."""
     clip: float
     epsilon: float
+
+    def in_words(self) -> str:
+        """For people."""
+        return f"normalise: clip((x - mean) / std, -{self.clip:g}, {self.clip:g})"
+
+
+@dataclass(frozen=True)
+class FrameStack:
+    """Puts earlier frames, an input of their own, before the present one."""
+
+    n_stack: int
+    axis: int
+    """Of a batch."""
+    state: StateSpec
+
+    def in_words(self) -> str:
+        """For people."""
+        return (
+            f"stack {self.n_stack} frames: {self.state.input.name}, zeros at the start of an "
+            f"episode, then the present one; {self.state.output} is for the next step"
+        )
+
+
+@dataclass(frozen=True)
+class ChannelsFirst:
+    """Images of ``(batch, height, width, channels)`` to ``(batch, channels, height, width)``."""
+
+    def in_words(self) -> str:
+        """For people."""
+        return "transpose: channels last to channels first"
+
+
+@dataclass(frozen=True)
+class ScaleImage:
+    """Divide by 255."""
+
+    def in_words(self) -> str:
+        """For people."""
+        return "scale: divide by 255"
+
+
+@dataclass(frozen=True, eq=False)
+class OneHot:
+    """Each number as a one in a row of zeros, all rows side by side."""
+
+    space: DiscreteSpace | MultiDiscreteSpace
+
+    @property
+    def sizes(self) -> Array:
+        """How many values each number has, ``(numbers,)``."""
+        return np.atleast_1d(
+            self.space.n if isinstance(self.space, DiscreteSpace) else self.space.nvec.flatten()
+        )
+
+    @property
+    def starts(self) -> Array:
+        """The smallest value of each number, ``(numbers,)``."""
+        return np.atleast_1d(
+            np.asarray(self.space.start, np.int64).flatten()  # a Discrete has one number only
+        )
+
+    def in_words(self) -> str:
+        """For people."""
+        sizes = ", ".join(map(str, self.sizes[:6])) + (", ..." if len(self.sizes) > 6 else "")
+        return f"one-hot of {sizes}"
+
+
+Step: TypeAlias = Normalizer | FrameStack | ChannelsFirst | ScaleImage | OneHot
+
+
+@dataclass(frozen=True)
+class ObservationInput:
+    """One array of the observation, and what happens to it before the network."""
+
+    name: str
+    space: Space
+    """What the environment gives: one frame, raw."""
+    steps: tuple[Step, ...]
+
+    @property
+    def normalizer(self) -> Normalizer | None:
+        """The step that normalises, if there is one."""
+        return next((step for step in self.steps if isinstance(step, Normalizer)), None)
+
+    @property
+    def frame_stack(self) -> FrameStack | None:
+        """The step that stacks frames, if there is one."""
+        return next((step for step in self.steps if isinstance(step, FrameStack)), None)
+
+
+# --- features, actor and critic -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The features of one input."""
+
+    input: str
+    layers: tuple[Layer, ...]
+
+
+Features: TypeAlias = tuple[Branch, ...] | TracedFeatures
+"""Branches are put side by side in their order; anything else is code of the user's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class FixedStd:
+    """The Gaussian's standard deviation, the same for all observations."""
+
+    values: Array
+    """float32, ``(actions,)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class StateDependentStd:
+    """gSDE's: ``sqrt(latent² @ variance + epsilon)``."""
+
+    variance: Array
+    """float32, ``(latent, actions)``."""
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Critic:
+    """The value function."""
+
+    features: Features | None
+    """``None`` where the critic shares the actor's."""
+    layers: tuple[Layer, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class ActorNetwork:
     """Everything that decides the deterministic action."""
 
-    observation_space: Space
+    inputs: tuple[ObservationInput, ...]
+    has_keys: bool
+    """Whether the observation is a Dict."""
     action_space: Space
-    normalizer: Normalizer | None
+    features: Features
     layers: tuple[Layer, ...]
-    """From the flat features to the mean (Box) or the logits (Discrete)."""
+    """From the flat features to the latent of the last layer."""
+    head: Linear
+    """From there to the mean (Box) or the logits (all others)."""
+    critic: Critic
+    std: FixedStd | StateDependentStd | None
+    """``None`` for an action that is no Box, or where the zip has lost it."""
+    squash: bool = False
+    """Whether the mean goes through tanh and is scaled to the bounds, in place of a clip."""
+    warnings: tuple[str, ...] = field(default=())
+    """What the user should know of the file's numbers."""
+
+    @property
+    def observation_space(self) -> Space | DictSpace:
+        """The environment's, a single frame."""
+        if self.has_keys:
+            return DictSpace({each.name: each.space for each in self.inputs})
+        (only,) = self.inputs
+        assert only.name == OBS
+        return only.space
+
+    @property
+    def states(self) -> tuple[StateSpec, ...]:
+        """What the caller keeps between steps."""
+        return tuple(each.frame_stack.state for each in self.inputs if each.frame_stack)
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the last layer gives the mean of a Gaussian, and not logits."""
+        return isinstance(self.action_space, BoxSpace)
 
     @property
     def parameter_name(self) -> str:
-        """What the last layer gives: the Gaussian's mean or the categorical's logits."""
-        return "mean" if isinstance(self.action_space, BoxSpace) else "logits"
+        """What the last layer gives."""
+        return "mean" if self.is_gaussian else "logits"
 
 
-def actor_network(policy: ActorCriticPolicy, statistics: VecNormalize | None) -> ActorNetwork:
-    """Read a policy and its normaliser into plain arrays.
-
-    Args:
-        policy: a torch policy on any device; it is not changed.
-        statistics: the ``VecNormalize`` that stood before it in training, if any.
-
-    Raises:
-        SpaceError: a space that cannot be exported.
-        ExportError: a layer that cannot be exported, or statistics of another shape.
-    """
-    observation_space = _space(policy.observation_space, "observation")
-    return ActorNetwork(
-        observation_space=observation_space,
-        action_space=_space(policy.action_space, "action"),
-        normalizer=_normalizer(statistics, observation_space),
-        layers=_layers(policy),
-    )
+def frame_stack(
+    name: str, n_stack: int, axis: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> FrameStack:
+    """A stack whose state is named after its observation."""
+    state = TensorSpec(state_name(name), str(dtype), shape)
+    return FrameStack(n_stack, axis, StateSpec(state, f"next_{state.name}"))
 
 
-def _space(space: spaces.Space[Any], role: str) -> Space:
-    if role == "observation" and is_image_space(space):
-        raise SpaceError("image observations cannot be exported yet")
-    found = space_from_gymnasium(space)
-    if not isinstance(found, (BoxSpace, DiscreteSpace)):
-        raise SpaceError(f"the {role} space {space} cannot be exported; supported: Box, Discrete")
-    if role == "action" and isinstance(found, BoxSpace) and found.dtype.kind != "f":
-        raise SpaceError(f"a Box of {found.dtype} actions cannot be exported; expected float")
-    return found
+def preprocessing_in_words(actor: ActorNetwork) -> tuple[str, ...]:
+    """What the file puts around the network, a step a line."""
+    return (*_inputs_in_words(actor), _action_in_words(actor))
 
 
-def _normalizer(statistics: VecNormalize | None, space: Space) -> Normalizer | None:
-    if statistics is None or not statistics.norm_obs:
-        return None
-    rms: Any = statistics.obs_rms  # SB3 annotates one of its two forms only
-    shape = sorted(rms) if isinstance(rms, dict) else rms.mean.shape
-    if shape != space.shape:
-        raise ExportError(
-            f"the statistics are for observations of shape {shape}, the policy's have "
-            f"{space.shape}; give the vecnormalize.pkl of this policy's own run"
-        )
-    return Normalizer(
-        mean=rms.mean.astype(np.float32),
-        std=np.sqrt(rms.var + statistics.epsilon).astype(np.float32),
-        clip=float(statistics.clip_obs),
-        epsilon=float(statistics.epsilon),
-    )
+def _inputs_in_words(actor: ActorNetwork) -> Iterator[str]:
+    for each in actor.inputs:
+        for step in each.steps:
+            yield f"{each.name}: {step.in_words()}"
 
 
-_OPERATORS: dict[type[nn.Module], str] = {
-    nn.ELU: "Elu",
-    nn.LeakyReLU: "LeakyRelu",
-    nn.ReLU: "Relu",
-    nn.Sigmoid: "Sigmoid",
-    nn.Tanh: "Tanh",
-}
-
-
-def _layers(policy: ActorCriticPolicy) -> tuple[Layer, ...]:
-    extractor = policy.pi_features_extractor
-    if not isinstance(extractor, FlattenExtractor):
-        raise ExportError(f"the features extractor {type(extractor).__name__} is not supported")
-    if policy.squash_output:
-        raise ExportError("squashed actions cannot be exported yet")
-    modules = [*policy.mlp_extractor.policy_net, policy.action_net]
-    return tuple(_layer(module) for module in modules)
-
-
-def _layer(module: nn.Module) -> Layer:
-    if isinstance(module, nn.Linear):
-        return Linear(_array(module.weight), _array(module.bias))
-    operator = _OPERATORS.get(type(module))
-    if operator is None:
-        known = ", ".join(sorted(each.__name__ for each in _OPERATORS))
-        raise ExportError(f"the layer {module} cannot be exported; supported: Linear, {known}")
-    if isinstance(module, nn.ELU):
-        return Activation(operator, module.alpha)
-    if isinstance(module, nn.LeakyReLU):
-        return Activation(operator, module.negative_slope)
-    return Activation(operator)
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    array: Array = tensor.detach().cpu().numpy()
-    if not np.isfinite(array).all():
-        raise ExportError("the policy has weights that are NaN or infinite; it cannot be exported")
-    return array
+def _action_in_words(actor: ActorNetwork) -> str:
+    space = actor.action_space
+    if isinstance(space, BoxSpace):
+        if actor.squash:
+            return "action: tanh of the Gaussian's mean, scaled to the action bounds"
+        return "action: mean of the Gaussian, clipped to the action bounds"
+    if isinstance(space, DiscreteSpace):
+        start = f", counted from {space.start}" if space.start else ""
+        return f"action: the most probable one{start}"
+    if isinstance(space, MultiDiscreteSpace):
+        start = ", each counted from its start" if space.start.any() else ""
+        return f"action: the most probable value of each number{start}"
+    return "action: 1 where the probability is above 0.5"

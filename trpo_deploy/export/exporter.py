@@ -1,38 +1,46 @@
-"""From a policy zip to a certified ``policy.onnx``: what ``export`` and ``verify`` do."""
+"""From a trained policy to a certified ``policy.onnx``: what ``export`` and ``verify`` do."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecNormalize
 
 import trpo_deploy
-from trpo_deploy.environment import Environment, find_environment
-from trpo_deploy.errors import CertificateError, EnvError, ExportError
-from trpo_deploy.export.actor import ActorNetwork, Normalizer, actor_network
-from trpo_deploy.export.certificate import Certificate, certify
-from trpo_deploy.export.graph import build_model, preprocessing_in_words
-from trpo_deploy.export.profiles import ONNX
-from trpo_deploy.model_dir import PolicySource, atomic_write, file_sha256
-from trpo_deploy.sb3_policy import SB3Policy
-from trpo_deploy.sb3_zip import PolicyZip, read_policy_zip, read_vecnormalize
-from trpo_deploy.spec import ACTION, OBS, NormalizerInfo, PolicySpec, TensorSpec
-from trpo_deploy.yaml_file import read_yaml
+from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
+from trpo_deploy.export.actor import ActorNetwork, preprocessing_in_words
+from trpo_deploy.export.card import write_card
+from trpo_deploy.export.certificate import Certificate, certify, load_file
+from trpo_deploy.export.engines import load_onnxruntime
+from trpo_deploy.export.golden import write_backend_test
+from trpo_deploy.export.graph import build_model, output_tensors
+from trpo_deploy.export.guard import guard_info
+from trpo_deploy.export.observations import ROWS, ordinary_observations
+from trpo_deploy.export.profiles import ON_REQUEST, ONNX, Profile
+from trpo_deploy.export.read_policy import read_policy
+from trpo_deploy.export.source import LoadedSource, SourceOptions, load_model, load_source
+from trpo_deploy.model_dir import ModelDir, PolicySource, atomic_write, certificate_path
+from trpo_deploy.spec import BoxSpace, NormalizerInfo, PolicySpec
 
 
 @dataclass(frozen=True)
-class LoadedSource:
-    """A source's files, read."""
+class ExportOptions:
+    """What a file is to be."""
 
-    policy_zip: PolicyZip
-    actor: ActorNetwork
-    reference: SB3Policy
-    env_id: str | None
-    env_kwargs: dict[str, Any]
-    sha256: dict[str, str]
+    outputs: tuple[str, ...] = ()
+    """Beside the action: ``value``, ``log_prob``, ``logits``, ``mean``, ``std``, ``margin``."""
+    opset: int | None = None
+    """Version of ONNX's operators; the profile's own if not given."""
+    guard: bool = False
+    """Give a stated action, and a flag, for observations that are not finite."""
+    float64_input: bool = False
+    """Take floating-point observations as float64, and normalise in it."""
+    profile: Profile = ONNX
 
 
 @dataclass(frozen=True)
@@ -44,48 +52,11 @@ class Export:
     """Bytes of the ONNX file."""
     spec: PolicySpec
     certificate: Certificate | None
+    card: Path
     skipped: tuple[str, ...]
     """Entries of the zip that were not decoded, since nothing needs them."""
-
-
-def load_source(source: PolicySource) -> LoadedSource:
-    """Read a policy, its statistics and what is known of its environment.
-
-    Raises:
-        PolicyZipError: a file cannot be read.
-        ExportError: the policy cannot be exported, or its statistics are missing.
-    """
-    config = read_yaml(source.config) if source.config is not None else {}
-    if source.vecnormalize is None and _normalizes(config):
-        raise ExportError(
-            f"{source.config} says that the run normalised, but there are no statistics; "
-            "give them with --vecnormalize FILE"
-        )
-    policy_zip = read_policy_zip(source.policy_zip)
-    hashes = {source.policy_zip.name: policy_zip.sha256}
-    statistics = None
-    if source.vecnormalize is not None:
-        statistics = read_vecnormalize(source.vecnormalize)
-        hashes[source.vecnormalize.name] = file_sha256(source.vecnormalize)
-    policy = policy_zip.build_policy()
-    return LoadedSource(
-        policy_zip=policy_zip,
-        actor=actor_network(policy, statistics),
-        reference=SB3Policy(policy, statistics),
-        env_id=source.env_id or config.get("env_id"),
-        env_kwargs=dict(config.get("env_kwargs") or {}),
-        sha256=hashes,
-    )
-
-
-def _normalizes(config: dict[str, Any]) -> bool:
-    """Whether a configuration, ours or RL Zoo's, says that observations are normalised."""
-    normalize = config.get("normalize", False)
-    if isinstance(normalize, str):  # RL Zoo: "{'norm_obs': False, 'norm_reward': True}"
-        return "'norm_obs': False" not in normalize
-    if isinstance(normalize, dict):
-        return bool(normalize.get("norm_obs", True))
-    return bool(normalize)
+    warnings: tuple[str, ...]
+    """What the user should know of the file's numbers."""
 
 
 def export_policy(
@@ -93,44 +64,73 @@ def export_policy(
     output: Path,
     *,
     verify: bool = True,
-    env_id: str | None = None,
     steps: int = 2000,
+    golden: Path | None = None,
+    options: ExportOptions | None = None,
+    reading: SourceOptions | None = None,
 ) -> Export:
-    """Write a source's policy as one ONNX file, with a certificate beside it.
+    """Write a source's policy as one ONNX file, with a certificate and a card beside it.
 
     Args:
         source: the files to export.
         output: where the ONNX file goes; an older one is replaced.
         verify: hold the file against the policy first, and write nothing if they differ.
-        env_id: the environment for on-policy observations and returns, if the source does not
-            tell it.
         steps: on-policy observations to compare.
+        golden: a folder for golden vectors in the layout of ONNX's backend tests.
+        options: what the file is to be.
+        reading: what the source does not tell itself.
 
     Raises:
         ExportError: the policy cannot be exported.
         CertificateError: the file is not the policy; nothing was written.
     """
-    loaded = load_source(source)
-    spec = _spec(loaded, env_id or loaded.env_id, source)
-    content = build_model(loaded.actor, spec, ONNX).SerializeToString()
-    certificate = None
-    if verify:
-        certificate = _certify(loaded, content, env_id, steps)
-        if not certificate.passed:
-            raise CertificateError(
-                f"the exported file is not the policy, so it was not written; "
-                f"{certificate.failures()}"
-            )
-    atomic_write(output, content)
-    if certificate is not None:
-        atomic_write(certificate_path(output), certificate.to_json())
-    else:
-        certificate_path(output).unlink(missing_ok=True)  # it was an older file's
-    return Export(output, len(content), spec, certificate, loaded.policy_zip.skipped)
+    reading = reading or SourceOptions()
+    job = _Job(load_source(source, reading), reading, options or ExportOptions())
+    return job.export(output, source.model_dir, verify=verify, steps=steps, golden=golden)
+
+
+def export_model(
+    model: BaseAlgorithm | ActorCriticPolicy,
+    output: Path,
+    *,
+    vecnormalize: VecNormalize | None = None,
+    verify: bool = True,
+    steps: int = 2000,
+    golden: Path | None = None,
+    options: ExportOptions | None = None,
+    reading: SourceOptions | None = None,
+) -> Export:
+    """Write a model that is in memory, or a bare policy, as :func:`export_policy` does.
+
+    A features extractor of the user's own is exported as well: its code is here already.
+
+    Args:
+        model: of this project's ``TRPO``, or SB3's ``PPO`` or ``A2C``, or the policy of one. A
+            model's vec-env wrappers tell of frame stacks, images and the normaliser.
+        output: where the ONNX file goes; an older one is replaced.
+        vecnormalize: the normaliser, where the model's environment has none.
+        verify: hold the file against the policy first, and write nothing if they differ.
+        steps: on-policy observations to compare.
+        golden: a folder for golden vectors in the layout of ONNX's backend tests.
+        options: what the file is to be.
+        reading: what the model does not tell itself.
+
+    Raises:
+        ExportError: the policy cannot be exported.
+        CertificateError: the file is not the policy; nothing was written.
+    """
+    reading = reading or SourceOptions()
+    loaded = load_model(model, vecnormalize, reading)
+    job = _Job(loaded, reading, options or ExportOptions())
+    return job.export(output, None, verify=verify, steps=steps, golden=golden)
 
 
 def verify_policy(
-    source: PolicySource, onnx_path: Path, *, env_id: str | None = None, steps: int = 2000
+    source: PolicySource,
+    onnx_path: Path,
+    *,
+    steps: int = 2000,
+    reading: SourceOptions | None = None,
 ) -> Certificate:
     """Hold an ONNX file that exists against the policy it should be.
 
@@ -138,80 +138,114 @@ def verify_policy(
         PolicyFileError: the file cannot be run, or has no spec.
         ExportError: the source cannot be read.
     """
-    return _certify(load_source(source), onnx_path.read_bytes(), env_id, steps)
-
-
-def certificate_path(onnx_path: Path) -> Path:
-    """Where the certificate of an ONNX file lies."""
-    stem = onnx_path.stem
-    name = "certificate.json" if stem == "policy" else f"{stem}.certificate.json"
-    return onnx_path.with_name(name)
-
-
-def _certify(loaded: LoadedSource, content: bytes, env_id: str | None, steps: int) -> Certificate:
-    environment, note = _environment(loaded, env_id)
-    return certify(
-        content, loaded.actor, loaded.reference, loaded.sha256, environment, note, steps=steps
-    )
-
-
-def _environment(loaded: LoadedSource, env_id: str | None) -> tuple[Environment | None, str]:
-    """The environment asked for, or the source's own if it can be made here; and why not."""
-    name = env_id or loaded.env_id
-    if name is None:
-        return None, "the source does not tell its environment; name it with --env"
     try:
-        environment = find_environment(
-            name,
-            loaded.env_kwargs,
-            loaded.actor.observation_space,
-            loaded.actor.action_space,
+        content = onnx_path.read_bytes()
+    except OSError as error:
+        raise PolicyFileError(f"cannot read {onnx_path}: {error.strerror}") from error
+    reading = reading or SourceOptions()
+    _, spec = load_file(content)
+    spaces = spec.observation_spaces.values()
+    float64 = any(isinstance(each, BoxSpace) and each.dtype == np.float64 for each in spaces)
+    job = _Job(load_source(source, reading), reading, ExportOptions(float64_input=float64))
+    return job.certify(content, job.read_actor(), steps)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One policy, and what to make of it."""
+
+    loaded: LoadedSource
+    reading: SourceOptions
+    options: ExportOptions
+
+    def read_actor(self) -> ActorNetwork:
+        return read_policy(
+            self.loaded.reference,
+            has_std=self.loaded.has_std,
+            float64_input=self.options.float64_input,
         )
-    except EnvError as error:
-        if env_id is not None:
-            raise
-        # The policy can be exported all the same; the certificate says what was not compared.
-        return None, str(error)
-    return environment, environment.note
+
+    def export(
+        self,
+        output: Path,
+        model_dir: ModelDir | None,
+        *,
+        verify: bool,
+        steps: int,
+        golden: Path | None,
+    ) -> Export:
+        """See :func:`export_policy`."""
+        actor = self.read_actor()
+        spec = self._spec(actor)
+        profile = self.options.profile
+        profile = replace(profile, opset=self.options.opset or profile.opset)
+        content = build_model(actor, spec, profile).SerializeToString()
+        certificate = self.certify(content, actor, steps) if verify else None
+        if certificate is not None and not certificate.passed:
+            raise CertificateError(
+                f"the exported file is not the policy, so it was not written; "
+                f"{certificate.failures()}"
+            )
+        if golden is not None:
+            observations = ordinary_observations(actor, np.random.default_rng(0), ROWS)
+            engine = load_onnxruntime(content, spec.inputs)
+            write_backend_test(golden, content, spec, engine, observations)
+        atomic_write(output, content)
+        if certificate is not None:
+            atomic_write(certificate_path(output), certificate.to_json())
+        else:
+            certificate_path(output).unlink(missing_ok=True)  # it was an older file's
+        card = write_card(output, model_dir, spec, certificate, actor.warnings)
+        return Export(
+            output, len(content), spec, certificate, card, self.loaded.skipped, actor.warnings
+        )
+
+    def certify(self, content: bytes, actor: ActorNetwork, steps: int) -> Certificate:
+        loaded = self.loaded
+        environment, note = loaded.environment(
+            self.reading.env_id, (actor.observation_space, actor.action_space)
+        )
+        return certify(
+            content, actor, loaded.reference, loaded.sha256, environment, note, steps=steps
+        )
+
+    def _spec(self, actor: ActorNetwork) -> PolicySpec:
+        loaded, options = self.loaded, self.options
+        unknown = sorted(set(options.outputs) - set(ON_REQUEST))
+        if unknown:
+            raise ExportError(f"there is no output {unknown[0]!r}; there are {list(ON_REQUEST)}")
+        outputs = (*options.profile.outputs, *options.outputs)
+        wrappers = [name for each in loaded.env_wrapper for name in each]
+        return PolicySpec(
+            observation_space=actor.observation_space,
+            action_space=actor.action_space,
+            outputs=output_tensors(actor, outputs, guard=options.guard),
+            algorithm=loaded.algorithm,
+            env_id=self.reading.env_id or loaded.env_id,
+            normalizer=_normalizer_info(actor),
+            preprocessing=(
+                *(
+                    f"outside of the file: the environment is wrapped in {each}"
+                    for each in wrappers
+                ),
+                *preprocessing_in_words(actor),
+            ),
+            training=loaded.training,
+            versions={
+                "trpo-deploy": trpo_deploy.__version__,
+                "stable-baselines3": loaded.sb3_version,
+                "onnx": version("onnx"),
+            },
+            source_sha256=loaded.sha256,
+            states=actor.states,
+            guard=guard_info(actor) if options.guard else None,
+        )
 
 
-def _spec(loaded: LoadedSource, env_id: str | None, source: PolicySource) -> PolicySpec:
-    actor = loaded.actor
-    normalizer = actor.normalizer
-    return PolicySpec(
-        observation_space=actor.observation_space,
-        action_space=actor.action_space,
-        outputs=(TensorSpec(ACTION, str(actor.action_space.dtype), actor.action_space.shape),),
-        algorithm=loaded.policy_zip.algorithm,
-        env_id=env_id,
-        normalizer=None if normalizer is None else _normalizer_info(normalizer),
-        preprocessing=preprocessing_in_words(actor),
-        training=_training(loaded, source),
-        versions={
-            "trpo-deploy": trpo_deploy.__version__,
-            "stable-baselines3": loaded.policy_zip.sb3_version,
-            "onnx": version("onnx"),
-        },
-        source_sha256=loaded.sha256,
-    )
-
-
-def _normalizer_info(normalizer: Normalizer) -> NormalizerInfo:
-    smallest = float(normalizer.std.min())
-    return NormalizerInfo(normalizer.clip, normalizer.epsilon, (OBS,), smallest)
-
-
-def _training(loaded: LoadedSource, source: PolicySource) -> dict[str, float]:
-    """What the run's own evaluation said of the policy, where the layout has it."""
-    training: dict[str, float] = {"timesteps": loaded.policy_zip.num_timesteps}
-    path = source.evaluations
-    if path is None:
-        return training
-    with np.load(path) as evaluations:
-        timesteps, results = evaluations["timesteps"], evaluations["results"]
-    # The evaluation nearest to the end of what this policy was trained for.
-    row = results[int(np.abs(timesteps - loaded.policy_zip.num_timesteps).argmin())]
-    training["return_mean"] = float(row.mean())
-    training["return_std"] = float(row.std())
-    training["episodes"] = len(row)
-    return training
+def _normalizer_info(actor: ActorNetwork) -> NormalizerInfo | None:
+    found = {each.name: each.normalizer for each in actor.inputs if each.normalizer is not None}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    smallest = min(float(each.std.min()) for each in found.values())
+    return NormalizerInfo(first.clip, first.epsilon, tuple(found), smallest)

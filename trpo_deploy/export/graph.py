@@ -2,43 +2,65 @@
 
 Built from the weights with ``onnx.helper`` and not by tracing, so that a file holds what this
 module says and nothing of the exporting machine, loads in old engines, and is the same bytes
-each time.
+each time. Only code of the user's own goes another way; see :mod:`trpo_deploy.export.traced`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
-from trpo_deploy.export.actor import ActorNetwork, Layer, Linear, Normalizer
-from trpo_deploy.export.profiles import Profile
-from trpo_deploy.spec import (
-    ACTION,
-    METADATA_KEY,
-    OBS,
-    Array,
-    BoxSpace,
-    DiscreteSpace,
-    PolicySpec,
-    Space,
-    TensorSpec,
+from trpo_deploy.errors import ExportError
+from trpo_deploy.export.actor import ActorNetwork
+from trpo_deploy.export.builder import GraphBuilder, newest_opset
+from trpo_deploy.export.features import (
+    add_features,
+    add_layer,
+    add_layers,
+    add_observation,
 )
+from trpo_deploy.export.guard import Guard
+from trpo_deploy.export.heads import PARAMETERS, Head, output_tensor
+from trpo_deploy.export.profiles import OBS_OK, Profile
+from trpo_deploy.spec import ACTION, METADATA_KEY, PolicySpec, TensorSpec
+
+
+def output_tensors(
+    actor: ActorNetwork, names: Sequence[str], *, guard: bool
+) -> tuple[TensorSpec, ...]:
+    """All outputs of a file: the action, those asked for, the guard's, the next states.
+
+    Raises:
+        ExportError: the policy has no such output.
+    """
+    asked = [output_tensor(name, actor) for name in dict.fromkeys((ACTION, *names))]
+    if guard:
+        asked.append(TensorSpec(OBS_OK, "bool", ()))
+    states = (
+        TensorSpec(state.output, state.input.dtype, state.input.shape) for state in actor.states
+    )
+    return (*asked, *states)
 
 
 def build_model(actor: ActorNetwork, spec: PolicySpec, profile: Profile) -> onnx.ModelProto:
     """The ONNX model of an actor, with its spec in the metadata.
 
-    The tensor named :attr:`ActorNetwork.parameter_name` holds the distribution's parameters,
+    The tensor :data:`~trpo_deploy.export.heads.PARAMETERS` holds the distribution's parameters,
     so that a check can look at more than the action.
+
+    Raises:
+        ExportError: the policy cannot be written in the profile's opset.
     """
-    graph = _Graph()
-    features = _features(graph, actor)
-    parameters = _mlp(graph, features, actor.layers, actor.parameter_name)
-    _action(graph, parameters, actor.action_space)
+    if profile.opset > newest_opset():
+        raise ExportError(
+            f"opset {profile.opset} is newer than the installed onnx knows ({newest_opset()})"
+        )
+    graph = GraphBuilder(profile.opset)
+    _add_policy(graph, actor, spec)
+    opset = helper.make_opsetid("", profile.opset)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -49,128 +71,51 @@ def build_model(actor: ActorNetwork, spec: PolicySpec, profile: Profile) -> onnx
         ),
         producer_name="trpo-deploy",
         producer_version=spec.versions.get("trpo-deploy", ""),
-        ir_version=profile.ir_version,
-        opset_imports=[helper.make_opsetid("", profile.opset)],
+        ir_version=max(profile.ir_version, helper.find_min_ir_version_for([opset])),
+        opset_imports=[opset],
     )
     helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ExportError(f"opset {profile.opset} cannot hold this policy ({reason})") from error
     return model
 
 
-def preprocessing_in_words(actor: ActorNetwork) -> tuple[str, ...]:
-    """What :func:`build_model` puts around the network, a step a line."""
-    steps = []
-    if actor.normalizer is not None:
-        steps.append(
-            f"normalise: clip((obs - mean) / std, -{actor.normalizer.clip:g}, "
-            f"{actor.normalizer.clip:g})"
-        )
-    if isinstance(actor.observation_space, DiscreteSpace):
-        steps.append(f"one-hot of {actor.observation_space.n}")
-    if isinstance(actor.action_space, DiscreteSpace):
-        start = actor.action_space.start
-        steps.append("most probable action" + (f", counted from {start}" if start else ""))
+def _add_policy(graph: GraphBuilder, actor: ActorNetwork, spec: PolicySpec) -> None:
+    sources = {tensor.name: tensor.name for tensor in spec.inputs}
+    guard = Guard.add_to(graph, actor) if spec.guard is not None else None
+    if guard is not None:
+        sources |= guard.sources
+    observations = {each.name: add_observation(graph, each, sources) for each in actor.inputs}
+    features = add_features(graph, actor.features, observations, "/features")
+    latent = add_layers(graph, actor.layers, features, "/actor")
+    add_layer(graph, actor.head, latent, "/actor/head", PARAMETERS)
+    head = Head(graph, actor, latent)
+    asked = [tensor.name for tensor in spec.outputs]
+    if guard is None:
+        head.add(ACTION, ACTION)
     else:
-        steps.append("mean of the Gaussian, clipped to the action bounds")
-    return tuple(steps)
+        head.add(ACTION, "/unguarded_action")
+        guard.choose(graph, "/unguarded_action", actor.action_space, ACTION)
+    for name in asked:
+        if name == "value":
+            _add_value(graph, actor, features, observations)
+        elif name not in (ACTION, OBS_OK, *(state.output for state in actor.states)):
+            head.add(name, name)
 
 
-@dataclass
-class _Graph:
-    """Nodes and constants in the order in which they were added."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initializers: list[onnx.TensorProto] = field(default_factory=list)
-
-    def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
-        self.initializers.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
-        return name
-
-    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
+def _add_value(
+    graph: GraphBuilder, actor: ActorNetwork, features: str, observations: dict[str, str]
+) -> None:
+    critic = actor.critic
+    if critic.features is not None:
+        features = add_features(graph, critic.features, observations, "/critic_features")
+    name = add_layers(graph, critic.layers, features, "/critic")
+    graph.reshape(name, [-1], "value")
 
 
 def _value_info(tensor: TensorSpec) -> onnx.ValueInfoProto:
     dtype = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
     return helper.make_tensor_value_info(tensor.name, dtype, ["batch", *tensor.shape])
-
-
-def _features(graph: _Graph, actor: ActorNetwork) -> str:
-    """Raw observation to flat float32 features, ``(batch, features)``."""
-    space = actor.observation_space
-    name = OBS
-    if isinstance(space, DiscreteSpace):
-        return _one_hot(graph, name, space)
-    if space.dtype != np.float32:
-        name = graph.add("Cast", [name], "obs_float", to=TensorProto.FLOAT)
-    if actor.normalizer is not None:
-        name = _normalise(graph, name, actor.normalizer)
-    if len(space.shape) != 1:
-        name = graph.add("Flatten", [name], "features", axis=1)
-    return name
-
-
-def _normalise(graph: _Graph, name: str, normalizer: Normalizer) -> str:
-    # Never folded into scale and shift or into the first layer: that costs up to 1000 times the
-    # rounding error, and the clip with it.
-    mean = graph.constant("obs_mean", normalizer.mean)
-    std = graph.constant("obs_std", normalizer.std)
-    low = graph.constant("obs_low", -normalizer.clip)
-    high = graph.constant("obs_high", normalizer.clip)
-    name = graph.add("Sub", [name, mean], "obs_centered")
-    name = graph.add("Div", [name, std], "obs_scaled")
-    return graph.add("Clip", [name, low, high], "obs_normalized")
-
-
-def _one_hot(graph: _Graph, name: str, space: DiscreteSpace) -> str:
-    """By comparing with a row of all values, for engines that lack OneHot."""
-    values = graph.constant("values", np.arange(space.start, space.start + space.n), np.int64)
-    axes = graph.constant("last_axis", [1], np.int64)
-    column = graph.add("Unsqueeze", [name, axes], "column")
-    equal = graph.add("Equal", [column, values], "is_value")
-    return graph.add("Cast", [equal], "one_hot", to=TensorProto.FLOAT)
-
-
-def _mlp(graph: _Graph, name: str, layers: tuple[Layer, ...], output: str) -> str:
-    for index, layer in enumerate(layers):
-        last = index == len(layers) - 1
-        target = output if last else f"layer_{index}"
-        if isinstance(layer, Linear):
-            weight = graph.constant(f"weight_{index}", layer.weight)
-            bias = graph.constant(f"bias_{index}", layer.bias)
-            name = graph.add("Gemm", [name, weight, bias], target, transB=1)
-        else:
-            attributes = {} if layer.alpha is None else {"alpha": layer.alpha}
-            name = graph.add(layer.operator, [name], target, **attributes)
-    return name
-
-
-def _action(graph: _Graph, parameters: str, space: Space) -> None:
-    """The distribution's mode, as the environment takes it."""
-    if isinstance(space, DiscreteSpace):
-        # Of probabilities, as Stable-Baselines3 does: logits that differ may tie as such.
-        probabilities = graph.add("Softmax", [parameters], "probabilities", axis=1)
-        target = "index" if space.start else ACTION
-        index = graph.add("ArgMax", [probabilities], target, axis=1, keepdims=0)
-        if space.start:
-            graph.add("Add", [index, graph.constant("start", space.start, np.int64)], ACTION)
-        return
-    assert isinstance(space, BoxSpace)
-    if len(space.shape) != 1:
-        shape = graph.constant("action_shape", [-1, *space.shape], np.int64)
-        parameters = graph.add("Reshape", [parameters, shape], "mean_shaped")
-    low, high = _float32_bounds(space)
-    # Max and Min and not Clip, whose bounds must be scalars.
-    lower = graph.constant("action_low", low)
-    upper = graph.constant("action_high", high)
-    bounded = graph.add("Max", [parameters, lower], "mean_bounded_below")
-    graph.add("Min", [bounded, upper], ACTION)
-
-
-def _float32_bounds(space: BoxSpace) -> tuple[Array, Array]:
-    """The action's bounds, rounded inwards so that a float64 environment accepts both."""
-    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    low = np.where(low < space.low, np.nextafter(low, np.float32(np.inf)), low)
-    high = np.where(high > space.high, np.nextafter(high, np.float32(-np.inf)), high)
-    return low, high

@@ -1,0 +1,33 @@
+"""A features extractor of a user's own, to be imported by name."""
+
+from __future__ import annotations
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+
+class Residual(BaseFeaturesExtractor):
+    """Two layers around a shortcut, which no list of layers could say."""
+
+    def __init__(self, observation_space: spaces.Box, features_dim: int = 6) -> None:
+        super().__init__(observation_space, features_dim)
+        self.first = nn.Linear(observation_space.shape[0], features_dim)
+        self.second = nn.Linear(features_dim, features_dim)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        first = self.first(observations)
+        return first + torch.relu(self.second(first))
+
+
+class KeyedSum(BaseFeaturesExtractor):
+    """Of an observation with keys."""
+
+    def __init__(self, observation_space: spaces.Dict) -> None:
+        super().__init__(observation_space, 4)
+        self.a = nn.Linear(spaces.flatdim(observation_space["a"]), 4)
+        self.b = nn.Linear(spaces.flatdim(observation_space["b"]), 4)
+
+    def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.tanh(self.a(observations["a"])) + self.b(observations["b"])

@@ -1,0 +1,187 @@
+"""RL Zoo's run folders: configuration, wrappers, frame stacks; what is inspected and carded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+
+from tests.command import run_cli
+from tests.export.policies import BOX, SpaceEnv, make_model, save, statistics_for
+from trpo_deploy.environment import find_environment
+from trpo_deploy.export import export_policy
+from trpo_deploy.model_dir import find_source
+from trpo_deploy.runtime import OnnxPolicy
+
+ATARI = """!!python/object/apply:collections.OrderedDict
+- - - env_wrapper
+    - - stable_baselines3.common.atari_wrappers.AtariWrapper
+  - - frame_stack
+    - 4
+  - - n_envs
+    - 8
+  - - normalize
+    - false
+  - - policy
+    - CnnPolicy
+"""
+
+
+def zoo(folder: Path, env_id: str, model: Any, config: str, arguments: str = "{}") -> Path:
+    inner = folder / env_id
+    inner.mkdir(parents=True)
+    model.save(folder / f"{env_id}.zip")
+    (inner / "config.yml").write_text(config)
+    (inner / "args.yml").write_text(arguments)
+    return folder
+
+
+def test_an_atari_run_whose_game_is_not_installed(tmp_path: Path) -> None:
+    """84x84 frames of four, transposed by SB3: the file takes one frame and the three before."""
+    stacked = spaces.Box(0, 255, (84, 84, 4), np.uint8)
+    model = make_model(stacked, spaces.Discrete(6), "CnnPolicy", algorithm=PPO)
+    folder = zoo(tmp_path / "run", "PongNoFrameskip-v4", model, ATARI)
+    run = run_cli("export", folder, "-o", tmp_path / "policy.onnx")
+    assert run.code == 0, run.error
+    policy = OnnxPolicy(tmp_path / "policy.onnx")
+    assert [each.shape for each in policy.spec.inputs] == [(84, 84, 1), (84, 84, 3)]
+    assert "AtariWrapper" in policy.spec.preprocessing[0]
+    frames = np.random.default_rng(0).integers(0, 256, (1, 84, 84, 6), np.uint8)
+    state = None
+    for step in range(6):
+        found, state = policy.predict(frames[..., step : step + 1], state)
+        seen = np.zeros((1, 84, 84, 4), np.uint8)
+        first = max(0, step - 3)
+        seen[..., first - step - 1 :] = frames[..., first : step + 1]
+        expected, _ = model.predict(seen, deterministic=True)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("order", ["normalise, stack", "stack, normalise"])
+def test_normalised_stacks_play_as_in_sb3(order: str, tmp_path: Path) -> None:
+    """The whole way through SB3's wrappers against the file, for an episode of CartPole."""
+
+    def make() -> Any:
+        return DummyVecEnv([lambda: gymnasium.make("CartPole-v1")])
+
+    env: Any = VecNormalize(make()) if order.startswith("n") else VecFrameStack(make(), 3)
+    env = VecFrameStack(env, 3) if order.startswith("n") else VecNormalize(env)
+    model = make_model(env.observation_space, spaces.Discrete(2), algorithm=PPO)
+    env.reset()
+    for _ in range(50):
+        env.step(np.array([env.action_space.sample()]))
+    folder = zoo(tmp_path / "run", "CartPole-v1", model, "normalize: true\nframe_stack: 3\n")
+    statistics = env if order.startswith("s") else env.venv
+    statistics.save(str(folder / "CartPole-v1" / "vecnormalize.pkl"))
+    statistics.training = False
+    result = export_policy(find_source(folder), tmp_path / "policy.onnx")
+    assert result.certificate is not None
+    assert result.certificate.environment["env_id"] == "CartPole-v1"
+    policy = OnnxPolicy(result.path)
+    env.seed(7)
+    observation = env.reset()
+    with gymnasium.make("CartPole-v1") as raw:
+        frame, _ = raw.reset(seed=7)
+        state, done = None, False
+        while not done:
+            expected, _ = model.predict(observation, deterministic=True)
+            found, state = policy.predict(frame, state)
+            assert found == expected[0]
+            observation, *_ = env.step(expected)
+            frame, _, terminated, truncated, _ = raw.step(found)
+            done = terminated or truncated
+
+
+def test_arguments_of_the_environment_are_found(tmp_path: Path) -> None:
+    model = make_model(spaces.Discrete(16), spaces.Discrete(4), algorithm=PPO)
+    arguments = "env_kwargs:\n  is_slippery: false\n"
+    folder = zoo(tmp_path / "run", "FrozenLake-v1", model, "normalize: false\n", arguments)
+    result = export_policy(find_source(folder), tmp_path / "policy.onnx")
+    assert result.certificate is not None
+    assert result.certificate.environment["kwargs"] == {"is_slippery": False}
+
+
+def test_an_unknown_wrapper_is_not_imported(tmp_path: Path) -> None:
+    """A configuration names code; only what is known is run, and the certificate says so."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    model = make_model(BOX, spaces.Discrete(2))
+    config = "env_wrapper: evil.Wrapper\n"
+    folder = zoo(tmp_path / "run", "CartPole-v1", model, config)
+    run = run_cli("export", folder, "-o", tmp_path / "policy.onnx", cwd=tmp_path)
+    assert run.code == 0, run.error
+    assert "evil.Wrapper, which is not known here" in run.output
+
+
+def test_no_normalize_check_insists(tmp_path: Path) -> None:
+    folder = zoo(tmp_path / "run", "Some-v0", make_model(), "normalize: true\n")
+    run = run_cli("export", folder, "-o", tmp_path / "policy.onnx", "--no-normalize-check")
+    assert run.code == 0, run.error
+    assert OnnxPolicy(tmp_path / "policy.onnx").spec.normalizer is None
+
+
+def test_a_wrong_frame_stack(tmp_path: Path) -> None:
+    save(make_model(), tmp_path)
+    run_cli("export", tmp_path, "--frame-stack", 2).assert_one_clear_line("no stack of 2")
+    assert run_cli("export", tmp_path, "--frame-stack", 0).code == 2
+
+
+def test_the_layout_is_taken_from_the_environments_id(tmp_path: Path) -> None:
+    image = spaces.Box(0, 255, (36, 40, 3), np.uint8)
+    gymnasium.register("Picture-v0", lambda: SpaceEnv(image, spaces.Discrete(2)))
+    try:
+        model = make_model(image, spaces.Discrete(2), "CnnPolicy")
+        folder = zoo(tmp_path / "run", "Picture-v0", model, "normalize: false\n")
+        result = export_policy(find_source(folder), tmp_path / "policy.onnx")
+        assert result.spec.inputs[0].shape == (36, 40, 3)
+        policy = OnnxPolicy(result.path)
+        spec = policy.spec
+        find_environment("Picture-v0", {}, spec.observation_space, spec.action_space)
+    finally:
+        del gymnasium.registry["Picture-v0"]
+
+
+def test_inspect_says_it_all_without_torch(tmp_path: Path) -> None:
+    save(make_model(BOX, spaces.Discrete(3)), tmp_path, statistics_for(BOX))
+    assert run_cli("export", tmp_path, "--output", "margin", "--guard").code == 0
+    text = run_cli("inspect", tmp_path).output
+    for part in (
+        "obs: float32 (batch, 3)",
+        "action: int64 (batch)",
+        "margin: float32 (batch)",
+        "obs_ok: bool (batch)",
+        "normalise: clip((x - mean) / std, -10, 10)",
+        "the most probable one",
+        "certificate: pass",
+        "NaN",
+    ):
+        assert part in text
+    value = json.loads(run_cli("inspect", tmp_path, "--json").output)
+    assert value["guard"] == {"output": "obs_ok", "action": 0}
+    assert value["certificate"]["sha256"]["policy.onnx"] == value["sha256"]
+    assert value["size"] == (tmp_path / "policy.onnx").stat().st_size
+
+
+def test_the_card_keeps_what_else_the_readme_says(tmp_path: Path) -> None:
+    source = save(make_model(), tmp_path)
+    (tmp_path / "README.md").write_text("# A run\n\nIts curve.\n")
+    for _ in range(2):
+        result = export_policy(source, tmp_path / "policy.onnx")
+        assert result.card == tmp_path / "README.md"
+        text = result.card.read_text()
+        assert text.startswith("# A run\n\nIts curve.\n")
+        assert text.count("## policy.onnx") == 1
+        assert "NaN is undefined" in text
+    elsewhere = export_policy(source, tmp_path / "other" / "robot.onnx")
+    assert elsewhere.card.name == "robot.md"
+    assert {path.name for path in elsewhere.path.parent.iterdir()} == {
+        "robot.onnx",
+        "robot.certificate.json",
+        "robot.md",
+    }

@@ -1,0 +1,90 @@
+"""Collects the nodes and constants of an ONNX graph, in the forms that its opset has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from trpo_deploy.errors import ExportError
+
+# The opset from which on an operator has the form that is written here. All others had it in
+# opset 7, which brought broadcasting.
+_FORM_SINCE = {
+    "Celu": 12,
+    "Clip": 11,
+    "Erf": 9,
+    "Expand": 8,
+    "Greater": 9,
+    "HardSwish": 14,
+    "Less": 9,
+    "Max": 8,
+    "Min": 8,
+    "Slice": 10,
+    "Where": 9,
+}
+_OLDEST_OPSET = 7
+
+
+@dataclass
+class GraphBuilder:
+    """Nodes and constants in the order in which they are added.
+
+    Names inside of a graph begin with a slash, so that they never meet those of inputs.
+    """
+
+    opset: int
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[onnx.TensorProto] = field(default_factory=list)
+
+    def constant(self, name: str, value: Any, dtype: npt.DTypeLike = np.float32) -> str:
+        """Add a constant, and give its name."""
+        self.initializers.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
+        return name
+
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output, and give the output's name."""
+        since = _FORM_SINCE.get(operator, _OLDEST_OPSET)
+        if self.opset < since:
+            raise ExportError(
+                f"opset {self.opset} cannot hold this policy: it needs {operator} as it is since "
+                f"opset {since}; ask for --opset {since} or higher"
+            )
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def cast(self, name: str, dtype: npt.DTypeLike, output: str) -> str:
+        """Convert to another dtype."""
+        to = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.add("Cast", [name], output, to=to)
+
+    def reshape(self, name: str, shape: list[int], output: str) -> str:
+        """Give a batch another shape; ``-1`` is the batch."""
+        return self.add(
+            "Reshape", [name, self.constant(f"{output}/shape", shape, np.int64)], output
+        )
+
+    def slice(self, name: str, axis: int, start: int, end: int, output: str) -> str:
+        """A range along one axis."""
+        ranges = [
+            self.constant(f"{output}/{part}", [value], np.int64)
+            for part, value in (("start", start), ("end", end), ("axis", axis))
+        ]
+        return self.add("Slice", [name, *ranges], output)
+
+    def reduce(self, operator: str, name: str, axis: int, output: str, *, keep: bool) -> str:
+        """Reduce one axis; the axes have become an input in some opset."""
+        axes_are_input = self.opset >= (13 if operator == "ReduceSum" else 18)
+        if not axes_are_input:
+            return self.add(operator, [name], output, axes=[axis], keepdims=int(keep))
+        axes = self.constant(f"{output}/axes", [axis], np.int64)
+        return self.add(operator, [name, axes], output, keepdims=int(keep))
+
+
+def newest_opset() -> int:
+    """The newest opset that the installed ``onnx`` knows."""
+    return int(onnx.defs.onnx_opset_version())
