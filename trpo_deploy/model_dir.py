@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from trpo_deploy.errors import ModelDirError
 
@@ -56,6 +58,11 @@ class ModelDir:
         return self.root / "learning_curve.png"
 
     @property
+    def checkpoint(self) -> Path:
+        """All that it takes to go on with the run."""
+        return self.root / "checkpoint" / "checkpoint.npz"
+
+    @property
     def onnx(self) -> Path:
         """The exported policy."""
         return self.root / "policy.onnx"
@@ -82,6 +89,7 @@ class ModelDir:
         """
         if self.root.exists() and not self.root.is_dir():
             raise ModelDirError(f"{self.root} is a file; give a folder with -o")
+        self.sweep()
         if self.root.is_dir() and any(self.root.iterdir()):
             if not force:
                 raise ModelDirError(
@@ -93,6 +101,21 @@ class ModelDir:
         except OSError as error:
             raise ModelDirError(f"cannot make the folder {self.root}: {error.strerror}") from error
 
+    def sweep(self) -> None:
+        """Remove the temporary files that a killed run has left, and no other file."""
+        pairs = [
+            path for each in (self, self.best) for path in (each.policy_zip, each.vecnormalize)
+        ]
+        files = (self.config, self.progress, self.evaluations, self.learning_curve, self.card)
+        for path in (*pairs, *files, self.checkpoint):
+            for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+                temporary.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove the folder of a run that did not come to anything."""
+        self._clear()
+        self.root.rmdir()
+
     def _clear(self) -> None:
         """Remove the folder's content, if it is a model folder and nothing else."""
         if not (self.config.is_file() or self.policy_zip.is_file()):
@@ -100,7 +123,14 @@ class ModelDir:
                 f"{self.root} holds files but neither config.yaml nor policy.zip: it is no model "
                 "folder, so --force does not empty it; give another folder with -o"
             )
-        shutil.rmtree(self.root)
+        # The checkpoint first and the configuration last: killed in between, this is still a
+        # model folder, and none that could be resumed.
+        self.checkpoint.unlink(missing_ok=True)
+        for path in sorted(self.root.iterdir(), key=lambda path: path == self.config):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 @contextmanager
@@ -160,6 +190,32 @@ def find_onnx(model: Path) -> Path:
     if not onnx.is_file():
         raise ModelDirError(f"{model} has no policy.onnx; make it with: trpo-deploy export {model}")
     return onnx
+
+
+def certificate_path(onnx: Path) -> Path:
+    """Where the certificate of an ONNX file lies: beside it."""
+    model_dir = ModelDir(onnx.parent)
+    if onnx.name == model_dir.onnx.name:
+        return model_dir.certificate
+    return onnx.with_suffix(".certificate.json")
+
+
+def read_certificate(onnx: Path) -> dict[str, Any] | None:
+    """The certificate beside an ONNX file, if there is one.
+
+    Raises:
+        ModelDirError: it cannot be read.
+    """
+    path = certificate_path(onnx)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelDirError(f"{path} cannot be read as a certificate ({error})") from error
+    if not isinstance(value, dict):
+        raise ModelDirError(f"{path} holds no certificate")
+    return value
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import gymnasium
 import pytest
 import sb3_contrib
 import torch
@@ -123,7 +122,9 @@ def test_a_linear_schedule_loads_in_sb3_contrib() -> None:
     saved = io.BytesIO()
     model.save(saved)
     loaded = sb3_contrib.TRPO.load(saved)
-    assert [loaded.lr_schedule(left) for left in (1.0, 0.5, 0.0)] == pytest.approx([0.004, 0.002, 0])
+    assert [loaded.lr_schedule(left) for left in (1.0, 0.5, 0.0)] == pytest.approx(
+        [0.004, 0.002, 0]
+    )
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -133,9 +134,7 @@ def test_every_preset_fits_its_environment(name: str) -> None:
     if name.startswith(("LunarLander", "BipedalWalker")):
         pytest.importorskip("Box2D")
     config = load_config(name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gymnasium.logger, "min_level", gymnasium.logger.ERROR)  # -v4 is old
-        env = make_training_env(config)
+    env = make_training_env(config)
     TRPO(config.policy, env, **config.algorithm_arguments())
     env.close()
     assert config.n_timesteps >= 50_000

@@ -2,12 +2,13 @@
 
 from trpo_deploy.train.config import TrainConfig, load_config
 from trpo_deploy.train.evaluate import Evaluation, evaluate
-from trpo_deploy.train.trainer import TrainResult, train
+from trpo_deploy.train.trainer import Reports, TrainResult, train
 from trpo_deploy.train.trpo import TRPO
 
 __all__ = [
     "TRPO",
     "Evaluation",
+    "Reports",
     "TrainConfig",
     "TrainResult",
     "evaluate",

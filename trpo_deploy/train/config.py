@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
+import re
+import types
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
+from trpo_deploy.env_wrappers import wrapper_list
 from trpo_deploy.errors import ConfigError
+from trpo_deploy.train.literals import parse_literal
+from trpo_deploy.train.names import linear_schedule, policy_arguments
 from trpo_deploy.train.trpo import TRPO
 from trpo_deploy.yaml_file import parse_yaml_value, read_yaml
+
+VEC_ENVS = ("auto", "sync", "subproc", "envpool")
+"""How environments can run side by side."""
 
 # What the algorithm is given apart from its hyperparameters.
 _NOT_HYPERPARAMETERS = {
@@ -27,20 +38,24 @@ _NOT_HYPERPARAMETERS = {
     "rollout_buffer_kwargs",
     "_init_setup_model",
 }
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(TRPO.__init__).parameters.items()
-    if name not in _NOT_HYPERPARAMETERS
-}
-HYPERPARAMETERS = tuple(_DEFAULTS)
+HYPERPARAMETERS = tuple(
+    name for name in inspect.signature(TRPO.__init__).parameters if name not in _NOT_HYPERPARAMETERS
+)
 """What :class:`TRPO` can be told by a preset or ``--set``."""
-_WHOLE = {name for name, default in _DEFAULTS.items() if type(default) is int} | {
-    "n_timesteps",
-    "n_envs",
-    "seed",
-    "eval_every",
-    "eval_episodes",
+
+# What RL Zoo's presets may hold and a run here does not take.
+_REFUSED = {
+    "vec_env_wrapper": "wrap single environments with env_wrapper",
+    "callback": "write a script that calls TRPO.learn(callback=...)",
 }
+_RANGES: dict[str, tuple[float, float]] = {
+    "gamma": (0.0, 1.0),
+    "gae_lambda": (0.0, 1.0),
+    "target_kl": (0.0, math.inf),
+    "cg_damping": (0.0, math.inf),
+}
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_MAY_BE_BELOW_ONE = ("sde_sample_freq", "seed", "n_critic_updates")
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,12 @@ class TrainConfig:
     """A Gymnasium id, or ``module:Id`` for one that a module registers."""
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for making the environment."""
+    env_wrapper: Any = None
+    """Wrappers by dotted name: one, a list, or mappings of a name to its arguments."""
+    frame_stack: int | None = None
+    """How many observations in a row the policy sees as one."""
+    vec_env: str = "auto"
+    """How environments run side by side: one of :data:`VEC_ENVS`."""
     policy: str = "MlpPolicy"
     """The policy's class by its alias."""
     n_timesteps: int = 1_000_000
@@ -60,7 +81,7 @@ class TrainConfig:
     normalize: bool | Mapping[str, Any] = False
     """Normalise observations and returns; a mapping gives ``VecNormalize``'s arguments."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of :class:`TRPO`."""
+    """Keyword arguments of :class:`TRPO`: plain values, classes and schedules by name."""
     seed: int = 0
     """Of everything that is random. Evaluation episodes have seeds of their own."""
     device: str = "auto"
@@ -71,40 +92,95 @@ class TrainConfig:
     """Deterministic episodes of an evaluation."""
     stop_return: float | None = None
     """End the run once the mean evaluation return is at least this."""
+    checkpoint_every: int = 10_000
+    """Environment steps between two checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("n_timesteps", "n_envs", "eval_every", "eval_episodes"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name}={value!r}: expected a whole number above zero")
-        if self.policy not in TRPO.policy_aliases:
-            raise ConfigError(
-                f"policy={self.policy!r}: expected one of {', '.join(TRPO.policy_aliases)}"
-            )
+        for each in fields(self):
+            _check_type(each.name, getattr(self, each.name), _FIELD_TYPES[each.name])
         for name, value in self.hyperparameters.items():
             if name not in HYPERPARAMETERS:
                 raise ConfigError(unknown_name(name, HYPERPARAMETERS))
-            _check_type(name, value)
+            if name == "learning_rate":
+                linear_schedule(name, value)
+            else:
+                _check_type(name, value, _HYPERPARAMETER_TYPES[name])
+        _check_choice("vec_env", self.vec_env, VEC_ENVS)
+        _check_choice("policy", self.policy, TRPO.policy_aliases)
+        wrapper_list(self.env_wrapper)
+        policy_arguments(self.hyperparameters.get("policy_kwargs") or {})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they go into ``config.yaml``."""
-        return asdict(self)
+        return dict(_plain(asdict(self)))
+
+    def algorithm_arguments(self) -> dict[str, Any]:
+        """The hyperparameters as :class:`TRPO` takes them."""
+        arguments = dict(self.hyperparameters)
+        if "learning_rate" in arguments:
+            arguments["learning_rate"] = linear_schedule(
+                "learning_rate", arguments["learning_rate"]
+            )
+        if arguments.get("policy_kwargs"):
+            arguments["policy_kwargs"] = policy_arguments(arguments["policy_kwargs"])
+        return arguments
 
 
-def _check_type(name: str, value: Any) -> None:
-    """A hyperparameter has the type of its default, or a mistake shows hours later."""
-    kinds: dict[type, tuple[tuple[type, ...], str]] = {
-        bool: ((bool,), "true or false"),
-        int: ((int,), "a whole number"),
-        float: ((int, float), "a number"),
-    }
-    default = type(_DEFAULTS[name])
-    if default not in kinds:
+def _plain(value: Any) -> Any:
+    """Only what YAML has a form for."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+_FIELD_TYPES = get_type_hints(TrainConfig)
+_HYPERPARAMETER_TYPES = {
+    name: hint for name, hint in get_type_hints(TRPO.__init__).items() if name in HYPERPARAMETERS
+}
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    dict: "a mapping",
+    type(None): "nothing",
+}
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The plain types that a hint allows; mappings of all sorts are ``dict``."""
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    origins = [get_origin(member) or member for member in members]
+    return tuple(dict if origin is Mapping else origin for origin in origins)
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """A value has the type of its annotation, or a mistake shows hours later."""
+    if get_origin(hint) is Literal:
+        _check_choice(name, value, get_args(hint))
         return
-    types, words = kinds[default]
-    # A bool is an int to Python, and a mistake to people.
-    if not isinstance(value, types) or (isinstance(value, bool) and default is not bool):
-        raise ConfigError(f"{name}={value!r}: expected {words}")
+    kinds = _kinds(hint)
+    # A bool is an int to Python, and a mistake to people; a whole number is a number to both.
+    fits = type(value) in kinds or (float in kinds and type(value) is int)
+    if Any not in kinds and not fits:
+        expected = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
+        raise ConfigError(f"{name}={value!r}: expected {expected}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if type(value) is int and name not in _MAY_BE_BELOW_ONE and int in kinds and value < 1:
+        raise ConfigError(f"{name}={value!r}: expected a whole number above zero")
+    low, high = _RANGES.get(name, (-math.inf, math.inf))
+    if not low <= value <= high:
+        expected = f"a number from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
+        raise ConfigError(f"{name}={value!r}: expected {expected}")
+
+
+def _check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    choices = tuple(choices)
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, choices))}")
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
@@ -127,8 +203,9 @@ def load_config(
 
     Args:
         env_id: the environment.
-        preset: the name of a shipped preset or a YAML file in RL Zoo's form. None takes the
-            shipped preset of that environment if there is one, else the defaults.
+        preset: the name of a shipped preset, a YAML file in RL Zoo's form, or a run's
+            ``config.yaml``. None takes the shipped preset of that environment if there is one,
+            else the defaults.
         settings: ``key=value`` with a YAML value, for hyperparameters and for fields of
             :class:`TrainConfig`.
         env_args: ``key=value`` with a YAML value, for the environment.
@@ -137,14 +214,18 @@ def load_config(
     Raises:
         ConfigError: an unknown name, or a value that cannot be used.
     """
-    values = {
-        **_preset(env_id, preset),
-        **_assignments(settings, "--set"),
-        **{name: value for name, value in flags.items() if value is not None},
-    }
-    env_kwargs = {**values.pop("env_kwargs", {}), **_assignments(env_args, "--env-arg")}
+    values = _plain_values(
+        {
+            **_preset(env_id, preset),
+            **_assignments(settings, "--set"),
+            **{name: value for name, value in flags.items() if value is not None},
+        }
+    )
+    env_kwargs = {**(values.pop("env_kwargs", None) or {}), **_assignments(env_args, "--env-arg")}
     known = {each.name for each in fields(TrainConfig)} - {"env_id", "hyperparameters"}
     for name in values:
+        if name in _REFUSED:
+            raise ConfigError(f"{name} is not supported; {_REFUSED[name]}")
         if name not in known and name not in HYPERPARAMETERS:
             raise ConfigError(unknown_name(name, known | set(HYPERPARAMETERS)))
     config = TrainConfig(
@@ -162,8 +243,8 @@ def _assignments(texts: Iterable[str], flag: str) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ConfigError(f"{flag} {text!r}: expected key=value")
-        values[name] = parse_yaml_value(value)
-    return _numbers(values)
+        values[name] = _number(name, parse_yaml_value(value))
+    return values
 
 
 def preset_names() -> list[str]:
@@ -178,36 +259,54 @@ def _shipped() -> dict[str, Any]:
 
 def _preset(env_id: str, preset: str | None) -> dict[str, Any]:
     if preset is None:
-        return _numbers(_shipped().get(env_id, {}))
-    path = Path(preset)
-    if path.suffix in (".yml", ".yaml"):
-        entries = read_yaml(path)
-        if env_id not in entries:
-            raise ConfigError(
-                f"{path} has no entry {env_id!r}; it has {', '.join(map(str, entries))}"
-            )
-        entry = entries[env_id]
-        if not isinstance(entry, dict):
-            raise ConfigError(f"{path}: the entry {env_id!r} is no mapping")
-        return _numbers(entry)
+        return dict(_shipped().get(env_id, {}))
+    if Path(preset).suffix in (".yml", ".yaml"):
+        return _from_file(env_id, Path(preset))
     shipped = _shipped()
     if preset not in shipped:
         near = difflib.get_close_matches(preset, shipped, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(shipped)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(shipped)}."
         raise ConfigError(f"no preset {preset!r}; {hint} A file must end in .yml or .yaml")
-    return _numbers(shipped[preset])
+    return dict(shipped[preset])
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers as people mean them: YAML takes 1e-3 for text and 1e6 for a float."""
-    return {name: _number(name, value) for name, value in values.items()}
+def _from_file(env_id: str, path: Path) -> dict[str, Any]:
+    """An entry of a file in RL Zoo's form, or the configuration of an earlier run."""
+    entries = read_yaml(path)
+    if isinstance(entries.get("hyperparameters"), dict):
+        if entries.get("env_id") != env_id:
+            raise ConfigError(f"{path} is of a run on {entries.get('env_id')}, not on {env_id}")
+        skipped = ("env_id", "hyperparameters", "versions")
+        run = {name: value for name, value in entries.items() if name not in skipped}
+        return {**run, **entries["hyperparameters"]}
+    # RL Zoo's entry for every environment without one of its own.
+    name = env_id if env_id in entries else "default"
+    if name not in entries:
+        raise ConfigError(f"{path} has no entry {env_id!r}; it has {', '.join(map(str, entries))}")
+    entry = entries[name]
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{path}: the entry {name!r} is no mapping")
+    return dict(entry)
+
+
+def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as people mean them: YAML takes 1e-3 for text, and RL Zoo writes Python in it."""
+    plain = {name: _number(name, value) for name, value in values.items()}
+    for name in ("policy_kwargs", "normalize", "env_kwargs"):
+        if isinstance(plain.get(name), str):
+            plain[name] = parse_literal(name, plain[name])
+    # RL Zoo's saved configurations keep the arguments apart.
+    arguments = plain.pop("normalize_kwargs", None)
+    if arguments and plain.get("normalize") is True:
+        plain["normalize"] = arguments
+    return plain
 
 
 def _number(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
+        if not _NUMBER.fullmatch(value):
             return value
+        value = float(value)
     whole = isinstance(value, float) and value.is_integer()
-    return int(value) if whole and name in _WHOLE else value
+    hint = _HYPERPARAMETER_TYPES.get(name) or _FIELD_TYPES.get(name)
+    return int(value) if whole and int in _kinds(hint) else value

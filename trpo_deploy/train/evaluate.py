@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from trpo_deploy.environment import (
+    Act,
     Environment,
     find_environment,
     play,
@@ -19,6 +19,7 @@ from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.sb3_policy import SB3Policy
 from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
 from trpo_deploy.spec import Array, DictSpace
+from trpo_deploy.train.video import record_episode
 from trpo_deploy.yaml_file import read_yaml
 
 
@@ -41,6 +42,7 @@ def evaluate(
     episodes: int = 20,
     seed: int = 0,
     deterministic: bool = True,
+    video: Path | None = None,
 ) -> Evaluation:
     """Play episodes with seeds ``seed``, ``seed + 1``, ...
 
@@ -52,17 +54,17 @@ def evaluate(
         episodes: how many.
         seed: of the first episode.
         deterministic: the most likely action, or one drawn at random.
+        video: an MP4 file to show the first of these episodes in.
 
     Raises:
         ConfigError: no environment is known.
-        EnvError: the environment cannot be made or does not fit the policy.
+        EnvError: the environment cannot be made, does not fit the policy, or has no pictures.
     """
     act, environment = (_onnx if backend == "onnx" else _torch)(model, env_id, deterministic)
+    if video is not None:
+        record_episode(environment, act, seed, video)
     returns = play(environment, act, range(seed, seed + episodes)).returns
     return Evaluation(environment.env_id, environment.note, returns)
-
-
-Act = Callable[[Array], Array]
 
 
 def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, Environment]:
@@ -70,35 +72,45 @@ def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, En
     config = ModelDir(model).config
     environment = find_environment(
         _known(env_id or policy.spec.env_id, model),
-        _env_kwargs(config if config.is_file() else None),
+        _setting(config, "env_kwargs") or {},
         policy.spec.observation_space,
         policy.spec.action_space,
+        _setting(config, "env_wrapper"),
+        # A file that has frames to remember takes them one by one.
+        None if policy.spec.states else _setting(config, "frame_stack"),
     )
-    return lambda obs: policy.predict(obs, deterministic=deterministic)[0], environment
+    return lambda obs, state: policy.predict(obs, state, None, deterministic), environment
 
 
 def _torch(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, Environment]:
     source = find_source(model)
     policy_zip = read_policy_zip(source.policy_zip)
     statistics = None if source.vecnormalize is None else read_vecnormalize(source.vecnormalize)
-    policy = SB3Policy(policy_zip.build_policy(), statistics)
+    policy = SB3Policy(
+        policy_zip.build_policy(),
+        statistics,
+        policy_zip.observation_space,
+        policy_zip.action_space,
+    )
     action_space = space_from_gymnasium(policy_zip.action_space)
     assert not isinstance(action_space, DictSpace)
     environment = find_environment(
-        _known(env_id or source.env_id or _env_id(source.config), model),
-        _env_kwargs(source.config),
+        _known(env_id or source.env_id or _setting(source.config, "env_id"), model),
+        _setting(source.config, "env_kwargs") or {},
         space_from_gymnasium(policy_zip.observation_space),
         action_space,
+        _setting(source.config, "env_wrapper"),
+        _setting(source.config, "frame_stack"),
     )
-    return lambda observations: policy.actions(observations, deterministic), environment
+    return (
+        lambda obs, state: policy.predict(obs, state, deterministic=deterministic),
+        environment,
+    )
 
 
-def _env_id(config: Path | None) -> str | None:
-    return None if config is None else read_yaml(config).get("env_id")
-
-
-def _env_kwargs(config: Path | None) -> dict[str, Any]:
-    return {} if config is None else dict(read_yaml(config).get("env_kwargs") or {})
+def _setting(config: Path | None, name: str) -> Any:
+    """Of the run's configuration, if it has one."""
+    return read_yaml(config).get(name) if config is not None and config.is_file() else None
 
 
 def _known(env_id: str | None, model: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -41,4 +42,31 @@ def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
         axes.grid(alpha=0.3)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
+    """Learning curves of several tasks, each with mean and spread over its seeds, as a PNG.
+
+    Args:
+        curves: of each task its id, the evaluations' timesteps ``(evaluations,)``, and their
+            mean returns ``(seeds, evaluations)``.
+    """
+    columns = min(len(curves), 5)
+    rows = -(-len(curves) // columns)
+    with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(3.4 * columns, 2.8 * rows), layout="constrained")
+        grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes, (env_id, timesteps, returns) in zip(grid, curves, strict=False):
+            mean, std = returns.mean(axis=0), returns.std(axis=0)
+            axes.fill_between(timesteps, mean - std, mean + std, alpha=0.2, linewidth=0)
+            axes.plot(timesteps, mean)
+            axes.set_title(f"{env_id} ({len(returns)} seeds)", fontsize=10)
+            axes.grid(alpha=0.3)
+        for axes in grid[len(curves) :]:
+            axes.set_axis_off()
+        figure.supxlabel("environment steps")
+        figure.supylabel("return (mean ± std over seeds)")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()

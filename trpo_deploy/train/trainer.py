@@ -6,27 +6,36 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from stable_baselines3.common.callbacks import CallbackList
-from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv
 
 import trpo_deploy
-from trpo_deploy.errors import ConfigError, SpaceError
+from trpo_deploy.errors import ConfigError, MissingExtraError, ModelDirError
 from trpo_deploy.model_dir import ModelDir, atomic_write
 from trpo_deploy.train.callbacks import (
+    CheckpointCallback,
     CsvLog,
     EvaluationCallback,
     EvaluationPoint,
     ProgressCallback,
+    TimedCallbacks,
     save_policy,
+)
+from trpo_deploy.train.card import card_text
+from trpo_deploy.train.checkpoint import (
+    Checkpoint,
+    check_same_settings,
+    check_same_spaces,
+    read_checkpoint,
 )
 from trpo_deploy.train.config import TrainConfig
 from trpo_deploy.train.trpo import TRPO
-from trpo_deploy.train.vec_envs import make_evaluation_env, make_training_env
+from trpo_deploy.train.vec_envs import closed_after, make_evaluation_env, make_training_env
 from trpo_deploy.yaml_file import to_yaml
 
 
@@ -45,13 +54,28 @@ class TrainResult:
     """Whether the return at which the run was to end was reached."""
 
 
+@dataclass(frozen=True)
+class Reports:
+    """Whom a run tells what, while it runs."""
+
+    evaluation: Callable[[EvaluationPoint], None] = lambda _: None
+    """After each evaluation."""
+    progress: Callable[[int, float | None], None] = lambda *_: None
+    """At the start and after each rollout: steps so far, mean return of the last episodes."""
+    log: Callable[[dict[str, Any]], None] = lambda _: None
+    """Each row of the log."""
+    note: Callable[[str], None] = lambda _: None
+    """What a person should know of and is no error."""
+
+
 def train(
     config: TrainConfig,
     folder: ModelDir,
     *,
     force: bool = False,
-    on_evaluation: Callable[[EvaluationPoint], None] = lambda _: None,
-    on_progress: Callable[[int, float | None], None] = lambda *_: None,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    reports: Reports | None = None,
 ) -> TrainResult:
     """Train a policy and write its model folder.
 
@@ -59,36 +83,75 @@ def train(
         config: what to train.
         folder: where to; it must be empty or not exist.
         force: replace a model folder that is there.
-        on_evaluation: called after each evaluation.
-        on_progress: called after each rollout, with the steps so far and the mean return of
-            the last training episodes.
+        resume: go on from the folder's checkpoint; from the beginning if there is none yet.
+        tensorboard: write TensorBoard's files into this folder as well.
+        reports: whom to tell what.
 
     Raises:
-        EnvError: the environment cannot be made.
+        EnvError: the environment cannot be made, or fails.
         SpaceError: TRPO does not take the environment's spaces.
-        ConfigError: a hyperparameter cannot be used.
-        ModelDirError: the folder is not empty or cannot be written.
+        ConfigError: a setting cannot be used, or is not the one of the run to resume.
+        ModelDirError: the folder is not empty or cannot be written, or nothing can be resumed.
+        TrainingError: the run cannot go on.
     """
     # Networks of this size lose more to threads than they gain.
     torch.set_num_threads(1)
-    env = make_training_env(config)
-    try:
+    reports = reports or Reports()
+    checkpoint = read_checkpoint(folder) if resume else None
+    if checkpoint is not None:
+        check_same_settings(checkpoint, config)
+    outputs = _tensorboard(tensorboard)
+    with closed_after(make_training_env(config)) as env:
         model = _make_model(config, env)
-        folder.create(force=force)
-        atomic_write(folder.config, _config_text(config))
-        model.set_logger(Logger(folder=None, output_formats=[CsvLog(folder)]))
-        evaluation_env = make_evaluation_env(config, env)
-        evaluation = EvaluationCallback(config, evaluation_env, folder, on_evaluation)
-        start = time.perf_counter()
-        try:
-            callbacks = CallbackList([evaluation, ProgressCallback(on_progress)])
-            model.learn(config.n_timesteps, callback=callbacks)
-            model.dump_logs()  # SB3 writes a row before each update, so the last has none yet
-        finally:
-            evaluation_env.close()
-            save_policy(model, folder)
+        if checkpoint is not None:
+            check_same_spaces(checkpoint, env)
+            folder.sweep()
+        else:
+            folder.create(force=force or resume)
+            if resume:
+                reports.note(f"no checkpoint in {folder.root} yet: starting from the beginning")
+        atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
+        with closed_after(make_evaluation_env(config, env)) as evaluation_env:
+            evaluation = EvaluationCallback(config, evaluation_env, folder, reports.evaluation)
+            return _learn(model, config, folder, evaluation, checkpoint, outputs, reports)
+
+
+def _learn(
+    model: TRPO,
+    config: TrainConfig,
+    folder: ModelDir,
+    evaluation: EvaluationCallback,
+    checkpoint: Checkpoint | None,
+    outputs: list[KVWriter],
+    reports: Reports,
+) -> TrainResult:
+    """The run itself; whatever ends it, the folder holds its last checkpoint and policy."""
+    log = CsvLog(folder, 0 if checkpoint is None else checkpoint.log["rows"], reports.log)
+    model.set_logger(Logger(folder=None, output_formats=[log, *outputs]))
+    if checkpoint is not None:
+        model.num_timesteps = checkpoint.timesteps
+        evaluation.restore(checkpoint.evaluation)
+    kept = CheckpointCallback(config, folder, evaluation, log, checkpoint, reports.note)
+    callbacks = TimedCallbacks([evaluation, kept, ProgressCallback(reports.progress)])
+    start = time.perf_counter()
+    try:
+        # SB3 adds the steps that have been made.
+        remaining = config.n_timesteps - model.num_timesteps
+        model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+        model.dump_logs()  # SB3 writes a row before each update, so the last has none yet
+    except BaseException:
+        if not kept.any:
+            folder.discard()
+            raise
+        kept.rewind()
+        raise
     finally:
-        env.close()
+        for output in outputs:
+            output.close()
+        if kept.any:
+            kept.write()
+            save_policy(model, folder)
+            _write_card(config, folder, evaluation, model.num_timesteps)
     assert evaluation.last is not None
     assert evaluation.best is not None
     return TrainResult(
@@ -101,39 +164,43 @@ def train(
     )
 
 
+def _write_card(
+    config: TrainConfig, folder: ModelDir, evaluation: EvaluationCallback, timesteps: int
+) -> None:
+    if evaluation.last is not None:
+        returns = evaluation.last_returns, evaluation.best_returns
+        atomic_write(folder.card, card_text(config, timesteps, *returns, _versions()))
+
+
+def _tensorboard(folder: Path | None) -> list[KVWriter]:
+    if folder is None:
+        return []
+    if find_spec("tensorboard") is None:
+        raise MissingExtraError("--tensorboard needs tensorboard; run: pip install tensorboard")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [TensorBoardOutputFormat(str(folder))]
+    except OSError as error:
+        raise ModelDirError(f"cannot write to {folder}: {error.strerror}") from error
+
+
 def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
-    supported = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
-    kind = type(env.action_space).__name__
-    if kind not in supported:
-        raise SpaceError(
-            f"{config.env_id} has the action space {env.action_space}; TRPO takes "
-            f"{', '.join(supported)}: wrap the environment so that its actions are one of these"
-        )
     try:
         return TRPO(
             config.policy,
             env,
             seed=config.seed,
             device=config.device,
-            **config.hyperparameters,
+            **config.algorithm_arguments(),
         )
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"these settings make no TRPO: {reason}") from error
+        raise ConfigError(
+            f"these settings make no TRPO for {config.env_id}, with observations "
+            f"{env.observation_space} and actions {env.action_space}: {reason}"
+        ) from error
 
 
-def _config_text(config: TrainConfig) -> str:
-    versions = {
-        "trpo-deploy": trpo_deploy.__version__,
-        **{n: version(n) for n in ("gymnasium", "numpy", "stable-baselines3", "torch")},
-    }
-    return to_yaml({**_plain(config.to_dict()), "versions": versions})
-
-
-def _plain(value: Any) -> Any:
-    """Only what YAML has a form for."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
+def _versions() -> dict[str, str]:
+    packages = ("gymnasium", "numpy", "stable-baselines3", "torch")
+    return {"trpo-deploy": trpo_deploy.__version__, **{name: version(name) for name in packages}}

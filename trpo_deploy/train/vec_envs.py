@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import gymnasium
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
-from trpo_deploy.errors import EnvError
+from trpo_deploy.environment import Environment
+from trpo_deploy.errors import ConfigError, SpaceError
+from trpo_deploy.train.checked_env import CheckedVecEnv, ReportingEnv
 from trpo_deploy.train.config import TrainConfig
+
+_TAKEN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 def make_training_env(config: TrainConfig) -> VecEnv:
     """The environments to train in, each with a ``Monitor``, normalised if the run says so.
 
+    ``vec_env="auto"`` is ``sync``: with the tasks that presets are shipped for, the way to
+    another process and back takes longer than a step.
+
     Raises:
         EnvError: the environment cannot be made.
+        SpaceError: TRPO does not take its spaces.
+        ConfigError: the settings do not fit the environment.
     """
-    env = _make(config, config.n_envs, config.seed)
+    env = _make(config, config.vec_env, config.n_envs, config.seed)
     if not config.normalize:
         return env
-    return VecNormalize(env, **_normalizer_arguments(config))
+    try:
+        return VecNormalize(env, **_normalizer_arguments(config))
+    except (TypeError, ValueError) as error:
+        env.close()
+        raise ConfigError(
+            f"normalize={config.normalize!r} does not fit {config.env_id}: "
+            f"{' '.join(str(error).split())}; --set normalize=false trains on raw observations"
+        ) from error
 
 
 def make_evaluation_env(config: TrainConfig, training_env: VecEnv) -> VecEnv:
@@ -29,7 +50,7 @@ def make_evaluation_env(config: TrainConfig, training_env: VecEnv) -> VecEnv:
 
     The statistics are shared and not copied, so they are the training's at any time.
     """
-    env = _make(config, min(config.eval_episodes, 10), evaluation_seed(config))
+    env = _make(config, "sync", min(config.eval_episodes, 10), evaluation_seed(config))
     if not isinstance(training_env, VecNormalize):
         return env
     normalized = VecNormalize(
@@ -41,8 +62,19 @@ def make_evaluation_env(config: TrainConfig, training_env: VecEnv) -> VecEnv:
         epsilon=training_env.epsilon,
         norm_obs_keys=training_env.norm_obs_keys,
     )
-    normalized.obs_rms = training_env.obs_rms
+    if training_env.norm_obs:
+        normalized.obs_rms = training_env.obs_rms
     return normalized
+
+
+@contextmanager
+def closed_after(env: VecEnv) -> Iterator[VecEnv]:
+    """Close environments after the block, also those whose processes have ended before."""
+    try:
+        yield env
+    finally:
+        with suppress(EOFError, OSError):
+            env.close()
 
 
 def evaluation_seed(config: TrainConfig) -> int:
@@ -50,18 +82,73 @@ def evaluation_seed(config: TrainConfig) -> int:
     return config.seed + 1_000_000
 
 
-def _make(config: TrainConfig, n_envs: int, seed: int) -> VecEnv:
-    try:
-        return make_vec_env(
-            # Not the id itself: SB3 would ask for rendered pictures, and nothing looks at them.
-            lambda: gymnasium.make(config.env_id, **config.env_kwargs),
-            n_envs=n_envs,
-            seed=seed,
-            vec_env_cls=DummyVecEnv,
-        )
-    except Exception as error:  # anything: an environment is somebody's code
-        reason = " ".join(str(error).split())
-        raise EnvError(f"the environment {config.env_id} cannot be made ({reason})") from error
+def _make(config: TrainConfig, vec_env: str, n_envs: int, seed: int) -> VecEnv:
+    # One in this process first: a mistake in a worker ends it before it can say which.
+    with _single(config) as first:
+        _check_spaces(config, first)
+        if vec_env == "envpool":
+            from trpo_deploy.train.envpool_env import EnvPoolVecEnv
+
+            env: VecEnv = EnvPoolVecEnv(config, n_envs, seed, first)
+        else:
+            makers: Any = [partial(_monitored, config)] * n_envs
+            env = _subproc(makers) if vec_env == "subproc" else DummyVecEnv(makers)
+    env.seed(seed)
+    return CheckedVecEnv(env, config.env_id)
+
+
+def _subproc(makers: Any) -> VecEnv:
+    # Without it every process imports all of this anew, which takes seconds of a core each.
+    multiprocessing.set_forkserver_preload([__name__])
+    return SubprocVecEnv(makers)
+
+
+def _single(config: TrainConfig) -> gymnasium.Env[Any, Any]:
+    return Environment(
+        config.env_id,
+        dict(config.env_kwargs),
+        env_wrapper=config.env_wrapper,
+        frame_stack=config.frame_stack,
+    ).make()
+
+
+def _monitored(config: TrainConfig) -> gymnasium.Env[Any, Any]:
+    return ReportingEnv(Monitor(_single(config)))
+
+
+def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
+    """What no policy can be made for is refused here, with what to do about it."""
+    observations = env.observation_space
+    if isinstance(observations, spaces.Dict):
+        for key, part in observations.items():
+            _check_space(config, f"the observation {key!r}", part)
+    else:
+        _check_space(config, "the observations", observations)
+    _check_space(config, "the actions", env.action_space)
+
+
+_WHAT_TO_DO: dict[type, str] = {
+    spaces.Tuple: "a Dict of observations takes named parts; actions go into one MultiDiscrete "
+    "or Box",
+    spaces.Dict: "flatten it with gymnasium.wrappers.FlattenObservation, or to one level of keys",
+    spaces.Text: "encode the text as a Box or MultiDiscrete of fixed size",
+    spaces.Sequence: "pad it to a Box of fixed size",
+    spaces.Graph: "encode nodes and edges as Boxes of fixed size in a Dict",
+}
+
+
+def _check_space(config: TrainConfig, what: str, space: spaces.Space[Any]) -> None:
+    if isinstance(space, _TAKEN):
+        return
+    todo = next(
+        (text for kind, text in _WHAT_TO_DO.items() if isinstance(space, kind)),
+        "convert it to one of these",
+    )
+    raise SpaceError(
+        f"{config.env_id}: {what} are a {type(space).__name__} space ({space}); TRPO takes "
+        f"{', '.join(kind.__name__ for kind in _TAKEN)}, and a Dict of these as observations; "
+        f"wrap the environment with --set env_wrapper=module.Class: {todo}"
+    )
 
 
 def _normalizer_arguments(config: TrainConfig) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""``trpo-deploy train`` and ``evaluate`` as a user types them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.command import run_cli
+from trpo_deploy.model_dir import ModelDir
+from trpo_deploy.train import load_config
+from trpo_deploy.train.display import TrainingDisplay, log_table
+from trpo_deploy.yaml_file import read_yaml
+
+SHORT = ("-n", 1024, "--set", "n_steps=128", "--set", "batch_size=64", "--no-export")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
+    """A run with a seed, a setting and TensorBoard's files."""
+    root = tmp_path_factory.mktemp("run")
+    tensorboard = ("--tensorboard", root / "tb", "--eval-episodes", 2)
+    run = run_cli(
+        *("train", "CartPole-v1", "-o", root / "m", *SHORT, "--seed", 4, *tensorboard),
+    )
+    assert run.code == 0, run.error
+    assert run.error == ""
+    assert "evaluation at     1,024 steps: return" in run.output
+    return ModelDir(root / "m")
+
+
+def test_tensorboard_gets_the_log(folder: ModelDir) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder.root.parent / "tb")).Reload()
+    steps = [event.step for event in events.Scalars("train/kl_divergence_loss")]
+    assert steps == [512, 768, 1024, 1024]
+    assert "eval/mean_reward" in events.Tags()["scalars"]
+
+
+def test_resume_needs_none_of_the_settings_again(folder: ModelDir) -> None:
+    resume = ("train", "CartPole-v1", "-o", folder.root, "--resume", "--no-export")
+    run = run_cli(*resume, "-n", 1536)
+    assert run.code == 0, run.error
+    assert "trained 1,536 steps" in run.output
+    config = read_yaml(folder.config)
+    assert (config["seed"], config["n_timesteps"]) == (4, 1536)
+    assert config["hyperparameters"]["n_steps"] == 128
+    run_cli(*resume, "--set", "gamma=0.5").assert_one_clear_line("gamma=0.99, not 0.5", "-o")
+    other = run_cli("train", "Acrobot-v1", "-o", folder.root, "--resume")
+    other.assert_one_clear_line("run on CartPole-v1, not on Acrobot-v1")
+    assert run_cli(*resume, "--force").code == 2
+
+
+def test_a_batch_that_is_cut_short_is_one_warning(tmp_path: Path) -> None:
+    run = run_cli(
+        *("train", "CartPole-v1", "-o", tmp_path / "m", "-n", 256, "--no-export"),
+        *("--set", "n_steps=128", "--set", "batch_size=100", "--eval-episodes", 1),
+    )
+    assert run.code == 0
+    lines = run.error.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: ")
+    assert "mini-batch of 56" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--set", "n_step=5"), "did you mean 'n_steps'"),
+        (("--preset", "Pendulum-v1"), "continuous actions"),
+        (("--env-arg", "wheels=4"), "wheels"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_folder(
+    arguments: tuple[object, ...], says: str, tmp_path: Path
+) -> None:
+    run = run_cli("train", "CartPole-v1", "-o", tmp_path / "m", *arguments, cwd=tmp_path)
+    run.assert_one_clear_line(says)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_envpool_the_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "envpool.py").write_text("raise ImportError('no wheel for this machine')")
+    run = run_cli("train", "CartPole-v1", "-o", "m", "--vec-env", "envpool", cwd=tmp_path)
+    run.assert_one_clear_line("no wheel for this machine", 'pip install "trpo-deploy[envpool]"')
+    assert not (tmp_path / "m").exists()
+
+
+def test_evaluate_makes_a_film(folder: ModelDir, tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    film = tmp_path / "film.mp4"
+    arguments = ("evaluate", folder.root, "--backend", "torch", "--episodes", 1)
+    run = run_cli(*arguments, "--video", film)
+    assert run.code == 0, run.error
+    assert film.read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("vec_env", ["sync", "subproc"])
+def test_ctrl_c_leaves_what_goes_on(vec_env: str, tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path / "m")
+    command = ["-m", "trpo_deploy", "train", "CartPole-v1", "-o", str(folder.root)]
+    process = subprocess.Popen(
+        [sys.executable, *command, "--vec-env", vec_env, "--set", "n_steps=256"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not folder.progress.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the workers as well
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert f"go on with: trpo-deploy train CartPole-v1 -o {folder.root} --resume" in output
+    assert folder.policy_zip.is_file()
+    assert not list(folder.root.rglob("*.tmp"))
+    run = run_cli("train", "CartPole-v1", "-o", folder.root, "--resume", "-n", 1024, "--no-export")
+    assert run.code == 0, run.error
+
+
+def test_the_terminal_shows_the_log_the_speed_and_the_return() -> None:
+    console = Console(force_terminal=True, width=120, record=True, highlight=False)
+    config = load_config("CartPole-v1", n_timesteps=1000)
+    with TrainingDisplay(console, config, live=True) as display:
+        for timesteps in (200, 400, 600):
+            time.sleep(0.01)
+            display.reports.progress(timesteps, 33.25)
+        display.reports.log({"train/value_loss": 1.25, "time/fps": 512, "train/refusal": "[x]"})
+        console.print(display._picture())
+    shown = console.export_text()
+    for text in ("600/1000", "steps/s", "return 33.2", "value_loss 1.25", "refusal [x]", "time"):
+        assert text in shown, text
+
+
+def test_a_log_without_values_is_an_empty_table() -> None:
+    assert log_table({}).row_count == 0

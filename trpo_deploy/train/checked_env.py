@@ -1,0 +1,132 @@
+"""Environments that say which of them failed, at which step, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from trpo_deploy.errors import EnvError
+from trpo_deploy.train.env_state import environment_state, restore_environment
+
+_FAILURE = "trpo_deploy.failure"
+
+
+class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Reports an exception of the environment in place of raising it.
+
+    Under ``SubprocVecEnv`` an exception ends the worker, and all that its owner learns is that
+    a pipe was closed. The report goes the way of every other ``info`` and is raised by
+    :class:`CheckedVecEnv` in the owner's process.
+    """
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; after a failure, any observation with the report."""
+        try:
+            return self.env.reset(**kwargs)
+        except Exception as error:  # anything: an environment is somebody's code
+            return self.observation_space.sample(), {_FAILURE: _describe("reset", error)}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step; after a failure, any observation with the report."""
+        try:
+            return self.env.step(action)
+        except Exception as error:
+            report = {_FAILURE: _describe("step", error)}
+            return self.observation_space.sample(), 0.0, False, False, report
+
+    def checkpoint_state(self) -> bytes | None:
+        """See :func:`~trpo_deploy.train.env_state.environment_state`."""
+        return environment_state(self.env)
+
+    def restore_state(self, state: bytes) -> None:
+        """See :func:`~trpo_deploy.train.env_state.restore_environment`."""
+        restore_environment(self.env, state)
+
+
+def _describe(method: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return f"{method}() raised {type(error).__name__}" + (f": {reason}" if reason else "")
+
+
+class CheckedVecEnv(VecEnvWrapper):
+    """Refuses failures, and observations and rewards that are not finite.
+
+    Args:
+        venv: the environments.
+        env_id: for messages.
+
+    Raises:
+        EnvError: from ``reset`` and ``step_wait``, naming the environment, the step and the key.
+    """
+
+    def __init__(self, venv: VecEnv, env_id: str) -> None:
+        super().__init__(venv)
+        self._env_id = env_id
+        self._steps = 0
+
+    def reset(self) -> VecEnvObs:
+        """Reset all environments."""
+        observations = self.venv.reset()
+        self._check_reports(self.venv.reset_infos)
+        self._check_observations(observations)
+        return observations
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Finish a step."""
+        self._steps += 1
+        try:
+            observations, rewards, dones, infos = self.venv.step_wait()
+        except (EOFError, ConnectionError) as error:
+            raise EnvError(
+                f"{self._env_id}: the process of an environment ended at step {self._steps}; look "
+                "into the system's log for whether it was killed for its memory"
+            ) from error
+        self._check_reports(infos)
+        for i in np.flatnonzero(dones):
+            self._check_reports([self.venv.reset_infos[i]], first=int(i))
+            final = infos[i].get("terminal_observation")
+            if final is not None:
+                self._check_observations(_batch_of_one(final), first=int(i))
+        self._check_observations(observations)
+        self._check_finite(rewards, "the reward", 0)
+        return observations, rewards, dones, infos
+
+    def _check_reports(self, infos: Any, first: int = 0) -> None:
+        for i, info in enumerate(infos, start=first):
+            if _FAILURE in info:
+                self._fail(i, info[_FAILURE])
+
+    def _check_observations(self, observations: Any, first: int = 0) -> None:
+        if isinstance(self.observation_space, spaces.Dict):
+            for key, values in observations.items():
+                self._check_finite(values, f"the observation {key!r}", first)
+        else:
+            self._check_finite(observations, "the observation", first)
+
+    def _check_finite(self, values: Any, what: str, first: int) -> None:
+        # The sum is finite when all are, and costs a tenth of looking at each.
+        if values.dtype.kind != "f" or np.isfinite(values.sum()):
+            return
+        finite = np.isfinite(values.reshape(len(values), -1))
+        if not finite.all():
+            i, place = (int(index) for index in np.argwhere(~finite)[0])
+            value = values.reshape(len(values), -1)[i, place]
+            where = "" if finite.shape[1] == 1 else f" at index {place}"
+            self._fail(first + i, f"{what} is {value}{where}")
+
+    def _fail(self, i: int, reason: str) -> None:
+        raise EnvError(
+            f"{self._env_id}: environment {i} of {self.num_envs} failed at its step "
+            f"{self._steps}: {reason}; a policy cannot learn from that, look into the environment"
+        )
+
+
+def _batch_of_one(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {key: np.asarray(value)[np.newaxis] for key, value in observation.items()}
+    return np.asarray(observation)[np.newaxis]

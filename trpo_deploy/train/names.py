@@ -1,0 +1,76 @@
+"""What a preset names and does not hold: classes and schedules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from stable_baselines3.common import torch_layers
+from stable_baselines3.common.sb2_compat import rmsprop_tf_like
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.utils import LinearSchedule
+from torch import nn
+
+from trpo_deploy.env_wrappers import import_class
+from trpo_deploy.errors import ConfigError
+
+_LINEAR = re.compile(r"lin_(\S+)")
+
+
+def linear_schedule(name: str, value: Any) -> float | LinearSchedule:
+    """A number, or ``lin_0.001``: from there to zero over the run.
+
+    The schedule is SB3's own class, so that a zip that holds it loads wherever SB3 is.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    found = _LINEAR.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if found is None:
+            raise ValueError
+        return LinearSchedule(float(found[1]), 0.0, 1.0)
+    except ValueError:
+        raise ConfigError(
+            f"{name}={value!r}: expected a number, or lin_0.001 for a linear schedule to zero"
+        ) from None
+
+
+def policy_arguments(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a policy's constructor, with classes in place of their names.
+
+    Raises:
+        ConfigError: a name that stands for no class that fits.
+    """
+    arguments = dict(policy_kwargs)
+    for key, (kind, modules) in _CLASSES.items():
+        if isinstance(arguments.get(key), str):
+            arguments[key] = _class(key, arguments[key], kind, modules)
+    return arguments
+
+
+_CLASSES: dict[str, tuple[type, tuple[ModuleType, ...]]] = {
+    "activation_fn": (nn.Module, (nn,)),
+    "optimizer_class": (torch.optim.Optimizer, (torch.optim, rmsprop_tf_like)),
+    "features_extractor_class": (BaseFeaturesExtractor, (torch_layers,)),
+}
+"""What an argument's class descends from, and where a short name of it is looked up."""
+
+
+def _class(key: str, name: str, kind: type, modules: tuple[ModuleType, ...]) -> type:
+    """``nn.ReLU``, ``torch.nn.ReLU`` and ``ReLU`` are one; other dotted names are imported."""
+    short = name.rpartition(".")[2]
+    for module in modules:
+        found = getattr(module, short, None)
+        if isinstance(found, type) and issubclass(found, kind):
+            return found
+    if "." not in name:
+        places = " or ".join(module.__name__ for module in modules)
+        raise ConfigError(f"policy_kwargs: {key}={name!r} is no {kind.__name__} in {places}")
+    imported: type = import_class(f"policy_kwargs: {key}", name, kind)
+    return imported
