@@ -17,8 +17,9 @@ from rich.console import Console
 from trpo_deploy.errors import ConfigError, TrpoDeployError
 
 if TYPE_CHECKING:
-    from trpo_deploy.export import Certificate, Export
-    from trpo_deploy.train import TrainResult
+    from trpo_deploy.export import Certificate, Export, SourceOptions
+    from trpo_deploy.model_dir import ModelDir
+    from trpo_deploy.train import TrainConfig, TrainResult
 
 app = typer.Typer(
     name="trpo-deploy",
@@ -63,6 +64,22 @@ class OutOfBounds(str, Enum):
     accept = "accept"
 
 
+class VecEnvKind(str, Enum):
+    """How environments run side by side."""
+
+    auto = "auto"
+    sync = "sync"
+    subproc = "subproc"
+    envpool = "envpool"
+
+
+class ImageLayoutName(str, Enum):
+    """Where an image has its channels."""
+
+    hwc = "hwc"
+    chw = "chw"
+
+
 EnvId = Annotated[str, typer.Argument(help="A Gymnasium id, or module:Id.", show_default=False)]
 Source = Annotated[
     Path,
@@ -77,6 +94,20 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the model folder t
 Statistics = Annotated[
     Path | None,
     typer.Option("--vecnormalize", help="Statistics, where the layout does not tell them."),
+]
+ImageLayoutOption = Annotated[
+    ImageLayoutName | None,
+    typer.Option(help="The environment's images: height, width, channels, or channels first."),
+]
+FrameStack = Annotated[
+    int | None, typer.Option(min=1, help="Frames that VecFrameStack put together.")
+]
+AllowImport = Annotated[
+    list[str] | None,
+    typer.Option(help="module:Class of your own that the zip may name; it is run. Repeatable."),
+]
+NormalizeCheck = Annotated[
+    bool, typer.Option(help="Refuse a run that says it normalised and has no statistics.")
 ]
 OtherEnv = Annotated[
     str | None, typer.Option("--env", help="The environment, where the source does not tell it.")
@@ -94,11 +125,17 @@ def train(
     timesteps: Annotated[
         int | None, typer.Option("--timesteps", "-n", help="Environment steps to train for.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is random.")] = None,
     n_envs: Annotated[int | None, typer.Option(help="Environments side by side.")] = None,
+    vec_env: Annotated[
+        VecEnvKind | None, typer.Option(help="Run them here, in processes, or by EnvPool.")
+    ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="A shipped preset or a YAML file.  [default: the environment's own]"),
+        typer.Option(
+            help="A shipped preset, a YAML file of RL Zoo, or a run's config.yaml.  "
+            "[default: the environment's own]"
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -111,7 +148,14 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     eval_episodes: Annotated[int | None, typer.Option(help="Episodes of an evaluation.")] = None,
-    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the model folder's checkpoint.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write TensorBoard's files into this folder too.")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="Show the log and a progress bar.")] = True,
     export: Annotated[bool, typer.Option(help="Export and certify the policy at the end.")] = True,
     force: Force = False,
 ) -> None:
@@ -122,6 +166,11 @@ def train(
     from trpo_deploy.model_dir import ModelDir, find_source
     from trpo_deploy.train import load_config
 
+    if resume and force:
+        raise typer.BadParameter("--resume goes on with a run and --force throws it away: choose")
+    folder = ModelDir(output or Path("models") / env_id.replace(":", "_").replace("/", "_"))
+    if resume and preset is None and folder.config.is_file():
+        preset = str(folder.config)
     config = load_config(
         env_id,
         preset=preset,
@@ -130,12 +179,21 @@ def train(
         n_timesteps=timesteps,
         seed=seed,
         n_envs=n_envs,
+        vec_env=None if vec_env is None else vec_env.value,
         device=device,
         eval_every=eval_every,
         eval_episodes=eval_episodes,
+        checkpoint_every=checkpoint_every,
     )
-    folder = ModelDir(output or Path("models") / env_id.replace(":", "_").replace("/", "_"))
-    result = train_with_progress(config, folder, force=force, show=progress)
+    try:
+        result = train_with_progress(
+            config, folder, force=force, resume=resume, tensorboard=tensorboard, show=progress
+        )
+    except KeyboardInterrupt:
+        out.print(
+            f"stopped; go on with: trpo-deploy train {_escape(env_id)} -o {folder.root} --resume"
+        )
+        raise typer.Exit(130) from None
     _print_training(result)
     if export:
         from trpo_deploy.export import export_policy
@@ -144,44 +202,27 @@ def train(
         out.print(f"next: trpo-deploy serve {folder.root}")
 
 
-def train_with_progress(config: Any, folder: Any, *, force: bool, show: bool) -> TrainResult:
-    """Train with a progress bar and a line for each evaluation."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
+def train_with_progress(
+    config: TrainConfig,
+    folder: ModelDir,
+    *,
+    force: bool = False,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    show: bool = True,
+) -> TrainResult:
+    """Train with the log and a progress bar on the terminal, and a line for each evaluation."""
     from trpo_deploy.train import train
+    from trpo_deploy.train.display import TrainingDisplay
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TextColumn("{task.fields[recent]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=out, disable=not show, transient=True) as bar:
-        task = bar.add_task(config.env_id, total=config.n_timesteps, speed="", recent="")
-
-        def on_progress(timesteps: int, recent: float | None) -> None:
-            text = "" if recent is None else f"return {recent:.1f}"
-            bar.update(task, completed=timesteps, recent=text)
-            speed = bar.tasks[task].speed
-            bar.update(task, speed="" if speed is None else f"{speed:,.0f} steps/s")
-
+    with TrainingDisplay(out, config, live=show) as display:
         return train(
             config,
             folder,
             force=force,
-            on_evaluation=lambda point: bar.console.print(
-                f"evaluation at {point.timesteps:>9,} steps: "
-                f"return {point.mean:.1f} ± {point.std:.1f}"
-            ),
-            on_progress=on_progress,
+            resume=resume,
+            tensorboard=tensorboard,
+            reports=display.reports,
         )
 
 
@@ -197,6 +238,9 @@ def evaluate(
         bool, typer.Option("--stochastic", help="Draw actions at random, as in training.")
     ] = False,
     env: OtherEnv = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Show the first episode in this MP4 file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Play a policy in its environment and print its returns."""
@@ -212,6 +256,7 @@ def evaluate(
         episodes=episodes,
         seed=seed,
         deterministic=not stochastic,
+        video=video,
     )
     returns = result.returns
     if as_json:
@@ -241,9 +286,15 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
             "-o",
             help="The ONNX file.  [default: policy.onnx in a model folder, else ENV_ID.onnx here]",
+        ),
+    ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            help="value, log_prob, logits, mean, std or margin beside the action; repeatable.",
         ),
     ] = None,
     vecnormalize: Statistics = None,
@@ -252,19 +303,44 @@ def export(
     ] = True,
     env: OtherEnv = None,
     steps: Steps = 2000,
+    opset: Annotated[
+        int | None, typer.Option(help="Version of ONNX's operators.  [default: 13]")
+    ] = None,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="Give a stated action and obs_ok = false for NaN.")
+    ] = False,
+    float64_input: Annotated[
+        bool, typer.Option("--float64-input", help="Take and normalise observations as float64.")
+    ] = False,
+    golden: Annotated[
+        Path | None, typer.Option(help="Write golden vectors there, as ONNX's backend tests.")
+    ] = None,
+    image_layout: ImageLayoutOption = None,
+    frame_stack: FrameStack = None,
+    allow_import: AllowImport = None,
+    normalize_check: NormalizeCheck = True,
 ) -> None:
     """Write a policy as one ONNX file, with a certificate beside it."""
     from trpo_deploy.extras import require
 
     require("export")
-    from trpo_deploy.export import export_policy
+    from trpo_deploy.export import ExportOptions, export_policy
     from trpo_deploy.model_dir import find_source
 
     found = find_source(source, vecnormalize)
     if output is None:
         stem = found.policy_zip.stem
         output = found.model_dir.onnx if found.model_dir is not None else Path(f"{stem}.onnx")
-    _print_export(export_policy(found, output, verify=verify, env_id=env, steps=steps))
+    result = export_policy(
+        found,
+        output,
+        verify=verify,
+        steps=steps,
+        golden=golden,
+        options=ExportOptions(tuple(outputs or ()), opset, guard, float64_input),
+        reading=_reading(env, image_layout, frame_stack, allow_import, normalize_check),
+    )
+    _print_export(result)
 
 
 @app.command()
@@ -277,6 +353,10 @@ def verify(
     vecnormalize: Statistics = None,
     env: OtherEnv = None,
     steps: Steps = 2000,
+    image_layout: ImageLayoutOption = None,
+    frame_stack: FrameStack = None,
+    allow_import: AllowImport = None,
+    normalize_check: NormalizeCheck = True,
 ) -> None:
     """Hold an ONNX file against the policy it should be; exit with 1 if it is another."""
     from trpo_deploy.extras import require
@@ -285,7 +365,9 @@ def verify(
     from trpo_deploy.export import verify_policy
     from trpo_deploy.model_dir import atomic_write, find_source
 
-    certificate = verify_policy(find_source(source, vecnormalize), policy, env_id=env, steps=steps)
+    reading = _reading(env, image_layout, frame_stack, allow_import, normalize_check)
+    found = find_source(source, vecnormalize)
+    certificate = verify_policy(found, policy, steps=steps, reading=reading)
     if output is not None:
         atomic_write(output, certificate.to_json())
     _print_certificate(certificate)
@@ -296,13 +378,15 @@ def verify(
 @app.command()
 def inspect(policy: Model, as_json: Json = False) -> None:
     """Show what an ONNX file takes and gives, and where it comes from."""
-    from trpo_deploy.model_dir import find_onnx
+    from trpo_deploy.model_dir import find_onnx, read_certificate
     from trpo_deploy.runtime import OnnxPolicy
 
     path = find_onnx(policy)
-    spec = OnnxPolicy(path).spec
+    loaded = OnnxPolicy(path)
+    spec, certificate = loaded.spec, read_certificate(path)
     if as_json:
-        _print_json(json.loads(spec.to_json()))
+        own = {"sha256": loaded.sha256, "size": path.stat().st_size, "certificate": certificate}
+        _print_json({**json.loads(spec.to_json()), **own})
         return
     out.print(f"[bold]{_escape(str(path))}[/]: {spec.algorithm} on {spec.env_id or 'unknown'}")
     for role, tensors, space in (
@@ -315,10 +399,18 @@ def inspect(policy: Model, as_json: Json = False) -> None:
         out.print(_escape(f"  {'':<8}{space.describe()}"))
     for step in spec.preprocessing:
         out.print(_escape(f"  inside  {step}"))
+    if spec.guard is None:
+        out.print("  NaN     undefined in the file; the Python runtime refuses it")
+    else:
+        safe = (
+            f"  NaN     gives {spec.guard.output} = false and action {spec.guard.action.tolist()}"
+        )
+        out.print(_escape(safe))
     for name, value in spec.training.items():
         out.print(f"  {name}: {value:g}")
-    for name, text in {**spec.versions, **spec.source_sha256}.items():
+    for name, text in {**spec.versions, **spec.source_sha256, path.name: loaded.sha256}.items():
         out.print(_escape(f"  {name}: {text}"))
+    _print_verdict(certificate, loaded.sha256)
 
 
 @app.command()
@@ -391,6 +483,43 @@ def bundle(
 
 
 @app.command()
+def benchmark(
+    envs: Annotated[
+        list[str] | None,
+        typer.Option("--env", help="A task; repeatable.  [default: five of MuJoCo, -v4 and -v5]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each task.")] = 3,
+    timesteps: Annotated[
+        int, typer.Option("--timesteps", "-n", min=1, help="Environment steps of a run.")
+    ] = 1_000_000,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder; what is there already is kept.")
+    ] = Path("benchmarks/results/returns"),
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once.  [default: one a core]")
+    ] = None,
+) -> None:
+    """Train tasks times seeds and write learning curves and tables; goes on where it stopped."""
+    from trpo_deploy.extras import require
+
+    require("train")
+    import os
+
+    from trpo_deploy.train.benchmark import MUJOCO
+    from trpo_deploy.train.benchmark import benchmark as run
+
+    run(
+        envs or list(MUJOCO),
+        seeds,
+        timesteps,
+        output,
+        processes or os.cpu_count() or 1,
+        out.print,
+    )
+    out.print((output / "table.md").read_text())
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder.")] = Path(
         "models/demo"
@@ -418,8 +547,38 @@ def _print_training(result: TrainResult) -> None:
         )
 
 
+def _reading(
+    env: str | None,
+    image_layout: ImageLayoutName | None,
+    frame_stack: int | None,
+    allow_import: list[str] | None,
+    normalize_check: bool,
+) -> SourceOptions:
+    from trpo_deploy.export import SourceOptions
+
+    layout = None if image_layout is None else image_layout.value
+    allowed = tuple(allow_import or ())
+    return SourceOptions(env, layout, frame_stack, allowed, normalize_check)  # type: ignore[arg-type]
+
+
+def _print_verdict(certificate: dict[str, Any] | None, sha256: str) -> None:
+    """What the certificate beside a file says, as far as it is of that file."""
+    if certificate is None:
+        out.print("  certificate: none beside the file; make one with: trpo-deploy verify")
+    elif certificate.get("sha256", {}).get("policy.onnx") != sha256:
+        out.print("  certificate: [red]of another file[/]")
+    else:
+        checks = certificate.get("checks", [])
+        passed = sum(bool(check.get("passed")) for check in checks)
+        out.print(f"  certificate: {certificate.get('verdict')}, {passed} of {len(checks)} checks")
+
+
 def _print_export(result: Export) -> None:
-    out.print(f"wrote {result.path} ({result.size / 1024:.1f} kB)")
+    out.print(f"wrote {result.path} ({result.size / 1024:.1f} kB) and {result.card.name}")
+    for warning in result.warnings:
+        out.print(f"[yellow]warning[/]: {_escape(warning)}")
+    if result.skipped:
+        out.print(f"not read, as nothing needs it: {', '.join(result.skipped)}")
     if result.certificate is None:
         out.print("not verified: there is no certificate beside it")
     else:

@@ -137,8 +137,7 @@ def _model(
         graph.node("Slice", stacked, *kept, output="next_state_obs")
         size = spec.states[0].input.shape
         width = int(np.prod(size)) + int(np.prod(spec.observation_spaces["obs"].shape))
-        real = graph.node("Cast", stacked, to=TensorProto.FLOAT)
-        features = graph.node("Reshape", real, graph.constant(np.int64([-1, width])))
+        features = graph.flat(stacked, spec.observation_spaces["obs"], width)
     else:
         features, width = graph.features(spec.observation_spaces)
     if hidden:
@@ -175,20 +174,25 @@ class _Graph:
         return name
 
     def linear(self, features: str, width: int, out: int, rng: np.random.Generator) -> str:
-        weight = self.constant(rng.normal(size=(width, out)).astype(np.float32))
-        bias = self.constant(rng.normal(size=out).astype(np.float32))
+        # Scaled so that the bounds of an action are not always met.
+        weights = rng.normal(scale=width**-0.5, size=(width, out))
+        weight = self.constant(weights.astype(np.float32))
+        bias = self.constant(rng.normal(scale=0.1, size=out).astype(np.float32))
         return self.node("Gemm", features, weight, bias)
 
     def features(self, spaces: Mapping[str, Space]) -> tuple[str, int]:
         parts, width = [], 0
         for name, space in spaces.items():
             size = int(np.prod(space.shape))
-            real = self.node("Cast", name, to=TensorProto.FLOAT)
-            if space.dtype == np.uint8:
-                real = self.node("Div", real, self.constant(np.float32(255)))
-            parts.append(self.node("Reshape", real, self.constant(np.int64([-1, size]))))
+            parts.append(self.flat(name, space, size))
             width += size
         return self.node("Concat", *parts, axis=1), width
+
+    def flat(self, name: str, space: Space, size: int) -> str:
+        real = self.node("Cast", name, to=TensorProto.FLOAT)
+        if space.dtype == np.uint8:
+            real = self.node("Div", real, self.constant(np.float32(255)))
+        return self.node("Reshape", real, self.constant(np.int64([-1, size])))
 
     def action(
         self, features: str, width: int, space: Space, rng: np.random.Generator, squash: bool

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from tests.runtime.policy_files import OBSERVATION_SPACES, write_policy
 from tests.serve.server import Server, running, wait_until
@@ -107,7 +108,7 @@ def test_changed_keys_are_taken_up_and_bad_ones_are_not(guarded: tuple[Server, P
     keys.write_text(before + third)
     assert wait_until(lambda: allowed(third), 5)
     keys.write_text("short")
-    time.sleep(1.5)
+    time.sleep(2.5)
     assert allowed(third)
     keys.write_text(before)
     assert wait_until(lambda: not allowed(third), 5)
@@ -131,6 +132,16 @@ def test_only_allowed_origins_may_call_from_a_browser(guarded: tuple[Server, Pat
         assert ("access-control-allow-origin" in preflight.headers) is allowed
         response = client.post("/predict", json=OBS, headers={"origin": origin, **bearer(FIRST)})
         assert ("access-control-allow-origin" in response.headers) is allowed
+
+
+def test_a_websocket_of_another_origin_is_refused(guarded: tuple[Server, Path]) -> None:
+    server = guarded[0]
+    url = server.url.replace("http", "ws") + "/ws/cart"
+    for origin in ("https://game.example", server.url):
+        connect(url, additional_headers=bearer(FIRST), origin=Origin(origin)).close()
+    with pytest.raises(InvalidStatus) as caught:
+        connect(url, additional_headers=bearer(FIRST), origin=Origin("https://evil.example"))
+    assert caught.value.response.status_code == 403
 
 
 def raw(server: Server, data: bytes) -> socket.socket:
@@ -267,6 +278,13 @@ def test_settings_travel_as_environment_variables(tmp_path: Path) -> None:
     )
     assert Settings.from_environment(settings.to_environment()) == settings
     assert Settings.from_environment({}) == Settings()
+
+
+def test_a_flag_that_is_not_given_does_not_undo_the_environment(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    settings = Settings.from_environment({"TRPO_DEPLOY_API_KEY_FILE": str(keys)})
+    assert settings.changed(api_key_file=None, access_log=False).api_key_file == keys
+    assert settings.changed(access_log=True).access_log
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ import onnxruntime as ort
 
 from trpo_deploy.errors import ObservationError, PolicyFileError
 from trpo_deploy.runtime.sampling import Draw, sampler
-from trpo_deploy.spec import ACTION, METADATA_KEY, OBS, Array, PolicySpec
+from trpo_deploy.spec import ACTION, METADATA_KEY, OBS, Array, PolicySpec, TensorSpec
 
 _ACTION_ONLY = [ACTION]
+_ONNX_TYPES = {"float32": "float", "float64": "double"}
+"""Where ONNX's names differ from numpy's."""
 
 
 class OnnxPolicy:
@@ -168,6 +170,9 @@ class OnnxPolicy:
         batch = len(next(iter(inputs.values())))
         if state is None:
             return {spec.input.name: spec.zeros(batch) for spec in self.spec.states}
+        if len(state) != len(self.spec.states):
+            expected_arrays = f"{len(self.spec.states)} arrays"
+            raise ObservationError("state", expected_arrays, f"{len(state)} arrays", kind="shape")
         frames = {}
         for spec, array in zip(self.spec.states, state, strict=True):
             expected = (batch, *spec.input.shape)
@@ -186,20 +191,36 @@ class OnnxPolicy:
 
     def _check_graph(self) -> None:
         """Refuse a graph that does not have what its spec names."""
-        graph = {tensor.name for tensor in self._session.get_inputs()}
-        named = {tensor.name for tensor in self.spec.inputs}
-        if graph != named:
+        inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}
+        named = {tensor.name: tensor for tensor in self.spec.inputs}
+        if inputs.keys() != named.keys():
             raise PolicyFileError(
-                f"{self.path} takes {sorted(graph)} but its spec names {sorted(named)}; "
+                f"{self.path} takes {sorted(inputs)} but its spec names {sorted(named)}; "
                 "export the policy again"
             )
+        for name, tensor in named.items():
+            _check_input(self.path, inputs[name], tensor)
         outputs = {tensor.name for tensor in self._session.get_outputs()}
-        missing = {tensor.name for tensor in self.spec.outputs} - outputs
-        if missing or ACTION not in outputs:
+        missing = {ACTION, *(tensor.name for tensor in self.spec.outputs)} - outputs
+        if missing:
             raise PolicyFileError(
-                f"{self.path} lacks the outputs {sorted(missing | {ACTION} - outputs)}; "
-                "export the policy again"
+                f"{self.path} lacks the outputs {sorted(missing)}; export the policy again"
             )
+
+
+def _check_input(path: Path, found: Any, tensor: TensorSpec) -> None:
+    """Refuse an input of another dtype or shape than the spec's, or a batch axis that is fixed."""
+    kind = f"tensor({_ONNX_TYPES.get(tensor.dtype, tensor.dtype)})"
+    batch, *sizes = found.shape or [1]
+    fits = len(sizes) == len(tensor.shape) and all(
+        size == wanted or not isinstance(size, int)
+        for size, wanted in zip(sizes, tensor.shape, strict=True)
+    )
+    if found.type != kind or not fits or isinstance(batch, int):
+        raise PolicyFileError(
+            f"{path} takes {found.name!r} as {found.type} of shape {found.shape} but its spec "
+            f"says {kind} of shape {['batch', *tensor.shape]}; export the policy again"
+        )
 
 
 def _read(path: Path) -> bytes:

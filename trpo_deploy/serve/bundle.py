@@ -28,7 +28,10 @@ from trpo_deploy.serve.settings import Settings
 _PACKAGE = Path(__file__).parents[1]
 _PARTS = ("__init__.py", "errors.py", "extras.py", "model_dir.py", "spec.py", "runtime", "serve")
 """What the service imports of trpo-deploy."""
-_REQUIREMENTS = ("bentoml", "httptools", "numpy", "onnxruntime", "orjson", "uvloop", "websockets")
+_REQUIREMENTS = (
+    *("bentoml", "httptools", "numpy", "onnxruntime", "orjson"),
+    *("prometheus-client", "uvicorn", "uvloop", "websockets"),
+)
 
 
 def bundle(models: Sequence[Path], output: Path) -> Path:

@@ -36,11 +36,17 @@ from trpo_deploy.serve.request_error import RequestError
 from trpo_deploy.serve.settings import Settings
 from trpo_deploy.serve.websocket import LABEL, Conversation
 
-_BENTOML_PATHS = frozenset({"/metrics", "/healthz", "/schema.json"})
-_BENTOML_FILES = "/static_content/"
+_BENTOML_PATHS: dict[str, Guard] = {
+    "/metrics": "key",
+    "/schema.json": "key",
+    "/healthz": "open",
+    "/static_content/swagger-ui.css": "open",
+    "/static_content/swagger-ui-bundle.js": "open",
+}
+"""No others may pass: BentoML's metrics grow with each path that it sees."""
 _INLINE_BYTES = 256 * 1024
 """Beyond it reading and running may take milliseconds, and a thread keeps the others served."""
-_WATCH_S = 0.5
+_WATCH_S = 1.0
 _RETRY_AFTER = ((b"retry-after", b"1"), (b"connection", b"close"))
 _log = logging.getLogger(__name__)
 
@@ -140,11 +146,10 @@ class Edge:
             self._in_flight -= 1
 
     def _check_bentoml_path(self, path: str, headers: dict[bytes, bytes]) -> None:
-        """Let only known paths through: BentoML's metrics grow with each path that it sees."""
-        if path in _BENTOML_PATHS:
-            self._check_key("open" if path == "/healthz" else "key", headers)
-        elif not path.startswith(_BENTOML_FILES):
+        guard = _BENTOML_PATHS.get(path)
+        if guard is None:
             raise RequestError(404, "unknown_path", "no such path; GET /docs lists what there is")
+        self._check_key(guard, headers)
 
     def _check_key(self, guard: Guard, headers: dict[bytes, bytes]) -> None:
         if guard == "open":
@@ -181,12 +186,29 @@ class Edge:
         """The model that a WebSocket is for."""
         match scope["path"].split("/")[1:]:
             case ["ws", name]:
-                self._check_key("key", dict(scope["headers"]))
+                headers = dict(scope["headers"])
+                self._check_key("key", headers)
+                self._check_origin(headers)
                 if self._conversations >= self._settings.max_concurrent:
                     message = f"{self._conversations} WebSockets are open"
                     raise RequestError(503, "overloaded", message, headers=_RETRY_AFTER)
                 return self.endpoints.predictor.registry.get(name).name
         raise RequestError(404, "unknown_path", "no such path; WebSockets are at /ws/NAME")
+
+    def _check_origin(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse pages of other origins: for WebSockets a browser leaves that to the server."""
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        allowed = self._settings.cors_origins
+        if not origin or "*" in allowed or origin in allowed:
+            return
+        if origin.partition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
+            raise RequestError(
+                403,
+                "origin_not_allowed",
+                "pages of this origin may not connect; allow it with --cors-origin",
+                field="origin",
+                received=origin,
+            )
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let BentoML start its service, watch the files while it runs, let it end."""

@@ -81,7 +81,7 @@ class Endpoints:
             Endpoint("/readyz", "GET", lambda _: self._ready(), "open"),
             Endpoint("/docs", "GET", lambda _: Reply(DOCS_PAGE, content_type=HTML), "open"),
             Endpoint("/", "GET", lambda _: Reply(DOCS_PAGE, content_type=HTML), "open"),
-            Endpoint("/docs.json", "GET", lambda _: self._openapi()),
+            Endpoint("/docs.json", "GET", lambda _: self._openapi(), slow=True),
             Endpoint("/v2", "GET", lambda _: self._v2.server(), "open"),
             Endpoint("/v2/health/live", "GET", lambda _: Reply(b'{"live":true}'), "open"),
             Endpoint("/v2/health/ready", "GET", lambda _: self._ready(), "open"),
@@ -132,7 +132,8 @@ class Endpoints:
     def _ready(self) -> Reply:
         slots = self._registry.slots
         ready = not draining.is_set() and any(slot.versions for slot in slots.values())
-        models = {name: slot.error or "ready" for name, slot in slots.items()}
+        # Only the state: why is for those who may see /models.
+        models = {name: slot.state for name, slot in slots.items()}
         body = orjson.dumps({"ready": ready, "draining": draining.is_set(), "models": models})
         return Reply(body, status=200 if ready else 503)
 

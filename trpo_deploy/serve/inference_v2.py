@@ -141,7 +141,7 @@ def _read_inputs(header: Json, binary: memoryview) -> dict[str, Array]:
     for item in inputs:
         if not isinstance(item, dict) or not isinstance(item.get("name"), str):
             raise _refuse("inputs", 'tensors with a "name"', _what(item))
-        name = item["name"][:64]
+        name = item["name"]
         if name in tensors:
             raise _refuse(name, "each input once", "it twice")
         size = _parameters(item).get("binary_data_size")

@@ -153,34 +153,47 @@ def _read_certificate(onnx: Path, policy: OnnxPolicy) -> Json | None:
 
 def _check_action(policy: OnnxPolicy) -> None:
     """Let the policy act once, so that a file which fails does so now."""
-    observation = policy.spec.sample_observation(np.random.default_rng(0))
-    action, _ = policy.predict(observation)
+    one, _ = policy.spec.validate(policy.spec.sample_observation(np.random.default_rng(0)))
+    three = {name: np.concatenate([array] * 3) for name, array in one.items()}
+    actions = _act(policy, three)
     space = policy.spec.action_space
-    if action.shape != space.shape or action.dtype != space.dtype:
+    expected = (3, *space.shape)
+    if actions.shape != expected or actions.dtype != space.dtype:
         raise ServeError(
-            f"{policy.path} gives actions of {action.dtype} {action.shape}, its spec says "
-            f"{space.dtype} {space.shape}; export the policy again"
+            f"{policy.path} gives actions of {actions.dtype} {actions.shape}, its spec says "
+            f"{space.dtype} {expected}; export the policy again"
         )
     try:
-        space.check_values(action[np.newaxis], "action")
+        space.check_values(actions, "action")
     except ObservationError as error:
         raise ServeError(f"{policy.path} gives an illegal action: {error}") from error
+
+
+def _act(policy: OnnxPolicy, inputs: dict[str, Array]) -> Array:
+    """The actions for inputs; whatever the file does wrong is an error of the file."""
+    try:
+        return policy.step(inputs)[0]
+    except Exception as error:  # onnxruntime's errors share no public base class
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ServeError(f"{policy.path} cannot be run ({reason})") from error
 
 
 def _check_golden(policy: OnnxPolicy, golden: Any) -> None:
     """Compare with the action that was recorded at the export."""
     try:
-        action, _ = policy.predict(golden["observation"])
-        want = np.asarray(golden["action"], action.dtype)
-        same = want.shape == action.shape and np.allclose(
-            action, want, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
+        inputs, batched = policy.spec.validate(golden["observation"])
+        actions = _act(policy, inputs)
+        want = np.asarray(golden["action"], actions.dtype)
+        want = want if batched else want[np.newaxis]
+        same = want.shape == actions.shape and np.allclose(
+            actions, want, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
         )
     except (ObservationError, KeyError, TypeError, ValueError) as error:
         raise ServeError(f"the golden sample of {policy.path} cannot be run: {error}") from error
     if not same:
         raise ServeError(
             f"{policy.path} does not give its golden action: expected {want.tolist()}, "
-            f"received {action.tolist()}"
+            f"received {actions.tolist()}"
         )
 
 
@@ -193,3 +206,8 @@ def _check_spaces(new: OnnxPolicy, old: OnnxPolicy) -> None:
                 f"{new.path} has the {what} {after.describe()}, the model that it would replace "
                 f"has {before.describe()}; serve it under another name"
             )
+    if new.spec.states != old.spec.states:
+        raise ServeError(
+            f"{new.path} remembers {[s.input.name for s in new.spec.states]} in another way than "
+            "the model that it would replace; serve it under another name"
+        )

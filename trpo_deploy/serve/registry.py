@@ -127,6 +127,13 @@ class Slot:
         errors = [state.error for state in states.values() if state.error is not None]
         self.error = "; ".join(errors) or None
 
+    @property
+    def state(self) -> str:
+        """``ready``, ``stale`` (an older content is served than lies on disk) or ``failed``."""
+        if self.error is None:
+            return "ready"
+        return "stale" if self.versions else "failed"
+
     def changed(self) -> bool:
         """Whether a file came, went or changed since."""
         stamps = {version: state.stamp for version, state in self.states.items()}
@@ -147,6 +154,7 @@ class Registry:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = tuple(paths)
         self._lock = Lock()
+        self._trouble: str | None = None
         self._slots = {name: _fill(name, path, None) for name, path in find_models(paths).items()}
 
     @property
@@ -225,9 +233,10 @@ class Registry:
 
     def _put(self, name: str, path: Path, *, again: bool = False) -> Slot:
         slot = _fill(name, path, self._slots.get(name), again=again)
-        self._slots[name] = slot
+        # Not in place: the event loop may be looking through the old ones.
+        self._slots = {**self._slots, name: slot}
         if slot.error is None:
-            _log.warning("model %s: now serving %s", name, ", ".join(slot.versions))
+            _log.info("model %s: now serving %s", name, ", ".join(slot.versions))
         else:
             _log.warning("model %s: %s", name, slot.error)
         return slot
@@ -257,11 +266,16 @@ class Registry:
     def _on_disk(self) -> dict[str, Path]:
         """The known models, and those that came since into a folder of models."""
         known = {name: slot.path for name, slot in self._slots.items()}
+        found: dict[str, Path] = {}
+        trouble = None
         try:
-            return {**find_models(self._paths), **known}
+            found = find_models(self._paths)
         except (TrpoDeployError, OSError) as error:
-            _log.warning("looking for new models: %s", error)
-            return known
+            trouble = str(error)
+        if trouble is not None and trouble != self._trouble:  # said once, not at every look
+            _log.warning("looking for new models: %s", trouble)
+        self._trouble = trouble
+        return {**found, **known}
 
 
 def _files(path: Path) -> dict[str, Path]:

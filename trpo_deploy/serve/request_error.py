@@ -6,6 +6,8 @@ import orjson
 
 from trpo_deploy.errors import ObservationError
 
+_LONGEST = 1000
+
 
 class RequestError(Exception):
     """An answer other than 200, raised anywhere below the ASGI layer.
@@ -34,10 +36,11 @@ class RequestError(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
-        self.message = message
-        self.field = field
-        self.expected = expected
-        self.received = received
+        # Parts of a message may come from the client, who may send much.
+        self.message = message[:_LONGEST]
+        self.field = field and field[:_LONGEST]
+        self.expected = expected and expected[:_LONGEST]
+        self.received = received and received[:_LONGEST]
         self.headers = headers
 
     @classmethod

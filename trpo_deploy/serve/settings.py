@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -61,6 +61,15 @@ class Settings:
         if self.out_of_bounds not in get_args(OutOfBounds):
             choices = ", ".join(get_args(OutOfBounds))
             raise ServeError(f"out_of_bounds must be {choices}, received {self.out_of_bounds!r}")
+
+    def changed(self, **changes: Any) -> Settings:
+        """These settings with other values; a value that is the field's default changes nothing.
+
+        So a flag that was not given does not undo what the environment says.
+        """
+        defaults = {field.name: field.default for field in fields(self)}
+        given = {name: value for name, value in changes.items() if value != defaults[name]}
+        return replace(self, **given)
 
     def to_environment(self) -> dict[str, str]:
         """The settings as environment variables."""

@@ -24,7 +24,7 @@ async def close_slow_clients(connections: Iterable[Any], seconds: float) -> None
     """
     waiting: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
     while True:
-        await asyncio.sleep(min(_LOOK_S, seconds / 2))
+        await asyncio.sleep(_LOOK_S)
         now = monotonic()
         for connection in list(connections):
             request = _unfinished(connection)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -52,7 +52,8 @@ def serve(
         port: TCP port; 0 for any free one.
         workers: processes, each with all models. One a core is enough.
         tls: PEM files of the certificate chain and of its private key, for HTTPS.
-        changes: fields of :class:`Settings` that differ from the environment's.
+        changes: fields of :class:`Settings`. One that is left at its default is taken from the
+            environment, where the variable is set.
 
     Raises:
         ServeError: the service cannot start.
@@ -63,7 +64,7 @@ def serve(
     if workers < 1:
         raise ServeError(f"workers must be 1 or more, received {workers}")
     paths = tuple(path.absolute() for path in models)
-    settings = replace(Settings.from_environment(), models=paths, **changes)
+    settings = Settings.from_environment().changed(models=paths, **changes)
     names = _check(settings, tls)
     with _listen(host, port) as listener, _metrics_folder() as metrics:
         environment = {
@@ -133,7 +134,10 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 @contextmanager
 def _metrics_folder() -> Iterator[str]:
     """A folder through which the workers add up their metrics."""
-    folder = tempfile.mkdtemp(prefix="trpo-deploy-metrics-")
+    # In memory where that can be: each count writes to a mapped file, and a write to one that
+    # is on its way to a disk waits for the disk.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    folder = tempfile.mkdtemp(prefix="trpo-deploy-metrics-", dir=memory)
     try:
         yield folder
     finally:

@@ -34,7 +34,8 @@ def main(listen_fd: int, control_fd: int, tls: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
-    logging.getLogger("bentoml.access").setLevel(logging.INFO)
+    for name in ("trpo_deploy", "bentoml.access"):
+        logging.getLogger(name).setLevel(logging.INFO)
     # It warns of each client that speaks no HTTP: a log that anyone can fill.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
