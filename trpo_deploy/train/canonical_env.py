@@ -37,7 +37,8 @@ class CanonicalEnv(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         """Reset all environments."""
-        return self._observation(self.venv.reset())
+        observations: VecEnvObs = self._observation(self.venv.reset())
+        return observations
 
     def step_async(self, actions: np.ndarray[Any, Any]) -> None:
         """Start a step with canonical actions."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
     CategoricalDistribution,
     DiagGaussianDistribution,
     Distribution,
@@ -87,8 +88,9 @@ def _metric(distribution: Distribution) -> Callable[[Tensor], Tensor]:
         parts = [_categorical(each.probs.detach()) for each in distribution.distribution]
         sizes = [each.probs.shape[1] for each in distribution.distribution]
         return lambda u: torch.cat(
-            [part(piece) for part, piece in zip(parts, u.split(sizes, dim=1), strict=True)], dim=1
+            [part(u_part) for part, u_part in zip(parts, torch.split(u, sizes, 1), strict=True)], 1
         )
+    assert isinstance(distribution, BernoulliDistribution)
     probability = distribution.distribution.probs.detach()
     variance = probability * (1 - probability)
     return lambda u: u * variance
