@@ -15,7 +15,7 @@ demo: $(INSTALLED) ## train, export, verify, serve and play CartPole, in about a
 	$(BIN)/trpo-deploy demo
 
 test: lint ## run lint, types and the whole test suite
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(INSTALLED) ## check style, types and import directions
 	$(BIN)/ruff check .

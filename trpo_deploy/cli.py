@@ -120,7 +120,7 @@ def train(
     env_id: EnvId,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Model folder.  [default: models/ENV_ID]"),
+        typer.Option("--output", "-o", help="Model folder. (default: models/ENV_ID)"),
     ] = None,
     timesteps: Annotated[
         int | None, typer.Option("--timesteps", "-n", help="Environment steps to train for.")
@@ -134,7 +134,7 @@ def train(
         str | None,
         typer.Option(
             help="A shipped preset, a YAML file of RL Zoo, or a run's config.yaml.  "
-            "[default: the environment's own]"
+            "(default: the environment's own)"
         ),
     ] = None,
     settings: Annotated[
@@ -287,7 +287,7 @@ def export(
         Path | None,
         typer.Option(
             "-o",
-            help="The ONNX file.  [default: policy.onnx in a model folder, else ENV_ID.onnx here]",
+            help="The ONNX file. (default: policy.onnx in a model folder, else ENV_ID.onnx here)",
         ),
     ] = None,
     outputs: Annotated[
@@ -304,7 +304,7 @@ def export(
     env: OtherEnv = None,
     steps: Steps = 2000,
     opset: Annotated[
-        int | None, typer.Option(help="Version of ONNX's operators.  [default: 13]")
+        int | None, typer.Option(help="Version of ONNX's operators. (default: 13)")
     ] = None,
     guard: Annotated[
         bool, typer.Option("--guard", help="Give a stated action and obs_ok = false for NaN.")
@@ -486,7 +486,7 @@ def bundle(
 def benchmark(
     envs: Annotated[
         list[str] | None,
-        typer.Option("--env", help="A task; repeatable.  [default: five of MuJoCo, -v4 and -v5]"),
+        typer.Option("--env", help="A task; repeatable. (default: five of MuJoCo, -v4 and -v5)"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each task.")] = 3,
     timesteps: Annotated[
@@ -496,7 +496,7 @@ def benchmark(
         Path, typer.Option("--output", "-o", help="Folder; what is there already is kept.")
     ] = Path("benchmarks/results/returns"),
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once.  [default: one a core]")
+        int | None, typer.Option(min=1, help="Runs at once. (default: one a core)")
     ] = None,
 ) -> None:
     """Train tasks times seeds and write learning curves and tables; goes on where it stopped."""
