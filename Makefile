@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.developed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## make .venv with everything in it
+setup: $(DEVELOPED) ## make .venv with everything in it
 
 demo: $(INSTALLED) ## train, export, verify, serve and play CartPole, in about a minute
 	$(BIN)/trpo-deploy demo
@@ -17,13 +18,13 @@ demo: $(INSTALLED) ## train, export, verify, serve and play CartPole, in about a
 test: lint ## run lint, types and the whole test suite
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-lint: $(INSTALLED) ## check style, types and import directions
+lint: $(DEVELOPED) ## check style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(INSTALLED) ## fix what can be fixed by itself
+format: $(DEVELOPED) ## fix what can be fixed by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -34,5 +35,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "trpo-deploy needs Python 3.10 or newer; say which with: make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+$(DEVELOPED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	@touch $@

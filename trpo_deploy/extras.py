@@ -11,7 +11,7 @@ _MODULES = {
     "train": ("torch", "stable_baselines3", "gymnasium", "yaml", "matplotlib"),
     "export": ("torch", "stable_baselines3", "gymnasium", "yaml", "onnx"),
     "serve": ("bentoml", "orjson", "httptools"),
-    "mujoco": ("mujoco",),
+    "video": ("imageio_ffmpeg",),
 }
 
 
@@ -19,7 +19,7 @@ def require(*extras: str) -> None:
     """Check that extras are installed, without importing them.
 
     Args:
-        extras: names out of ``train``, ``export``, ``serve``, ``mujoco``.
+        extras: names out of ``train``, ``export``, ``serve``, ``video``.
 
     Raises:
         MissingExtraError: with the exact ``pip install`` line for all that is missing.

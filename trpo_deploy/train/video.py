@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from trpo_deploy.environment import MAX_EPISODE_STEPS, Act, Environment
-from trpo_deploy.errors import ConfigError, EnvError, MissingExtraError
+from trpo_deploy.errors import ConfigError, EnvError
+from trpo_deploy.extras import require
 from trpo_deploy.model_dir import atomic_path
 from trpo_deploy.spec import Array
 
@@ -33,12 +34,9 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
     """
     if path.suffix != ".mp4":
         raise ConfigError(f"{path}: expected a file name that ends in .mp4")
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
-        raise MissingExtraError(
-            'a film needs imageio-ffmpeg; run: pip install "trpo-deploy[video]"'
-        ) from error
+    require("video")
+    import imageio_ffmpeg
+
     pictured = replace(environment, kwargs={**environment.kwargs, "render_mode": "rgb_array"})
     with pictured.make() as env, atomic_path(path) as temporary:
         observation, _ = env.reset(seed=seed)
