@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,9 @@ class Load:
     """Milliseconds."""
     p99: float
     """Milliseconds."""
+    cpu: float = 0.0
+    """Microseconds of the server's processor time for a request: the steadiest of these numbers
+    on a machine with other work."""
 
 
 def free_port() -> int:
@@ -318,6 +321,13 @@ def websocket_rate(url: str, seconds: float) -> float:
     return count / seconds
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a server has used so far, with its workers."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    times = [process.cpu_times() for process in processes]
+    return sum(time.user + time.system for time in times)
+
+
 def memory(pid: int) -> float:
     """MB that are the processes' own (PSS), so that shared pages count once."""
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
@@ -327,7 +337,7 @@ def memory(pid: int) -> float:
 def measure(rounds: int, seconds: int, connections: tuple[int, ...]) -> dict[str, Any]:
     """All cases on all servers, which take turns."""
     loads: dict[str, dict[str, list[Load]]] = {}
-    sockets: dict[str, list[float]] = {"service": [], "bare": []}
+    sockets: dict[str, list[Load]] = {"service": [], "bare": []}
     with tempfile.TemporaryDirectory(prefix="trpo-deploy-speed-") as name, ExitStack() as stack:
         folder = Path(name)
         servers = start_all(folder, stack)
@@ -341,10 +351,18 @@ def measure(rounds: int, seconds: int, connections: tuple[int, ...]) -> dict[str
                     target = servers[kind, case.policy][0] + case.paths[kind]
                     body, headers = case.bodies[kind], case.headers[kind]
                     wrk(target, case.connections, 1, body, headers)  # warm
+                    pid = servers[kind, case.policy][1]
+                    before = cpu_seconds(pid)
                     load = wrk(target, case.connections, seconds, body, headers)
+                    spent = 1e6 * (cpu_seconds(pid) - before) / (load.rate * seconds)
+                    load = replace(load, cpu=spent)
                     loads.setdefault(label, {}).setdefault(kind, []).append(load)
             for kind, path in (("service", "/ws/small"), ("bare", "/ws")):
-                sockets[kind].append(websocket_rate(servers[kind, "small"][0] + path, seconds))
+                url, pid = servers[kind, "small"]
+                before = cpu_seconds(pid)
+                rate = websocket_rate(url + path, seconds)
+                spent = 1e6 * (cpu_seconds(pid) - before) / (rate * seconds)
+                sockets[kind].append(Load(rate, 1e3 / rate, 0.0, spent))
         kinds = ("service", "bare", "bentoml")
         memories = {kind: [memory(servers[kind, "small"][1])] for kind in kinds}
     return {"loads": loads, "sockets": sockets, "memories": memories}
@@ -372,31 +390,39 @@ def ratio(ours: list[Any], other: list[Any], value: Callable[[Any], float]) -> f
 def table(measured: dict[str, Any]) -> str:
     """The measurements as Markdown."""
     lines = [
-        "| request | server | requests/s | p50 ms | p99 ms | rate, ours ÷ its | p99, ours ÷ its |",
-        "|---|---|---|---|---|---|---|",
+        "| request | server | requests/s | p50 ms | p99 ms | CPU µs | rate, ours ÷ its "
+        "| p99, ours ÷ its | CPU, ours ÷ its |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for label, servers in measured["loads"].items():
-        for kind, loads in servers.items():
-            rate, p50, p99 = (
-                statistics.median(getattr(load, name) for load in loads)
-                for name in ("rate", "p50", "p99")
-            )
-            rates = ratio(servers["service"], loads, lambda load: load.rate)
-            tails = ratio(servers["service"], loads, lambda load: load.p99)
-            lines.append(
-                f"| {label} | {KINDS[kind]} | {rate:,.0f} | {p50:.2f} | {p99:.2f} "
-                f"| {rates:.2f} | {tails:.2f} |"
-            )
+        lines += [
+            f"| {label} | {KINDS[kind]} | {_row(servers['service'], loads)} |"
+            for kind, loads in servers.items()
+        ]
     sockets, memories = measured["sockets"], measured["memories"]
-    lines += ["", "| one WebSocket client | round trips/s | ours ÷ its |", "|---|---|---|"]
-    for kind, rates in sockets.items():
-        share = ratio(sockets["service"], rates, float)
-        lines.append(f"| {KINDS[kind]} | {statistics.median(rates):,.0f} | {share:.2f} |")
+    lines += [
+        f"| WebSocket round trips, 1 client | {KINDS[kind]} | {_row(sockets['service'], loads)} |"
+        for kind, loads in sockets.items()
+    ]
     lines += ["", "| memory of all processes | MB (PSS) | ours ÷ its |", "|---|---|---|"]
     for kind, sizes in memories.items():
         share = ratio(memories["service"], sizes, float)
         lines.append(f"| {KINDS[kind]} | {statistics.median(sizes):,.0f} | {share:.2f} |")
     return "\n".join(lines) + "\n"
+
+
+def _row(ours: list[Load], its: list[Load]) -> str:
+    """The numbers of one server, and ours divided by them."""
+    rate, p50, p99, cpu = (
+        statistics.median(getattr(load, name) for load in its)
+        for name in ("rate", "p50", "p99", "cpu")
+    )
+    rates = ratio(ours, its, lambda load: load.rate)
+    spent = ratio(ours, its, lambda load: load.cpu)
+    tail, tails = "", ""  # one client that waits for each answer has none
+    if p99:
+        tail, tails = f"{p99:.2f}", f"{ratio(ours, its, lambda load: load.p99):.2f}"
+    return f"{rate:,.0f} | {p50:.2f} | {tail} | {cpu:.0f} | {rates:.2f} | {tails} | {spent:.2f}"
 
 
 def soak(minutes: float) -> str:
@@ -446,7 +472,8 @@ def main() -> None:
     head = (
         f"Medians of {options.rounds} rounds of {options.seconds:g} s, one worker each, wrk with "
         f"one thread on the same machine: {platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}. Trust the ratios, not the absolute numbers.\n\n"
+        f"{platform.python_version()}, shared with other work. Trust the ratios, not the "
+        "absolute numbers, and those of processor time most.\n\n"
     )
     text = head + table(measured)
     (RESULTS / "serve_speed.md").write_text(text)

@@ -73,3 +73,19 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         find_source(tmp_path)
     with pytest.raises(ModelDirError, match="trpo-deploy export"):
         find_onnx(tmp_path)
+
+
+def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path)
+    left = [
+        ".policy.zip.a1b2.tmp",
+        "best/.vecnormalize.pkl.x.tmp",
+        "checkpoint/.checkpoint.npz.y.tmp",
+    ]
+    kept = [".notes.tmp", "policy.zip", "deeper/.policy.zip.z.tmp", ".policy.zip.swp"]
+    for name in left + kept:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    folder.sweep()
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == set(kept)

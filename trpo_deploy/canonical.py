@@ -27,7 +27,8 @@ def canonical_observation_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
 
 def canonical_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """The space that SB3 is given for actions; the same object if it can be taken as is."""
-    if isinstance(space, spaces.MultiBinary) and len(space.shape) > 1:
+    # SB3 takes a number of them, and no shape, be it of one axis.
+    if isinstance(space, spaces.MultiBinary) and not isinstance(space.n, int):
         return spaces.MultiBinary(int(np.prod(space.shape)))
     if isinstance(space, spaces.Box) and not space.is_bounded():
         largest = np.finfo(np.float32).max

@@ -107,7 +107,7 @@ class ModelDir:
             path for each in (self, self.best) for path in (each.policy_zip, each.vecnormalize)
         ]
         files = (self.config, self.progress, self.evaluations, self.learning_curve, self.card)
-        for path in (*pairs, *files, self.checkpoint):
+        for path in (*pairs, *files, self.checkpoint, self.onnx, self.certificate):
             for temporary in path.parent.glob(f".{path.name}.*.tmp"):
                 temporary.unlink(missing_ok=True)
 

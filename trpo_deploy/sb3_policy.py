@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -99,6 +100,23 @@ class SB3Policy:
                 assert following is not None
                 found[name] = following
         return found
+
+    @contextmanager
+    def weights_one_ulp_off(self, rng: np.random.Generator) -> Iterator[None]:
+        """Within the block, each weight is one of its two neighbours among float32 numbers."""
+        weights = list(self.policy.parameters())
+        before = [each.detach().clone() for each in weights]
+        try:
+            with torch.no_grad():
+                for each in weights:
+                    up = torch.as_tensor(rng.random(tuple(each.shape)) < 0.5).to(each.device)
+                    bound = torch.where(up, torch.inf, -torch.inf).to(each.dtype)
+                    each.copy_(torch.nextafter(each, bound))
+            yield
+        finally:
+            with torch.no_grad():
+                for each, old in zip(weights, before, strict=True):
+                    each.copy_(old)
 
     def parameters(self, inputs: Inputs) -> Array:
         """What the last layer gives: mean or logits, ``(batch, n)``."""

@@ -18,7 +18,13 @@ from onnx import numpy_helper
 from tests.command import run_cli
 from tests.export.policies import BOX, exported, make_model, save, statistics_for
 from trpo_deploy.errors import CertificateError
-from trpo_deploy.export import exporter, verify_policy
+from trpo_deploy.export import (
+    ExportOptions,
+    SourceOptions,
+    export_policy,
+    exporter,
+    verify_policy,
+)
 from trpo_deploy.export.actor import ActorNetwork
 from trpo_deploy.model_dir import find_source
 from trpo_deploy.spec import Array
@@ -119,6 +125,77 @@ def test_a_changed_file_fails(
     certificate = verify_policy(find_source(tmp_path), result.path)
     # one bias for all logits changes no action and no distribution, but it is not the file
     assert not certificate.passed, certificate.to_json()
+
+
+DICT = spaces.Dict(
+    {
+        "picture": spaces.Box(0, 255, (36, 40, 3), np.uint8),
+        "choice": spaces.MultiDiscrete([3, 2]),
+        "vector": spaces.Box(-1.0, 1.0, (2,)),
+    }
+)
+
+
+def scaled(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
+    return lambda model: edit(model, name, lambda value: value * factor)
+
+
+def swapped(operator: str) -> Callable[[onnx.ModelProto], None]:
+    """The inputs of an operator the other way round."""
+
+    def mutate(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.op_type == operator)
+        inputs = list(node.input)[::-1]
+        del node.input[:]
+        node.input.extend(inputs)
+
+    return mutate
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        scaled("/picture/255", 254 / 255),
+        scaled("/features/picture/0/weight", 1.001),
+        scaled("/critic/4/bias", 1.01),
+        scaled("/guard/safe_action", 0.5),
+        lambda model: edit(model, "/choice/values", lambda values: values[::-1]),
+        lambda model: edit(model, "/choice/columns", lambda columns: columns[::-1]),
+        swapped("Concat"),
+    ],
+    ids=["scale", "CNN", "value", "safe action", "one-hot", "numbers", "order of features"],
+)
+def test_a_changed_file_of_many_inputs_fails(
+    mutate: Callable[[onnx.ModelProto], None], tmp_path: Path
+) -> None:
+    reading = SourceOptions(image_layout="hwc")
+    model = make_model(DICT, spaces.Box(0.1, 1.0, (2,)), "MultiInputPolicy")
+    options = ExportOptions(("value",), guard=True)
+    source = save(model, tmp_path)
+    path = tmp_path / "policy.onnx"
+    export_policy(source, path, verify=False, options=options, reading=reading)
+    changed = onnx.load(path)
+    mutate(changed)
+    onnx.save(changed, path)
+    assert not verify_policy(source, path, reading=reading).passed
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [swapped("Concat"), scaled("/std/values", 1.001), scaled("/log_prob/norm", 1.001)],
+    ids=["order of frames", "std", "log_prob"],
+)
+def test_a_changed_file_of_frames_fails(
+    mutate: Callable[[onnx.ModelProto], None], tmp_path: Path
+) -> None:
+    stacked = spaces.Box(-1.0, 1.0, (4,))
+    reading = SourceOptions(frame_stack=2)
+    options = ExportOptions(("std", "log_prob"))
+    result = exported(make_model(stacked), tmp_path, options=options, reading=reading)
+    changed = onnx.load(result.path)
+    mutate(changed)
+    onnx.save(changed, result.path)
+    assert not verify_policy(find_source(tmp_path), result.path, reading=reading).passed
 
 
 def test_the_certificate_is_bound_to_the_files(tmp_path: Path) -> None:

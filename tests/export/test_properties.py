@@ -58,7 +58,7 @@ architectures = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     observation_spaces, action_spaces, architectures, st.booleans(), st.booleans(), st.booleans()
 )

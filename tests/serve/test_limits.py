@@ -138,7 +138,9 @@ def test_a_websocket_of_another_origin_is_refused(guarded: tuple[Server, Path]) 
     server = guarded[0]
     url = server.url.replace("http", "ws") + "/ws/cart"
     for origin in ("https://game.example", server.url):
-        connect(url, additional_headers=bearer(FIRST), origin=Origin(origin)).close()
+        with connect(url, additional_headers=bearer(FIRST), origin=Origin(origin)) as socket:
+            socket.send(bytes(16))
+            assert len(socket.recv()) == 8
     with pytest.raises(InvalidStatus) as caught:
         connect(url, additional_headers=bearer(FIRST), origin=Origin("https://evil.example"))
     assert caught.value.response.status_code == 403

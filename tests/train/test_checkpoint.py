@@ -46,10 +46,10 @@ def _interrupted(config: TrainConfig, folder: ModelDir, update: int) -> None:
     update_actor = TRPO._update_actor
     updates = 0
 
-    def interrupt(model: TRPO, rollout: Any) -> Any:
+    def interrupt(*arguments: Any) -> Any:
         nonlocal updates
         updates += 1
-        done = update_actor(model, rollout)
+        done = update_actor(*arguments)
         if updates == update:
             raise Interruption
         return done
@@ -78,7 +78,7 @@ def _assert_same_run(one: ModelDir, other: ModelDir) -> None:
     assert first.timesteps == second.timesteps
     torch.testing.assert_close(first.learner, second.learner, rtol=0, atol=0)
     for name in ("last_obs", "last_episode_starts"):
-        np.testing.assert_array_equal(first.course[name], second.course[name])
+        np.testing.assert_equal(first.course[name], second.course[name])
     assert _log(one) == _log(other)
     with np.load(one.evaluations) as ours, np.load(other.evaluations) as theirs:
         for name in ours.files:
@@ -98,6 +98,8 @@ def _assert_same_run(one: ModelDir, other: ModelDir) -> None:
         ("Pendulum-v1", ("normalize=true",), {}),  # with gSDE, in the middle of episodes
         ("Pendulum-v1", ("use_sde=true", "sde_sample_freq=-1"), {}),
         ("HalfCheetah-v5", (), {}),
+        ("Keys-v0", ("policy=MultiInputPolicy", "normalize={norm_obs_keys: [speed]}"), {}),
+        ("Pictures-v0", ("policy=CnnPolicy", "n_steps=32", "batch_size=32"), {"steps": 192}),
     ],
 )
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(
@@ -114,6 +116,25 @@ def test_a_resumed_run_is_the_one_that_was_not_interrupted(
     torch.seed()
     train(config, parts, resume=True)
     _assert_same_run(whole, parts)
+
+
+class Keys(RandomEnv):
+    """Observations with keys, and spaces that SB3 sees otherwise than the environment has them."""
+
+    def __init__(self) -> None:
+        keys = {"speed": spaces.Box(-1, 1, (2,)), "lamp": spaces.Discrete(3, start=1)}
+        super().__init__(spaces.Discrete(2, start=5), spaces.Dict(keys))
+
+
+class Pictures(RandomEnv):
+    """Pictures with the channels last, which SB3 turns around."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2), spaces.Box(0, 255, (36, 36, 3), np.uint8))
+
+
+gymnasium.register("Keys-v0", entry_point=Keys, disable_env_checker=True)
+gymnasium.register("Pictures-v0", entry_point=Pictures, disable_env_checker=True)
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
@@ -184,6 +205,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
         ("CartPole-v1", (), {"n_envs": 3}, "n_envs=2, not 3"),
         ("CartPole-v1", (), {"seed": 1}, "seed=0, not 1"),
         ("CartPole-v1", ("normalize=true",), {}, "normalize=False, not True"),
+        ("CartPole-v1", ("policy_kwargs={net_arch: [8]}",), {}, "policy_kwargs=None, not "),
     ],
 )
 def test_another_run_is_not_resumed(
@@ -325,12 +347,32 @@ def test_an_environment_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> N
     assert not (tmp_path / "m").exists()
 
 
+def test_a_resume_that_fails_at_once_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gymnasium.register("Mended-v0", entry_point=Mended, disable_env_checker=True)
+    whole, parts = ModelDir(tmp_path / "whole"), ModelDir(tmp_path / "parts")
+    config = _config("Mended-v0")
+    train(config, whole)
+    _interrupted(config, parts, update=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Mended, "reset", Broken.reset)
+        with pytest.raises(EnvError, match="reset"):
+            train(config, parts, resume=True)
+    train(config, parts, resume=True)
+    _assert_same_run(whole, parts)
+
+
 class Broken(RandomEnv):
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
 
     def reset(self, **_: Any) -> Any:
         raise RuntimeError("no")
+
+
+class Mended(Broken):
+    reset = RandomEnv.reset
 
 
 # One process imports everything once and lives a run in children that it forks: each is killed

@@ -112,6 +112,9 @@ def test_plain_values_come_back_as_they_were() -> None:
     np.testing.assert_equal(back, value)
     assert type(back[3]) is np.float32
     assert back["array"].dtype == np.int8
+    turned = np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1)
+    np.testing.assert_array_equal(load_plain(dump_plain(turned)), turned)
+    assert load_plain(dump_plain(turned)).strides == turned.strides
     generator = np.random.default_rng(4)
     generator.random(7)
     same = load_plain(dump_plain(generator))

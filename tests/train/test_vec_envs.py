@@ -228,11 +228,11 @@ gymnasium.register("Odd-v0", entry_point=Odd, disable_env_checker=True)
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("Tuple", "the observations are a Tuple space"),
-        ("Text", "the actions are a Text space"),
+        ("Tuple", "a Tuple space for the observations"),
+        ("Text", "a Text space for the actions"),
         ("Sequence", "pad it to a Box"),
         ("Graph", "encode nodes and edges"),
-        ("Dict", "the observation 'inner' are a Dict space"),
+        ("Dict", "a Dict space for the observation 'inner'"),
     ],
 )
 def test_a_space_without_a_policy_is_refused(kind: str, says: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trpo_deploy.export.actor import ActorNetwork
+from trpo_deploy.export.actor import Activation, ActorNetwork, Linear
 from trpo_deploy.export.engines import Engine, Outputs
 from trpo_deploy.export.heads import PARAMETERS, number_sizes
 from trpo_deploy.export.observations import concatenate, is_finite, size_of, take
@@ -35,13 +35,16 @@ SAFETY = 8.0
 # Draws of one-ulp noise; their maximum measures how a row amplifies rounding.
 _ULP_DRAWS = 8
 _REFERENCE_ROWS = 256
+_NOISE_ROWS = 128
+"""Rows that SB3 is given one by one, to see how far it is from itself."""
 _SLOW_ELEMENTS = 2**19
 """Of inputs, that a slow engine is given of each set."""
 HOW = (
     "distribution parameters, actions and further outputs against SB3 on the same raw "
     "observations, in batches of 1, 7 and 256; each row's tolerance is "
     f"{SAFETY:g} times the larger of SB3's difference between batch 1 and 256 and its "
-    "response to one-ulp noise on the observation"
+    "response to one-ulp noise on the observation and on the weights, and at least one unit in "
+    "the last place for each layer"
 )
 
 
@@ -102,13 +105,15 @@ class Comparison:
         guarded = any(tensor.name == OBS_OK for tensor in outputs)
         names = _continuous(outputs, actor)
         with np.errstate(all="ignore"):
-            parameters = reference.parameters(observations)
-            defined = is_finite({PARAMETERS: parameters})
+            expected = _values_or_nan(observations, names, reference)
+            # Frames to be remembered may be infinite; all else has to be a number.
+            states = {f"next_{state.input.name}" for state in actor.states}
+            defined = is_finite({n: each for n, each in expected.items() if n not in states})
             if guarded:
                 defined &= is_finite(_single(observations))
             observations = take(observations, defined)
-            expected = reference_values(reference, observations, names)
-            noise = _batch_noise(observations, expected, reference)
+            expected = {each: array[defined] for each, array in expected.items()}
+            noise = _batch_noise(observations, expected, actor, reference)
             response = _response_to_noise(observations, expected, reference, rng)
             actions = reference.actions(observations)
         return cls(
@@ -225,23 +230,46 @@ def _single(observations: Inputs) -> Inputs:
         }
 
 
+def _rounding(name: str, actor: ActorNetwork) -> float:
+    """The least error that rounding in each layer brings to an output, even where terms cancel.
+
+    Hidden units are of order one, and so is what engines' tanh, exp and erf are off by a unit in
+    the last place of; each layer adds its part, and the last one's weights bring it to the output.
+    """
+    layers = actor.critic.layers if name == "value" else (*actor.layers, actor.head)
+    last = layers[-1]
+    assert isinstance(last, Linear)
+    size = float(np.linalg.norm(last.weight, axis=1).max(initial=0))
+    space = actor.action_space
+    if name == ACTION and actor.squash and isinstance(space, BoxSpace):
+        size *= float(0.5 * (space.high - space.low).max())
+    if name in ("log_prob", "margin"):
+        size = max(size, 1.0)  # probabilities are of order one
+    activations = sum(isinstance(layer, Activation) for layer in layers)
+    return float(np.finfo(np.float32).eps) * size * (1 + activations)
+
+
 def _batch_noise(
-    observations: Inputs, expected: Mapping[str, Array], reference: SB3Policy
+    observations: Inputs,
+    expected: Mapping[str, Array],
+    actor: ActorNetwork,
+    reference: SB3Policy,
 ) -> dict[str, float]:
     """SB3 against itself: the largest difference between a row alone and in a batch."""
-    rows = min(size_of(observations), _REFERENCE_ROWS)
+    size = size_of(observations)
+    rows = np.unique(np.linspace(0, size - 1, min(size, _NOISE_ROWS)).astype(np.int64))
     alone = [
         reference_values(reference, take(observations, slice(row, row + 1)), tuple(expected))
-        for row in range(rows)
+        for row in rows
     ]
     noise = {}
     for name, array in expected.items():
-        each = np.concatenate([values[name] for values in alone]) if alone else array
-        difference = _distance(each, array[: len(each)]).max(initial=0)
-        # At least the spacing of floats of that size, for policies on which SB3 agrees by luck.
+        each = np.concatenate([values[name] for values in alone]) if alone else array[rows]
+        difference = _distance(each, array[rows]).max(initial=0)
+        # At least what rounding comes to, for policies on which SB3 agrees with itself by luck.
         largest = np.abs(array).max(initial=1e-3, where=np.isfinite(array))
         spacing = np.spacing(np.float32(largest))
-        noise[name] = float(max(difference, spacing))
+        noise[name] = float(max(difference, spacing, _rounding(name, actor)))
     return noise
 
 
@@ -251,14 +279,16 @@ def _response_to_noise(
     reference: SB3Policy,
     rng: np.random.Generator,
 ) -> dict[str, Array]:
-    """For each row, SB3's largest response to one-ulp noise on the float32 observation."""
+    """For each row, SB3's largest response to one-ulp noise on the observation and the weights.
+
+    Noise on the weights stands for the rounding in each layer, which engines do differently.
+    """
     single = _single(observations)
     response = {name: np.zeros(len(array)) for name, array in expected.items()}
-    if not any(array.dtype.kind == "f" for array in single.values()):
-        return response
-    before = _values_or_nan(single, expected, reference)
+    before = _values_or_nan(single, tuple(expected), reference)
     for _ in range(_ULP_DRAWS):
-        after = _values_or_nan(one_ulp_off(single, rng), expected, reference)
+        with reference.weights_one_ulp_off(rng):
+            after = _values_or_nan(one_ulp_off(single, rng), tuple(expected), reference)
         for name in response:
             change = _distance(after[name], before[name]).max(axis=1, initial=0)
             # Rounding that makes SB3 itself undefined says nothing of the file.
@@ -267,15 +297,16 @@ def _response_to_noise(
 
 
 def _values_or_nan(
-    observations: Inputs, like: Mapping[str, Array], reference: SB3Policy
+    observations: Inputs, names: tuple[str, ...], reference: SB3Policy
 ) -> dict[str, Array]:
     """SB3's values, and NaN in the rows for which torch's distributions would refuse."""
     defined = is_finite({PARAMETERS: reference.parameters(observations)})
-    found = {name: np.full_like(array, np.nan) for name, array in like.items()}
-    if defined.any():
-        values = reference_values(reference, take(observations, defined), tuple(like))
-        for name, array in values.items():
-            found[name][defined] = array
+    values = reference_values(reference, take(observations, defined), names)
+    found = {}
+    for name, array in values.items():
+        dtype = np.result_type(array.dtype, np.float32)
+        found[name] = np.full((len(defined), array.shape[1]), np.nan, dtype)
+        found[name][defined] = array
     return found
 
 

@@ -11,6 +11,7 @@ new connection, or with the text frame ``{"reset": true}``, which is sent back a
 
 from __future__ import annotations
 
+from math import prod
 from time import perf_counter
 
 import numpy as np
@@ -80,7 +81,7 @@ def _observation(model: ServedModel, data: bytes) -> object:
         raise RequestError(
             422, "wrong_type", f"model {model.name!r} takes several arrays; send them as JSON"
         )
-    row = space.dtype.itemsize * int(np.prod(space.shape))
+    row = space.dtype.itemsize * prod(space.shape)
     if not data or len(data) % row:
         raise RequestError(
             422,

@@ -1,10 +1,8 @@
-"""What happens beside the training: evaluations, the best policy, the log as a file."""
+"""What happens between updates: evaluations, the best policy, how far and how fast it goes."""
 
 from __future__ import annotations
 
-import csv
 import io
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,20 +11,9 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.model_dir import ModelDir, atomic_path, atomic_write
-from trpo_deploy.train.checkpoint import (
-    Checkpoint,
-    course_state,
-    learner_state,
-    load_checkpoint,
-    restore_course,
-    restore_learner,
-    restore_randomness,
-    space_texts,
-)
 from trpo_deploy.train.config import TrainConfig
 from trpo_deploy.train.plots import learning_curve
 from trpo_deploy.train.trpo import TRPO
@@ -109,11 +96,11 @@ class EvaluationCallback(BaseCallback):
             for timesteps, returns in zip(state["timesteps"], self._returns, strict=True)
         ]
         self._best_files = state["best_files"]
-        shutil.rmtree(self._folder.best.root, ignore_errors=True)
-        for name, content in self._best_files.items():
-            atomic_write(self._folder.best.root / name, content)
-        for path in (self._folder.evaluations, self._folder.learning_curve):
+        best, folder = self._folder.best, self._folder
+        for path in (best.policy_zip, best.vecnormalize, folder.evaluations, folder.learning_curve):
             path.unlink(missing_ok=True)
+        for name, content in self._best_files.items():
+            atomic_write(best.root / name, content)
         if self._points:
             self._write()
 
@@ -225,163 +212,3 @@ class ProgressCallback(BaseCallback):
         episodes = self.model.ep_info_buffer or ()
         returns = [episode["r"] for episode in episodes]
         self._report(self.num_timesteps, float(np.mean(returns)) if returns else None)
-
-
-class CheckpointCallback(BaseCallback):
-    """Keeps the run as it was before the last rollout, and writes it out now and then.
-
-    Args:
-        config: of the run.
-        folder: where the checkpoint goes.
-        evaluation: whose evaluations belong to it.
-        log: whose rows do.
-        resumed: what to go on from, or None for a run from the beginning.
-        note: is told if the environments cannot be put where they stood.
-    """
-
-    model: TRPO
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        folder: ModelDir,
-        evaluation: EvaluationCallback,
-        log: CsvLog,
-        resumed: Checkpoint | None,
-        note: Callable[[str], None],
-    ) -> None:
-        super().__init__()
-        self._config = config
-        self._folder = folder
-        self._evaluation = evaluation
-        self._log = log
-        self._resumed = resumed
-        self._note = note
-        self._kept: bytes | None = None
-        self._written_at = 0 if resumed is None else resumed.timesteps
-
-    def _on_training_start(self) -> None:
-        if self._resumed is None:
-            return
-        restore_learner(self.model, self._resumed.learner)
-        if not restore_course(self.model, self._resumed.course):
-            self._note(
-                f"{self._config.env_id} does not tell where it stands: new episodes start, and "
-                "the run goes on otherwise than it would have without the interruption"
-            )
-        _restore_pending(self.logger, self._resumed.log)
-        self._kept = self._resumed.dump()
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        if self._resumed is not None:
-            # SB3 has drawn gSDE's noise for this rollout by now, and so had the run before.
-            restore_randomness(self.model, self._resumed.course)
-            if self._resumed.finished and self.model.use_sde:
-                self.model.policy.reset_noise(self._config.n_envs)
-            self._resumed = None
-        self._keep(finished=False)
-        if self.num_timesteps - self._written_at >= self._config.checkpoint_every:
-            self.write()
-
-    def _on_training_end(self) -> None:
-        # A run that was ended in the middle of a rollout goes on from the rollout's start.
-        if self.model.rollout_buffer.full:
-            self._keep(finished=True)
-
-    def _keep(self, *, finished: bool) -> None:
-        assert self.model.env is not None
-        self._kept = Checkpoint(
-            config=self._config.to_dict(),
-            spaces=space_texts(self.model.env),
-            learner=learner_state(self.model),
-            course=course_state(self.model),
-            log=_pending(self.logger) | {"rows": self._log.n_rows},
-            evaluation=self._evaluation.state(),
-            finished=finished,
-        ).dump()
-
-    @property
-    def any(self) -> bool:
-        """Whether the run came as far as its first rollout."""
-        return self._kept is not None
-
-    def write(self) -> None:
-        """Write what was kept last."""
-        assert self._kept is not None
-        atomic_write(self._folder.checkpoint, self._kept)
-        self._written_at = self.num_timesteps
-
-    def rewind(self) -> None:
-        """Put the learner where it was kept last: an update may have been half done."""
-        assert self._kept is not None
-        restore_learner(self.model, load_checkpoint(self._kept).learner)
-
-
-_PENDING = ("name_to_value", "name_to_count", "name_to_excluded")
-
-
-def _pending(logger: Logger) -> dict[str, Any]:
-    """Values that an update has logged for the next row."""
-    return {name: dict(getattr(logger, name)) for name in _PENDING}
-
-
-def _restore_pending(logger: Logger, state: dict[str, Any]) -> None:
-    for name in _PENDING:
-        getattr(logger, name).update(state[name])
-
-
-class CsvLog(KVWriter):
-    """SB3's log as a CSV file that is whole at any time.
-
-    Args:
-        folder: where the file goes.
-        n_rows: keep so many rows of the file that is there.
-        report: called with each row.
-    """
-
-    def __init__(
-        self,
-        folder: ModelDir,
-        n_rows: int = 0,
-        report: Callable[[dict[str, Any]], None] = lambda _: None,
-    ) -> None:
-        self._path = folder.progress
-        self._report = report
-        self._rows: list[dict[str, Any]] = []
-        if n_rows and self._path.is_file():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))[:n_rows]
-            self._rows = [{k: v for k, v in row.items() if v != ""} for row in rows]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows so far."""
-        return len(self._rows)
-
-    def write(
-        self,
-        key_values: dict[str, Any],
-        key_excluded: dict[str, tuple[str, ...]],
-        step: int = 0,  # noqa: ARG002 - it is among the values as time/total_timesteps
-    ) -> None:
-        """Add a row and write the file anew."""
-        row = {
-            # Without the type: a float32 is written shorter than the float that a resume reads.
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in sorted(key_values.items())
-            if "csv" not in key_excluded.get(name, ())
-        }
-        self._rows.append(row)
-        columns = sorted({name for each in self._rows for name in each})
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self._rows)
-        atomic_write(self._path, text.getvalue())
-        self._report(row)
-
-    def close(self) -> None:
-        """Nothing is open between two rows."""

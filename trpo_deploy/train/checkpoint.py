@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.errors import ConfigError, ModelDirError
 from trpo_deploy.model_dir import ModelDir
@@ -104,7 +104,7 @@ def check_same_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
         ConfigError: naming the setting, and both of its values.
     """
     before, now = _flat(checkpoint.config), _flat(config.to_dict())
-    for name in sorted(before.keys() | now.keys()):
+    for name in sorted(before.keys() | now.keys(), key=lambda name: (name != "env_id", name)):
         ours, theirs = before.get(name), now.get(name)
         if name not in _MAY_CHANGE and ours != theirs:
             raise ConfigError(
@@ -118,14 +118,14 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, **config["hyperparameters"], "hyperparameters": None}
 
 
-def check_same_spaces(checkpoint: Checkpoint, env: VecEnv) -> None:
+def check_same_spaces(checkpoint: Checkpoint, model: TRPO) -> None:
     """Refuse to go on in an environment whose spaces have changed.
 
     Raises:
         ConfigError: naming both.
     """
     roles = ("observations", "actions")
-    for what, ours, theirs in zip(roles, checkpoint.spaces, space_texts(env), strict=True):
+    for what, ours, theirs in zip(roles, checkpoint.spaces, space_texts(model), strict=True):
         if ours != theirs:
             raise ConfigError(
                 f"the {what} were {ours} in the run to resume and are {theirs} now; train into "
@@ -133,8 +133,10 @@ def check_same_spaces(checkpoint: Checkpoint, env: VecEnv) -> None:
             )
 
 
-def space_texts(env: VecEnv) -> list[str]:
+def space_texts(model: TRPO) -> list[str]:
     """The spaces of observations and actions, as text to compare."""
+    env = model.get_env()
+    assert env is not None
     return [str(env.observation_space), str(env.action_space)]
 
 

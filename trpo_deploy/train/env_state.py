@@ -8,7 +8,6 @@ resumed run starts new episodes in it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 from typing import Any
@@ -92,9 +91,8 @@ def _with_parts(space: Any) -> Iterator[Any]:
 
 
 def _is_mujoco(env: Any) -> bool:
-    # An environment of MuJoCo has imported it.
-    module = sys.modules.get("gymnasium.envs.mujoco.mujoco_env")
-    return module is not None and isinstance(env, module.MujocoEnv)
+    # Gymnasium's own only: others may change the model too, which is not looked at here.
+    return type(env).__module__.startswith("gymnasium.envs.mujoco.")
 
 
 def _simulation(env: Any) -> dict[str, Any]:

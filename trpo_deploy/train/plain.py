@@ -83,8 +83,10 @@ def _encode_array(value: Any, arrays: dict[str, Array]) -> Any:
     if array.dtype.hasobject:
         raise NotPlainError("an array of objects")
     name = str(len(arrays))
-    arrays[name] = array
-    return {"kind": kind, "name": name}
+    # The order of axes in memory is kept too: sums over transposed images round otherwise.
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    arrays[name] = array.transpose(axes)
+    return {"kind": kind, "name": name, "axes": axes}
 
 
 _AS: dict[str, Callable[[Array], Any]] = {
@@ -102,7 +104,7 @@ def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:
         return value
     kind = value["kind"]
     if "name" in value:
-        return _AS[kind](arrays[value["name"]])
+        return _AS[kind](arrays[value["name"]].transpose(np.argsort(value["axes"])))
     if kind == "generator":
         return _generator(_decode(value["state"], arrays))
     items = [_decode(item, arrays) for item in value["items"]]

@@ -18,8 +18,6 @@ import trpo_deploy
 from trpo_deploy.errors import ConfigError, MissingExtraError, ModelDirError
 from trpo_deploy.model_dir import ModelDir, atomic_write
 from trpo_deploy.train.callbacks import (
-    CheckpointCallback,
-    CsvLog,
     EvaluationCallback,
     EvaluationPoint,
     ProgressCallback,
@@ -33,7 +31,9 @@ from trpo_deploy.train.checkpoint import (
     check_same_spaces,
     read_checkpoint,
 )
+from trpo_deploy.train.checkpointing import CheckpointCallback
 from trpo_deploy.train.config import TrainConfig
+from trpo_deploy.train.csv_log import CsvLog
 from trpo_deploy.train.trpo import TRPO
 from trpo_deploy.train.vec_envs import closed_after, make_evaluation_env, make_training_env
 from trpo_deploy.yaml_file import to_yaml
@@ -104,7 +104,7 @@ def train(
     with closed_after(make_training_env(config)) as env:
         model = _make_model(config, env)
         if checkpoint is not None:
-            check_same_spaces(checkpoint, env)
+            check_same_spaces(checkpoint, model)
             folder.sweep()
         else:
             folder.create(force=force or resume)
@@ -143,7 +143,7 @@ def _learn(
         if not kept.any:
             folder.discard()
             raise
-        kept.rewind()
+        kept.rewind(model)
         raise
     finally:
         for output in outputs:

@@ -11,12 +11,13 @@ from typing import Any
 import gymnasium
 from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
 from trpo_deploy.environment import Environment
 from trpo_deploy.errors import ConfigError, SpaceError
 from trpo_deploy.train.checked_env import CheckedVecEnv, ReportingEnv
 from trpo_deploy.train.config import TrainConfig
+from trpo_deploy.train.sync_vec_env import SyncVecEnv
 
 _TAKEN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -92,8 +93,8 @@ def _make(config: TrainConfig, vec_env: str, n_envs: int, seed: int) -> VecEnv:
             env: VecEnv = EnvPoolVecEnv(config, n_envs, seed, first)
         else:
             makers: Any = [partial(_monitored, config)] * n_envs
-            env = _subproc(makers) if vec_env == "subproc" else DummyVecEnv(makers)
-    env.seed(seed)
+            env = _subproc(makers) if vec_env == "subproc" else SyncVecEnv(makers)
+            env.seed(seed)
     return CheckedVecEnv(env, config.env_id)
 
 
@@ -145,7 +146,7 @@ def _check_space(config: TrainConfig, what: str, space: spaces.Space[Any]) -> No
         "convert it to one of these",
     )
     raise SpaceError(
-        f"{config.env_id}: {what} are a {type(space).__name__} space ({space}); TRPO takes "
+        f"{config.env_id} has a {type(space).__name__} space for {what}, {space}; TRPO takes "
         f"{', '.join(kind.__name__ for kind in _TAKEN)}, and a Dict of these as observations; "
         f"wrap the environment with --set env_wrapper=module.Class: {todo}"
     )

@@ -1,0 +1,67 @@
+"""The log as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter
+
+from trpo_deploy.model_dir import ModelDir, atomic_write
+
+
+class CsvLog(KVWriter):
+    """SB3's log as a CSV file that is whole at any time.
+
+    Args:
+        folder: where the file goes.
+        n_rows: keep so many rows of the file that is there.
+        report: called with each row.
+    """
+
+    def __init__(
+        self,
+        folder: ModelDir,
+        n_rows: int = 0,
+        report: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        self._path = folder.progress
+        self._report = report
+        self._rows: list[dict[str, Any]] = []
+        if n_rows and self._path.is_file():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))[:n_rows]
+            self._rows = [{k: v for k, v in row.items() if v != ""} for row in rows]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows so far."""
+        return len(self._rows)
+
+    def write(
+        self,
+        key_values: dict[str, Any],
+        key_excluded: dict[str, tuple[str, ...]],
+        step: int = 0,  # noqa: ARG002 - it is among the values as time/total_timesteps
+    ) -> None:
+        """Add a row and write the file anew."""
+        row = {
+            # Without the type: a float32 is written shorter than the float that a resume reads.
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in sorted(key_values.items())
+            if "csv" not in key_excluded.get(name, ())
+        }
+        self._rows.append(row)
+        columns = sorted({name for each in self._rows for name in each})
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        atomic_write(self._path, text.getvalue())
+        self._report(row)
+
+    def close(self) -> None:
+        """Nothing is open between two rows."""
