@@ -10,7 +10,7 @@ from trpo_deploy.errors import MissingExtraError
 _MODULES = {
     "train": ("torch", "stable_baselines3", "gymnasium", "yaml", "matplotlib"),
     "export": ("torch", "stable_baselines3", "gymnasium", "yaml", "onnx"),
-    "serve": ("bentoml", "orjson", "httptools"),
+    "serve": ("bentoml", "orjson", "httptools", "prometheus_client", "uvicorn", "websockets"),
     "video": ("imageio_ffmpeg",),
 }
 

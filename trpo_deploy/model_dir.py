@@ -265,6 +265,8 @@ def _from_folder(folder: Path) -> PolicySource:
     if model_dir.policy_zip.is_file():
         return _from_zip(model_dir.policy_zip)
     zips = sorted(folder.glob("*.zip"))
+    # RL Zoo leaves its best model and checkpoints beside the policy that has a configuration.
+    zips = [path for path in zips if (path.with_suffix("") / "config.yml").is_file()] or zips
     if len(zips) != 1:
         found = ", ".join(path.name for path in zips) or "none"
         raise ModelDirError(
@@ -287,13 +289,17 @@ def _from_zip(policy_zip: Path) -> PolicySource:
             evaluations=_if_file(run.evaluations),
             model_dir=model_dir,
         )
-    zoo = policy_zip.with_suffix("")
+    configs = list(policy_zip.parent.glob("*/config.yml"))
+    if policy_zip.name == "best_model.zip" and len(configs) == 1:
+        zoo = configs[0].parent  # the configuration and statistics are the run's
+    else:
+        zoo = policy_zip.with_suffix("")
     config = _if_file(zoo / "config.yml")
     return PolicySource(
         policy_zip=policy_zip,
         vecnormalize=_if_file(zoo / "vecnormalize.pkl"),
         config=config,
-        env_id=policy_zip.stem if config is not None else None,
+        env_id=zoo.name if config is not None else None,
         evaluations=_if_file(policy_zip.with_name("evaluations.npz")),
         model_dir=None,
     )

@@ -35,7 +35,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from trpo_deploy.canonical import canonical_action_space, canonical_observation_space
-from trpo_deploy.errors import ConfigError, PolicyZipError, UnsafePickleError
+from trpo_deploy.errors import (
+    ConfigError,
+    PolicyZipError,
+    TrpoDeployError,
+    UnsafePickleError,
+)
 from trpo_deploy.sb3_old import with_shared_layers
 from trpo_deploy.sb3_pickle import VECNORMALIZE, Classes, decode, decode_state
 
@@ -80,7 +85,9 @@ class PolicyZip:
             with torch.random.fork_rng(devices=[]), _Bounded(self.weights):
                 policy = self._unloaded()
             policy.load_state_dict(self._complete(policy.state_dict()))
-        except (RuntimeError, ValueError, TypeError, AssertionError, MemoryError) as error:
+        except TrpoDeployError:
+            raise
+        except Exception as error:  # SB3, and networks of the user's own, raise what they like
             reason = " ".join(str(error).split())
             raise PolicyZipError(
                 f"{self.path}: the weights do not make the policy that the zip describes ({reason})"

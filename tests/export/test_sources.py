@@ -43,6 +43,7 @@ def zoo(folder: Path, env_id: str, model: Any, config: str, arguments: str = "{}
     return folder
 
 
+@pytest.mark.slow
 def test_an_atari_run_whose_game_is_not_installed(tmp_path: Path) -> None:
     """84x84 frames of four, transposed by SB3: the file takes one frame and the three before."""
     stacked = spaces.Box(0, 255, (84, 84, 4), np.uint8)
@@ -124,6 +125,16 @@ def test_no_normalize_check_insists(tmp_path: Path) -> None:
     run = run_cli("export", folder, "-o", tmp_path / "policy.onnx", "--no-normalize-check")
     assert run.code == 0, run.error
     assert OnnxPolicy(tmp_path / "policy.onnx").spec.normalizer is None
+
+
+def test_the_best_model_of_a_run_belongs_to_its_configuration(tmp_path: Path) -> None:
+    folder = zoo(tmp_path / "run", "Some-v0", make_model(), "normalize: true\n")
+    make_model(seed=1).save(folder / "best_model.zip")
+    statistics_for(BOX).save(str(folder / "Some-v0" / "vecnormalize.pkl"))
+    assert find_source(folder).policy_zip.name == "Some-v0.zip"
+    best = find_source(folder / "best_model.zip")
+    assert best.env_id == "Some-v0"
+    assert best.vecnormalize == folder / "Some-v0" / "vecnormalize.pkl"
 
 
 def test_a_wrong_frame_stack(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ _ULP_DRAWS = 8
 _REFERENCE_ROWS = 256
 _NOISE_ROWS = 128
 """Rows that SB3 is given one by one, to see how far it is from itself."""
-_SLOW_ELEMENTS = 2**19
+_SLOW_ELEMENTS = 2**17
 """Of inputs, that a slow engine is given of each set."""
 HOW = (
     "distribution parameters, actions and further outputs against SB3 on the same raw "
