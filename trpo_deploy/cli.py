@@ -554,8 +554,12 @@ def _reading(
     allow_import: list[str] | None,
     normalize_check: bool,
 ) -> SourceOptions:
+    import torch
+
     from trpo_deploy.export import SourceOptions
 
+    # On a busy machine two threads take several times longer than one.
+    torch.set_num_threads(1)
     layout = None if image_layout is None else image_layout.value
     allowed = tuple(allow_import or ())
     return SourceOptions(env, layout, frame_stack, allowed, normalize_check)  # type: ignore[arg-type]
