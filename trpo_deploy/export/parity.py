@@ -139,16 +139,19 @@ class Comparison:
         measured: dict[str, Any] = {
             "rows": len(rows),
             "rows_undefined_in_sb3": self.undefined_rows,
+            # Such as bounds of 3e38, next to which SB3 itself is undefined.
+            "rows_without_a_measure": int(np.isinf(self.values[PARAMETERS].tolerance[rows]).sum()),
         }
         wrong = np.zeros(len(rows), bool)
         for name, values in self.values.items():
             error = _distance(found[name].reshape(len(rows), -1), values.expected[rows])
             # NaN is never close.
             wrong |= ~(error.max(axis=1, initial=0) <= values.tolerance[rows])
+            error = error[np.isfinite(values.tolerance[rows])]
             label = self.actor.parameter_name if name == PARAMETERS else name
             measured[f"{label}_error_max"] = number(error.max(initial=0))
             if name == ACTION:
-                measured["action_error_p99"] = number(np.quantile(error, 0.99) if len(rows) else 0)
+                measured["action_error_p99"] = number(np.quantile(error, 0.99) if error.size else 0)
         measured["sb3_batch_noise"] = self.values[PARAMETERS].batch_noise
         measured["rows_beyond_tolerance"] = int(wrong.sum())
         mismatched = self._compare_numbers(rows, found[ACTION], measured)
