@@ -18,13 +18,14 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch.nn.functional import softplus
 
 from trpo_deploy.canonical import from_canonical, to_canonical
+from trpo_deploy.environment import space_from_gymnasium
 from trpo_deploy.sb3_wrappers import (
     NO_WRAPPING,
     ObservationChain,
     Wrapping,
     observation_chains,
 )
-from trpo_deploy.spec import OBS, Array
+from trpo_deploy.spec import OBS, Array, DictSpace, Space
 
 State: TypeAlias = tuple[Array, ...]
 Inputs: TypeAlias = Mapping[str, Array]
@@ -59,6 +60,14 @@ class SB3Policy:
             SpaceError: the statistics or the frame stack do not fit the policy.
         """
         return observation_chains(self.observation_space, self.wrapping, self.statistics)
+
+    @property
+    def frame_space(self) -> Space | DictSpace:
+        """What the environment gives: one frame of each array, raw."""
+        frames = {name: chain.frame for name, chain in self.chains.items()}
+        if isinstance(self.observation_space, spaces.Dict):
+            return space_from_gymnasium(spaces.Dict(frames))
+        return space_from_gymnasium(frames[OBS])
 
     def predict(
         self,

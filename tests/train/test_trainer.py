@@ -12,7 +12,8 @@ import torch
 from gymnasium import spaces
 
 from trpo_deploy.errors import ConfigError, EnvError, ModelDirError, SpaceError
-from trpo_deploy.model_dir import ModelDir
+from trpo_deploy.export import export_policy
+from trpo_deploy.model_dir import ModelDir, find_source
 from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
 from trpo_deploy.train import evaluate, load_config, train
 from trpo_deploy.yaml_file import read_yaml
@@ -185,3 +186,42 @@ def test_a_folder_that_is_not_empty_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="not empty"):
         train(load_config("CartPole-v1"), ModelDir(tmp_path))
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_both_backends_play_images_alike(tmp_path: Path) -> None:
+    """The zip has them channels first, the environment last; both backends are given its own."""
+    folder = ModelDir(tmp_path / "m")
+    config = load_config(
+        "tests.train.test_trainer:Pictures-v0",
+        settings=["policy=CnnPolicy", "n_steps=16", "batch_size=16"],
+        n_timesteps=16,
+        eval_episodes=1,
+    )
+    train(config, folder)
+    export_policy(find_source(folder.root), folder.onnx, verify=False)
+    played = [
+        evaluate(folder.root, backend=backend, episodes=2).returns for backend in ("onnx", "torch")
+    ]
+    np.testing.assert_array_equal(played[0], played[1])
+
+
+class Pictures(gymnasium.Env):  # type: ignore[type-arg]
+    """Short episodes of random pictures; the reward is the action."""
+
+    observation_space = spaces.Box(0, 255, (40, 36, 3), np.uint8)
+    action_space = spaces.Discrete(4)
+
+    def reset(self, *, seed: int | None = None, options: object = None) -> object:  # noqa: ARG002
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._picture(), {}
+
+    def step(self, action: int) -> object:
+        self.steps += 1
+        return self._picture(), float(action), self.steps == 5, False, {}
+
+    def _picture(self) -> object:
+        return self.np_random.integers(0, 256, (40, 36, 3), np.uint8)
+
+
+gymnasium.register("Pictures-v0", entry_point=Pictures)

@@ -9,7 +9,7 @@ from trpo_deploy.export.exporter import (
     verify_policy,
 )
 from trpo_deploy.export.parity import Check
-from trpo_deploy.export.source import SourceOptions
+from trpo_deploy.sb3_source import SourceOptions
 
 __all__ = [
     "Certificate",

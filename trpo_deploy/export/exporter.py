@@ -23,8 +23,8 @@ from trpo_deploy.export.guard import guard_info
 from trpo_deploy.export.observations import ROWS, ordinary_observations
 from trpo_deploy.export.profiles import ON_REQUEST, ONNX, Profile
 from trpo_deploy.export.read_policy import read_policy
-from trpo_deploy.export.source import LoadedSource, SourceOptions, load_model, load_source
 from trpo_deploy.model_dir import ModelDir, PolicySource, atomic_write, certificate_path
+from trpo_deploy.sb3_source import LoadedSource, SourceOptions, load_model, load_source
 from trpo_deploy.spec import BoxSpace, NormalizerInfo, PolicySpec
 
 

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import require
-from trpo_deploy.model_dir import ModelDir
-from trpo_deploy.serve.model import certificate_path
+from trpo_deploy.model_dir import ModelDir, certificate_path
 from trpo_deploy.serve.registry import Registry
 from trpo_deploy.serve.settings import Settings
 

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from trpo_deploy.errors import ObservationError, ServeError
-from trpo_deploy.model_dir import ModelDir
+from trpo_deploy.model_dir import certificate_path
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.request_error import RequestError
 from trpo_deploy.serve.settings import Settings
@@ -96,14 +96,6 @@ def _bounds(policy: OnnxPolicy) -> dict[str, tuple[Array, Array]]:
         if (low > limits.min).any() or (high < limits.max).any():
             bounds[name] = (low, high)
     return bounds
-
-
-def certificate_path(onnx: Path) -> Path:
-    """Where the certificate of an ONNX file lies: beside it."""
-    model_dir = ModelDir(onnx.parent)
-    if onnx.name == model_dir.onnx.name:
-        return model_dir.certificate
-    return onnx.with_suffix(".certificate.json")
 
 
 def load_model(name: str, version: str, onnx: Path, old: ServedModel | None) -> ServedModel:

@@ -21,8 +21,8 @@ from threading import Lock
 from typing import TypeAlias
 
 from trpo_deploy.errors import ServeError, TrpoDeployError
-from trpo_deploy.model_dir import ModelDir, find_onnx
-from trpo_deploy.serve.model import ServedModel, certificate_path, load_model
+from trpo_deploy.model_dir import ModelDir, certificate_path, find_onnx
+from trpo_deploy.serve.model import ServedModel, load_model
 from trpo_deploy.serve.request_error import RequestError
 
 LATEST = "latest"

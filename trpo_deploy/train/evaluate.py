@@ -16,8 +16,7 @@ from trpo_deploy.environment import (
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.model_dir import ModelDir, find_onnx, find_source
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.sb3_policy import SB3Policy
-from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
+from trpo_deploy.sb3_source import SourceOptions, load_source
 from trpo_deploy.spec import Array, DictSpace
 from trpo_deploy.train.video import record_episode
 from trpo_deploy.yaml_file import read_yaml
@@ -83,25 +82,13 @@ def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, En
 
 
 def _torch(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, Environment]:
-    source = find_source(model)
-    policy_zip = read_policy_zip(source.policy_zip)
-    statistics = None if source.vecnormalize is None else read_vecnormalize(source.vecnormalize)
-    policy = SB3Policy(
-        policy_zip.build_policy(),
-        statistics,
-        policy_zip.observation_space,
-        policy_zip.action_space,
-    )
-    action_space = space_from_gymnasium(policy_zip.action_space)
+    loaded = load_source(find_source(model), SourceOptions(env_id=env_id))
+    policy = loaded.reference
+    action_space = space_from_gymnasium(policy.action_space)
     assert not isinstance(action_space, DictSpace)
-    environment = find_environment(
-        _known(env_id or source.env_id or _setting(source.config, "env_id"), model),
-        _setting(source.config, "env_kwargs") or {},
-        space_from_gymnasium(policy_zip.observation_space),
-        action_space,
-        _setting(source.config, "env_wrapper"),
-        _setting(source.config, "frame_stack"),
-    )
+    known = _known(env_id or loaded.env_id, model)
+    environment, _ = loaded.environment(known, (policy.frame_space, action_space))
+    assert environment is not None  # one that is asked for is found, or an error
     return (
         lambda obs, state: policy.predict(obs, state, deterministic=deterministic),
         environment,

@@ -1,4 +1,4 @@
-"""What is to be exported: the files of a run, or a model that is in memory."""
+"""A trained policy and what is known of its training: from a run's files, or from memory."""
 
 from __future__ import annotations
 
