@@ -190,4 +190,4 @@ def test_by_default_nothing_is_logged(tmp_path: Path) -> None:
         assert server.predict([1, 2, 3, 4]).status_code == 200
         server.process.terminate()
         output, _ = server.process.communicate(timeout=20)
-    assert output == ""
+    assert output == "stopped\n"
