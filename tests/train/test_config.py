@@ -202,3 +202,8 @@ def test_a_number_without_a_point_is_a_number() -> None:
     config = load_config("CartPole-v1", settings=["learning_rate=1e-4", "n_timesteps=1e3"])
     assert config.hyperparameters["learning_rate"] == 1e-4
     assert config.n_timesteps == 1000
+
+
+def test_an_id_without_a_version_is_the_newest_with_its_preset() -> None:
+    assert load_config("CartPole") == load_config("CartPole-v1")
+    assert load_config("NoSuchThing").env_id == "NoSuchThing"

@@ -13,7 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import gymnasium
 import numpy as np
+from gymnasium.envs.registration import find_highest_version, parse_env_id
 
 from trpo_deploy.env_wrappers import wrapper_list
 from trpo_deploy.errors import ConfigError
@@ -191,6 +193,18 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
     return f"unknown setting {name!r}; {hint}"
 
 
+def _with_version(env_id: str) -> str:
+    """Gymnasium takes an id without a version for the newest; its preset has to be found too."""
+    if ":" in env_id:
+        return env_id
+    try:
+        namespace, name, version = parse_env_id(env_id)
+    except gymnasium.error.Error:
+        return env_id  # the error comes when the environment is made
+    newest = find_highest_version(namespace, name) if version is None else None
+    return env_id if newest is None else f"{env_id}-v{newest}"
+
+
 def load_config(
     env_id: str,
     *,
@@ -214,6 +228,7 @@ def load_config(
     Raises:
         ConfigError: an unknown name, or a value that cannot be used.
     """
+    env_id = _with_version(env_id)
     values = _plain_values(
         {
             **_preset(env_id, preset),
