@@ -192,7 +192,7 @@ def test_both_backends_play_images_alike(tmp_path: Path) -> None:
     """The zip has them channels first, the environment last; both backends are given its own."""
     folder = ModelDir(tmp_path / "m")
     config = load_config(
-        "tests.train.test_trainer:Pictures-v0",
+        "tests.train.test_trainer:SmallPictures-v0",
         settings=["policy=CnnPolicy", "n_steps=16", "batch_size=16"],
         n_timesteps=16,
         eval_episodes=1,
@@ -224,4 +224,4 @@ class Pictures(gymnasium.Env):  # type: ignore[type-arg]
         return self.np_random.integers(0, 256, (40, 36, 3), np.uint8)
 
 
-gymnasium.register("Pictures-v0", entry_point=Pictures)
+gymnasium.register("SmallPictures-v0", entry_point=Pictures)
