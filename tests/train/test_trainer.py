@@ -105,9 +105,9 @@ def test_a_run_stops_at_the_return_asked_for(tmp_path: Path) -> None:
     result = train(config, ModelDir(tmp_path / "m"))
     assert result.stopped_early
     assert result.timesteps < 2000
-    # The policy that is saved is the one that was evaluated.
+    # The policy that is saved is the one that was evaluated: the same seeds, the same returns.
     played = evaluate(tmp_path / "m", backend="torch", episodes=3, seed=1_000_000)
-    assert played.returns.mean() == pytest.approx(result.last.mean, abs=150)
+    assert played.returns.mean() == pytest.approx(result.last.mean)
 
 
 def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
