@@ -115,6 +115,8 @@ def test_both_paths_give_the_same_policy_and_optimiser(
         rtol=1e-3,
         atol=1e-4,
     )
+    losses = [model.logger.name_to_value["train/value_loss"] for model in (unrolled, generic)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 class Other(ActorCriticPolicy):

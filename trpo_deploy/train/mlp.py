@@ -1,7 +1,7 @@
 """The standard MLP actor-critic, with its derivatives written out.
 
 Most policies are two small dense networks on flat features. For these the products that an
-update consists of need no autograd: :class:`DenseNetwork` has the forward pass, the product
+update consists of need no autograd: :class:`DenseProducts` has the forward pass, the product
 with its Jacobian and the product with the transpose. :func:`standard_mlp` is the one place
 where it is decided whether a policy is of this kind; all others take the generic path.
 """
@@ -29,40 +29,45 @@ from trpo_deploy.spec import Array
 
 @dataclass(frozen=True)
 class Activation:
-    """An element-wise function whose slope follows from its value."""
+    """An element-wise function whose derivative follows from its value."""
 
-    value: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
-    """The derivative, given what :attr:`value` returned."""
+    apply: Callable[[Tensor], object]
+    """In place: from ``z`` to the value."""
+    backward: Callable[[Tensor, Tensor], object]
+    """In place: a gradient times the derivative, given the value."""
     array: Callable[[Array], Array]
-    """:attr:`value` in NumPy."""
+    """From ``z`` to the value in NumPy."""
 
 
 def _activation(module: nn.Module) -> Activation | None:
     if type(module) is nn.Tanh:
-        return Activation(torch.tanh, lambda h: 1 - h * h, np.tanh)
+        # One kernel in place of three, in the most frequent case.
+        tanh_backward = torch.ops.aten.tanh_backward.grad_input
+        return Activation(torch.tanh_, lambda g, h: tanh_backward(g, h, grad_input=g), np.tanh)
     if type(module) is nn.ReLU:
         return Activation(
-            torch.relu, lambda h: (h > 0).to(h.dtype), lambda z: np.maximum(z, np.float32(0))
+            torch.relu_, lambda g, h: g.mul_(h > 0), lambda z: np.maximum(z, np.float32(0))
         )
     if type(module) is nn.Sigmoid:
         # (1 + tanh(z / 2)) / 2 does not overflow.
         half = np.float32(0.5)
         return Activation(
-            torch.sigmoid, lambda h: h * (1 - h), lambda z: half * (1 + np.tanh(half * z))
+            torch.sigmoid_,
+            lambda g, h: g.mul_(h).mul_(1 - h),
+            lambda z: half * (1 + np.tanh(half * z)),
         )
     if type(module) is nn.ELU:
         alpha = module.alpha
         return Activation(
-            lambda z: nn.functional.elu(z, alpha),
-            lambda h: torch.where(h > 0, torch.ones_like(h), h + alpha),
+            lambda z: nn.functional.elu_(z, alpha),
+            lambda g, h: g.mul_(torch.where(h > 0, 1.0, h + alpha)),
             lambda z: np.where(z > 0, z, np.float32(alpha) * np.expm1(np.minimum(z, 0))),
         )
     if type(module) is nn.LeakyReLU:
         leak = module.negative_slope
         return Activation(
-            lambda z: nn.functional.leaky_relu(z, leak),
-            lambda h: torch.where(h > 0, 1.0, leak).to(h.dtype),
+            lambda z: nn.functional.leaky_relu_(z, leak),
+            lambda g, h: g.mul_(torch.where(h > 0, 1.0, leak)),
             lambda z: np.where(z > 0, z, np.float32(leak) * z),
         )
     return None
@@ -81,64 +86,90 @@ class DenseNetwork:
         """Weight and bias of each layer, in order."""
         return [parameter for linear in self.linears for parameter in linear.parameters()]
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """The input of each layer, and last the output. ``x`` is ``(batch, features)``."""
-        values = [x]
-        for linear, activation in zip(self.linears, (*self.activations, None), strict=True):
-            z = torch.addmm(linear.bias, values[-1], linear.weight.t())
-            values.append(z if activation is None else activation.value(z))
-        return values
 
-    def slopes(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """The activations' derivatives at what :meth:`forward` returned."""
-        return [
-            activation.slope(value)
-            for activation, value in zip(self.activations, values[1:-1], strict=True)
-        ]
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    weight: Tensor
+    weight_t: Tensor
+    bias: Tensor
+    activation: Activation | None
+    value: Tensor
+    change: Tensor
+    change_t: Tensor
 
-    def jacobian_product(
-        self, values: Sequence[Tensor], slopes: Sequence[Tensor], direction: Sequence[Tensor]
-    ) -> Tensor:
+
+class DenseProducts:
+    """A network's forward pass and the products with its Jacobian, in memory that is kept.
+
+    Without that memory the system gives, zeroes and takes back pages for each product.
+    What a method returns is overwritten by the next call.
+
+    Args:
+        network: its parameters must stay where they are in memory, with any values.
+        rows: of all batches.
+    """
+
+    def __init__(self, network: DenseNetwork, rows: int) -> None:
+        self._layers = []
+        for linear, activation in zip(network.linears, (*network.activations, None), strict=True):
+            weight, bias = linear.weight.detach(), linear.bias.detach()
+            value, change = (weight.new_empty(rows, len(weight)) for _ in range(2))
+            self._layers.append(
+                _Layer(weight, weight.t(), bias, activation, value, change, change.t())
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output, ``(rows, outputs)``, for ``x``, ``(rows, features)``."""
+        for layer in self._layers:
+            torch.addmm(layer.bias, x, layer.weight_t, out=layer.value)
+            x = layer.value
+            if layer.activation is not None:
+                layer.activation.apply(x)
+        return x
+
+    def jacobian_product(self, x: Tensor, direction: Sequence[Tensor]) -> Tensor:
         """How the output moves when the parameters move in a direction.
 
         Args:
-            values: of :meth:`forward`.
-            slopes: of :meth:`slopes`.
-            direction: shaped as :attr:`parameters`.
+            x: what :meth:`forward` was given last.
+            direction: shaped as the network's parameters.
 
         Returns:
             ``J v``, of the output's shape.
         """
         moved: Tensor | None = None
-        for index, linear in enumerate(self.linears):
+        for index, layer in enumerate(self._layers):
             weight, bias = direction[2 * index], direction[2 * index + 1]
-            change = torch.addmm(bias, values[index], weight.t())
+            torch.addmm(bias, x, weight.t(), out=layer.change)
             if moved is not None:
-                change.addmm_(moved, linear.weight.t())
-            moved = change if index == len(slopes) else change.mul_(slopes[index])
+                layer.change.addmm_(moved, layer.weight_t)
+            x, moved = layer.value, layer.change
+            if layer.activation is not None:
+                layer.activation.backward(moved, x)
         assert moved is not None
         return moved
 
-    def transposed_product(
-        self,
-        values: Sequence[Tensor],
-        slopes: Sequence[Tensor],
-        output: Tensor,
-        gradients: Sequence[Tensor],
-    ) -> None:
+    def transposed_product(self, x: Tensor, output: Tensor, gradients: Sequence[Tensor]) -> None:
         """``J^T u``: the gradient of ``sum(output * u)``, written into ``gradients``.
 
         Args:
-            values: of :meth:`forward`.
-            slopes: of :meth:`slopes`.
+            x: what :meth:`forward` was given last.
             output: ``u``, of the output's shape.
-            gradients: tensors shaped as :attr:`parameters`, overwritten.
+            gradients: tensors shaped as the network's parameters, overwritten.
         """
-        for index in reversed(range(len(self.linears))):
-            torch.mm(output.t(), values[index], out=gradients[2 * index])
-            torch.sum(output, dim=0, out=gradients[2 * index + 1])
-            if index > 0:
-                output = torch.mm(output, self.linears[index].weight).mul_(slopes[index - 1])
+        change, change_t = output, output.t()
+        for index in range(len(self._layers) - 1, 0, -1):
+            layer, before = self._layers[index], self._layers[index - 1]
+            torch.mm(change_t, before.value, out=gradients[2 * index])
+            torch.sum(change, dim=0, out=gradients[2 * index + 1])
+            # For one output the outer product is the same, and several times faster.
+            multiply = torch.mul if change.shape[1] == 1 else torch.mm
+            multiply(change, layer.weight, out=before.change)
+            assert before.activation is not None
+            before.activation.backward(before.change, before.value)
+            change, change_t = before.change, before.change_t
+        torch.mm(change_t, x, out=gradients[0])
+        torch.sum(change, dim=0, out=gradients[1])
 
 
 @dataclass(frozen=True, eq=False)

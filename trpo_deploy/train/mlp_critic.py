@@ -14,9 +14,10 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from trpo_deploy.train.critic import NOT_FINITE, CriticFit
-from trpo_deploy.train.mlp import DenseNetwork
+from trpo_deploy.train.mlp import DenseNetwork, DenseProducts
 from trpo_deploy.train.mlp_fisher import split
 
 
@@ -48,30 +49,34 @@ def fit_mlp_critic(
     assert isinstance(features, Tensor)
     returns = buffer.to_torch(buffer.returns).reshape(-1, 1)
     size = len(returns)
-    losses = []
+    rows = min(batch_size or size, size)
+    norms, counts = [], []
     adam = FlatAdam(policy.optimizer, critic.parameters)
     with adam.flat_parameters():
+        full, rest = DenseProducts(critic, rows), DenseProducts(critic, size % rows)
         for _ in range(n_updates):
             order = torch.from_numpy(np.random.permutation(size)).to(returns.device)
-            x, y = features[order], returns[order]
-            for start in range(0, size, batch_size or size):
-                rows = slice(start, start + (batch_size or size))
-                losses.append(_gradient(critic, x[rows], y[rows], adam.gradients))
+            batches = (torch.split(column[order], rows) for column in (features, returns))
+            for x, y in zip(*batches, strict=True):
+                products = full if len(y) == rows else rest
+                norms.append(_gradient(products, x, y, adam.gradients))
+                counts.append(len(y))
                 if max_grad_norm is not None:
                     _clip(adam.gradient, max_grad_norm)
                 adam.step()
     if not bool(torch.isfinite(adam.vector).all()):
         return CriticFit(float("nan"), NOT_FINITE)
     adam.commit()
-    return CriticFit(float(torch.stack(losses).mean()) if losses else 0.0, None)
+    losses = [float(norm) ** 2 / count for norm, count in zip(norms, counts, strict=True)]
+    return CriticFit(sum(losses) / max(len(losses), 1), None)
 
 
-def _gradient(critic: DenseNetwork, x: Tensor, y: Tensor, gradients: list[Tensor]) -> Tensor:
-    """The mean squared error, and its gradient into ``gradients``."""
-    values = critic.forward(x)
-    error = values[-1] - y
-    critic.transposed_product(values, critic.slopes(values), error * (2.0 / len(y)), gradients)
-    return error.square().mean()
+def _gradient(products: DenseProducts, x: Tensor, y: Tensor, gradients: list[Tensor]) -> Tensor:
+    """The gradient of the mean squared error, and the norm of the errors."""
+    error = products.forward(x).sub_(y)
+    norm: Tensor = torch.linalg.vector_norm(error)
+    products.transposed_product(x, error.mul_(2.0 / len(y)), gradients)
+    return norm
 
 
 def _clip(gradient: Tensor, max_norm: float) -> None:
@@ -82,8 +87,7 @@ def _clip(gradient: Tensor, max_norm: float) -> None:
 class FlatAdam:
     """``torch.optim.Adam`` on one vector in place of many tensors.
 
-    Mirrors ``torch.optim.adam._single_tensor_adam``. Nothing of the optimiser or of the
-    parameters has changed before :meth:`commit`.
+    Nothing of the optimiser or of the parameters has changed before :meth:`commit`.
 
     Args:
         optimizer: plain Adam, see :func:`is_plain_adam`.
@@ -93,13 +97,13 @@ class FlatAdam:
     def __init__(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
         self._optimizer = optimizer
         self._parameters = parameters
-        self._group = optimizer.param_groups[0]
-        self._steps = int(self._state("step", parameters[0]))
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
         self.gradient = torch.zeros_like(self.vector)
         self.gradients = split(self.gradient, parameters)
-        self._first = self._flat_state("exp_avg")
-        self._second = self._flat_state("exp_avg_sq")
+        self._moments = {name: self._flat_state(name) for name in ("exp_avg", "exp_avg_sq")}
+        # The fused kernel counts on the parameters' device, torch's default Adam on the CPU.
+        steps = float(self._state("step", parameters[0]))
+        self._steps = torch.tensor(steps, device=self.vector.device)
 
     @contextmanager
     def flat_parameters(self) -> Iterator[None]:
@@ -117,18 +121,28 @@ class FlatAdam:
 
     def step(self) -> None:
         """One step along :attr:`gradient`."""
-        self._steps += 1
-        beta1, beta2 = self._group["betas"]
-        self._first.lerp_(self.gradient, 1 - beta1)
-        self._second.mul_(beta2).addcmul_(self.gradient, self.gradient, value=1 - beta2)
-        root = (1 - beta2**self._steps) ** 0.5
-        denominator = self._second.sqrt().div_(root).add_(self._group["eps"])
-        size = self._group["lr"] / (1 - beta1**self._steps)
-        self.vector.addcdiv_(self._first, denominator, value=-size)
+        group = self._optimizer.param_groups[0]
+        beta1, beta2 = group["betas"]
+        adam(
+            [self.vector],
+            [self.gradient],
+            [self._moments["exp_avg"]],
+            [self._moments["exp_avg_sq"]],
+            [],
+            [self._steps],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
 
     def commit(self) -> None:
         """Write parameters, moments and the number of steps back."""
-        for flat, name in ((self._first, "exp_avg"), (self._second, "exp_avg_sq")):
+        for name, flat in self._moments.items():
             for parameter, part in zip(
                 self._parameters, split(flat, self._parameters), strict=True
             ):
@@ -136,7 +150,7 @@ class FlatAdam:
         for parameter, part in zip(
             self._parameters, split(self.vector, self._parameters), strict=True
         ):
-            self._optimizer.state[parameter]["step"] = torch.tensor(float(self._steps))
+            self._optimizer.state[parameter]["step"] = self._steps.cpu().clone()
             parameter.copy_(part)
 
     def _state(self, name: str, parameter: nn.Parameter) -> Tensor | float:

@@ -21,7 +21,7 @@ from stable_baselines3.common.distributions import (
 )
 from torch import Tensor, nn
 
-from trpo_deploy.train.mlp import StandardMlp
+from trpo_deploy.train.mlp import DenseProducts, StandardMlp
 from trpo_deploy.train.trust_region import KLReduction
 
 
@@ -42,9 +42,8 @@ def mlp_fisher_vector_product(
         reduction: of the KL over action dimensions.
         damping: added to the diagonal.
     """
-    values = mlp.actor.forward(features)
-    slopes = mlp.actor.slopes(values)
-    batch, outputs = values[-1].shape
+    products = DenseProducts(mlp.actor, len(features))
+    batch, outputs = products.forward(features).shape
     metric = _metric(distribution)
     dimensions = outputs if reduction == "mean" and _averaged(distribution) else 1
     scale = 1.0 / (batch * dimensions)
@@ -56,8 +55,8 @@ def mlp_fisher_vector_product(
     @torch.no_grad()
     def product(vector: Tensor) -> Tensor:
         direction = split(vector, shapes)
-        moved = mlp.actor.jacobian_product(values, slopes, direction[first:])
-        mlp.actor.transposed_product(values, slopes, metric(moved).mul_(scale), gradients[first:])
+        moved = products.jacobian_product(features, direction[first:])
+        products.transposed_product(features, metric(moved).mul_(scale), gradients[first:])
         if first:
             # The KL's second derivative in log sigma is 2 for each dimension.
             torch.mul(direction[0], 2.0 * scale * batch, out=gradients[0])
