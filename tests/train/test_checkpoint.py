@@ -69,8 +69,9 @@ def _read(folder: ModelDir) -> Checkpoint:
 def _log(folder: ModelDir) -> list[dict[str, str]]:
     with folder.progress.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    # Time passes otherwise.
-    return [{k: v for k, v in row.items() if not k.startswith("time/") and v} for row in rows]
+    # Time passes otherwise, and all that is counted in it.
+    clocks = ("fps", "elapsed")
+    return [{k: v for k, v in row.items() if not k.endswith(clocks) and v} for row in rows]
 
 
 def _assert_same_run(one: ModelDir, other: ModelDir) -> None:

@@ -15,7 +15,6 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.model_dir import ModelDir, atomic_path, atomic_write
 from trpo_deploy.train.config import TrainConfig
-from trpo_deploy.train.plots import learning_curve
 from trpo_deploy.train.trpo import TRPO
 from trpo_deploy.train.vec_envs import evaluation_seed
 
@@ -147,6 +146,9 @@ class EvaluationCallback(BaseCallback):
         buffer = io.BytesIO()
         np.savez(buffer, timesteps=timesteps, results=results, ep_lengths=np.array(self._lengths))
         atomic_write(self._folder.evaluations, buffer.getvalue())
+        # Here and not above: whoever trains in Python has no use for 30 MB of matplotlib.
+        from trpo_deploy.train.plots import learning_curve
+
         picture = learning_curve(self._config.env_id, timesteps, results)
         atomic_write(self._folder.learning_curve, picture)
 

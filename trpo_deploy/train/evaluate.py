@@ -15,7 +15,6 @@ from trpo_deploy.environment import (
 )
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.model_dir import ModelDir, find_onnx, find_source
-from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.sb3_source import SourceOptions, load_source
 from trpo_deploy.spec import Array, DictSpace
 from trpo_deploy.train.video import record_episode
@@ -67,6 +66,9 @@ def evaluate(
 
 
 def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, Environment]:
+    # Here and not above: whoever trains in Python has no use for 18 MB of onnxruntime.
+    from trpo_deploy.runtime import OnnxPolicy
+
     policy = OnnxPolicy(find_onnx(model))
     config = ModelDir(model).config
     environment = find_environment(

@@ -263,6 +263,11 @@ class TRPO(OnPolicyAlgorithm):
         done = 1.0 - self._current_progress_remaining
         return self.target_kl + done * (self.target_kl_end - self.target_kl)
 
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the log; iterations go on counting where an earlier ``learn`` ended."""
+        rollouts = self.num_timesteps // (self.n_steps * self.n_envs)
+        super().dump_logs(max(iteration, rollouts))
+
     def predict(
         self,
         observation: np.ndarray[Any, Any] | dict[str, np.ndarray[Any, Any]],
