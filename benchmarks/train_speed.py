@@ -1,59 +1,134 @@
 """Training, ours against sb3-contrib's and the bare environment loop, in paired rounds.
 
 Each round trains both for the same steps with the same environment, seed and hyperparameters,
-and steps the bare environment with random actions; ratios are taken within a round. Run it with
+and steps the bare environment with random actions, each in a process of its own; ratios are
+taken within a round. Ours has its environments as ``trpo-deploy train`` makes them. Run it with
 
     python benchmarks/train_speed.py [--case NAME]... [--rounds N] [-o FOLDER]
+
+It prints the speeds, their ratios and the peak memory beside the targets, and writes them as
+``train_speed.json`` and ``train_speed.md``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
+import multiprocessing
+import re
+import sys
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import sb3_contrib
+import numpy as np
 import torch
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from gymnasium import spaces
+from paired import (
+    SIDES,
+    Noise,
+    algorithm,
+    machine,
+    silence,
+    spread,
+    table,
+    with_spread,
+    write_results,
+)
+from stable_baselines3.common.vec_env import VecEnv
 
-from trpo_deploy import TRPO
-from trpo_deploy.train.sync_vec_env import SyncVecEnv
+MEMORY_TARGET = 1.1
+BARE_STEPS = 6000
+MUJOCO = {"batch_size": 128, "cg_max_steps": 25, "n_critic_updates": 20}
+CHEETAH = {**MUJOCO, "target_kl": 0.04}
+CARTPOLE = {"batch_size": 512, "cg_damping": 1e-3, "gae_lambda": 0.98, "n_critic_updates": 20}
 
-MUJOCO = {"n_steps": 1024, "batch_size": 128, "cg_max_steps": 25, "n_critic_updates": 20}
-CARTPOLE = {
-    "n_steps": 512,
-    "batch_size": 512,
-    "cg_damping": 1e-3,
-    "gae_lambda": 0.98,
-    "n_critic_updates": 20,
-}
+
+def frames(**_: Any) -> Noise:
+    """What a game looks like to a ``CnnPolicy``."""
+    return Noise(spaces.Box(0, 255, (84, 84, 4), np.uint8), spaces.Discrete(6))
+
+
+gymnasium.register("Frames-v0", entry_point=frames, max_episode_steps=200)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a side runs its environments."""
+
+    vec_env: str = "sync"
+    """``sync``, ``subproc`` or, ours only, ``envpool``."""
+    n_envs: int = 2
+    threads: int = 1
+    """Torch's."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A task with the hyperparameters of RL Zoo."""
+    """A task, how each side runs it, and what ratios are to be reached."""
 
     env_id: str
-    hyperparameters: dict[str, Any]
-    normalize: bool
-    n_envs: int = 2
+    hyperparameters: Mapping[str, Any]
+    """RL Zoo's, without ``n_steps``."""
+    rollout: int = 2048
+    """Samples an update, over all environments."""
     updates: int = 6
+    policy: str = "MlpPolicy"
+    normalize: bool = True
+    ours: Setting = Setting()
+    sb3_contrib: Setting = Setting()
+    to_sb3_contrib: float | None = None
+    to_bare: float | None = None
 
+
+# The fastest of what was tried on two cores, steps/s. A torch forward pass for 16 environments
+# costs sb3-contrib hardly more than for two. The pipes of SubprocVecEnv cost more than they
+# bring, and so do two torch threads.
+# HalfCheetah: sync 2, 8, 16: 2,000, 3,600, 4,100; subproc 4, 8, 16: 1,600, 2,100, 2,100; two
+# threads with sync, subproc 16: 520, 1,800. Ant: sync 2, 8, 16: 1,300, 1,900, 2,100; subproc
+# 2, 4, 8, 16: 730, 1,100, 1,150, 1,300; two threads with subproc 8: 1,100.
+BEST_OF_SB3_CONTRIB = Setting("sync", 16)
+# HalfCheetah: envpool 8, 16: 7,500, 10,600; sync 4, 8, 16: 9,300, 10,800, 10,800: its steps are
+# too short for EnvPool's threads to make up for handing them over.
+# Ant: envpool 8, 16: 3,000, 3,500; sync 2, 8, 16: 2,800, 2,800, 2,600.
+BEST_OF_OURS = {"HalfCheetah-v5": Setting("sync", 8), "Ant-v5": Setting("envpool", 16)}
 
 CASES = {
-    "HalfCheetah-v5": Case("HalfCheetah-v5", {**MUJOCO, "target_kl": 0.04}, True),
-    "Hopper-v5": Case("Hopper-v5", MUJOCO, True),
-    "Ant-v5": Case("Ant-v5", MUJOCO, True),
-    "CartPole-v1": Case("CartPole-v1", CARTPOLE, False, updates=10),
+    "HalfCheetah-v5": Case("HalfCheetah-v5", CHEETAH, to_sb3_contrib=5.0, to_bare=0.5),
+    "Hopper-v5": Case("Hopper-v5", MUJOCO, to_sb3_contrib=3.5, to_bare=0.6),
+    "Ant-v5": Case("Ant-v5", MUJOCO),
+    "HalfCheetah-v5-best": Case(
+        "HalfCheetah-v5",
+        CHEETAH,
+        ours=BEST_OF_OURS["HalfCheetah-v5"],
+        sb3_contrib=BEST_OF_SB3_CONTRIB,
+        to_sb3_contrib=4.0,
+        to_bare=0.4,
+    ),
+    "Ant-v5-best": Case(
+        "Ant-v5",
+        MUJOCO,
+        ours=BEST_OF_OURS["Ant-v5"],
+        sb3_contrib=BEST_OF_SB3_CONTRIB,
+        to_sb3_contrib=3.5,
+        to_bare=0.6,
+    ),
+    "CartPole-v1": Case(
+        "CartPole-v1", CARTPOLE, rollout=1024, updates=10, normalize=False, to_sb3_contrib=6.0
+    ),
+    "CnnPolicy": Case(
+        "Frames-v0",
+        {},
+        rollout=128,
+        updates=2,
+        policy="CnnPolicy",
+        normalize=False,
+        to_sb3_contrib=1.2,
+    ),
 }
 
 
@@ -72,99 +147,191 @@ class Timed:
             self.seconds += time.perf_counter() - start
 
 
-def train(algorithm: type[Any], vec_env: type[DummyVecEnv], case: Case) -> dict[str, float]:
-    """Steps a second of a run, and what of its seconds is rollout and update."""
-    env: VecEnv = make_vec_env(
-        lambda: gymnasium.make(case.env_id), case.n_envs, seed=0, vec_env_cls=vec_env
+def make_env(side: str, case: Case, seed: int) -> VecEnv:
+    """The environments of a side, as its users get them."""
+    setting: Setting = getattr(case, side)
+    if side == "ours":
+        from trpo_deploy.train.config import TrainConfig
+        from trpo_deploy.train.vec_envs import make_training_env
+
+        return make_training_env(
+            TrainConfig(
+                case.env_id,
+                vec_env=setting.vec_env,
+                n_envs=setting.n_envs,
+                normalize=case.normalize,
+                seed=seed,
+            )
+        )
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
+
+    kind: Any = {"sync": DummyVecEnv, "subproc": SubprocVecEnv}[setting.vec_env]
+    env = make_vec_env(case.env_id, setting.n_envs, seed=seed, vec_env_cls=kind)
+    return VecNormalize(env) if case.normalize else env
+
+
+def train(side: str, case: Case, seed: int) -> dict[str, float]:
+    """Speed, seconds in rollout and update, and peak memory of one run."""
+    setting: Setting = getattr(case, side)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(setting.threads)
+    env = make_env(side, case, seed)
+    model = algorithm(side)(
+        case.policy,
+        env,
+        n_steps=case.rollout // setting.n_envs,
+        seed=seed,
+        device="cpu",
+        **case.hyperparameters,
     )
-    if case.normalize:
-        env = VecNormalize(env)
-    model = algorithm("MlpPolicy", env, seed=0, device="cpu", **case.hyperparameters)
-    model.set_logger(Logger(folder=None, output_formats=[]))
+    silence(model)
+    model.learn(case.rollout)  # the first update warms up
     model.collect_rollouts, model.train = Timed(model.collect_rollouts), Timed(model.train)
     start = time.perf_counter()
-    model.learn(case.updates * case.n_envs * case.hyperparameters["n_steps"])
+    model.learn(case.updates * case.rollout, reset_num_timesteps=False)
     elapsed = time.perf_counter() - start
+    memory = peak_memory()
     env.close()
     return {
-        "steps_per_second": model.num_timesteps / elapsed,
+        "steps_per_second": case.updates * case.rollout / elapsed,
         "rollout_seconds": model.collect_rollouts.seconds,
         "update_seconds": model.train.seconds,
+        "peak_mb": memory,
     }
 
 
-def bare(case: Case) -> float:
+def peak_memory() -> float:
+    """Of this process, in MB; not of workers that it has started."""
+    # Not getrusage: what it tells begins with the parent's memory at the fork.
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def bare(env_id: str, seed: int) -> float:
     """Steps a second of the environment alone, with random actions."""
-    with gymnasium.make(case.env_id) as env:
-        env.action_space.seed(0)
-        actions = [env.action_space.sample() for _ in range(256)]
-        env.reset(seed=0)
-        steps = 3000
-        start = time.perf_counter()
-        for i in range(steps):
-            _, _, terminated, truncated, _ = env.step(actions[i % 256])
-            if terminated or truncated:
-                env.reset()
-        return steps / (time.perf_counter() - start)
+    warnings.simplefilter("ignore")
+    env = gymnasium.make(env_id)
+    env.action_space.seed(seed)
+    actions = [env.action_space.sample() for _ in range(256)]
+    env.reset(seed=seed)
+    start = time.perf_counter()
+    for i in range(BARE_STEPS):
+        _, _, terminated, truncated, _ = env.step(actions[i % 256])
+        if terminated or truncated:
+            env.reset()
+    elapsed = time.perf_counter() - start
+    env.close()
+    return BARE_STEPS / elapsed
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns in a fresh process: its memory is its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Medians and spread over the rounds, after one to warm up."""
+    """Medians and spread over the rounds."""
     case = CASES[name]
-    results = [
-        (train(TRPO, SyncVecEnv, case), train(sb3_contrib.TRPO, DummyVecEnv, case), bare(case))
-        for _ in range(rounds + 1)
-    ][1:]
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    limits = []
+    for seed in range(rounds):
+        print(f"{name}, round {seed + 1} of {rounds}", file=sys.stderr, flush=True)
+        for side in SIDES:
+            runs[side].append(alone(train, side, case, seed))
+        limits.append(alone(bare, case.env_id, seed))
+    pairs = list(zip(runs["ours"], runs["sb3_contrib"], strict=True))
     speed = "steps_per_second"
-    against = [ours[speed] / theirs[speed] for ours, theirs, _ in results]
-    limit = [ours[speed] / alone for ours, _, alone in results]
     return {
-        "case": name,
-        "steps": case.updates * case.n_envs * case.hyperparameters["n_steps"],
-        "rounds": rounds,
-        "ours": {key: statistics.median(o[key] for o, _, _ in results) for key in results[0][0]},
-        "sb3_contrib": {
-            key: statistics.median(t[key] for _, t, _ in results) for key in results[0][1]
+        "name": name,
+        "case": asdict(case),
+        **{
+            side: {key: spread(run[key] for run in runs[side]) for key in runs[side][0]}
+            for side in SIDES
         },
-        "bare_steps_per_second": statistics.median(alone for _, _, alone in results),
-        "ratio_to_sb3_contrib": [statistics.median(against), min(against), max(against)],
-        "ratio_to_bare": [statistics.median(limit), min(limit), max(limit)],
+        "bare_steps_per_second": spread(limits),
+        "ratio_to_sb3_contrib": spread(ours[speed] / theirs[speed] for ours, theirs in pairs),
+        "ratio_to_bare": spread(
+            ours[speed] / limit for ours, limit in zip(runs["ours"], limits, strict=True)
+        ),
+        "memory_ratio": spread(ours["peak_mb"] / theirs["peak_mb"] for ours, theirs in pairs),
     }
 
 
+def target(value: float | None, sign: str = "≥") -> str:
+    """A target in its cell."""
+    return "" if value is None else f"{sign} {value:g}"
+
+
+def ratios(rows: list[dict[str, Any]]) -> str:
+    """Speeds and their ratios beside what is to be reached."""
+    return table(
+        "case | ours, steps/s | sb3-contrib | bare | to sb3-contrib | target | to bare | target "
+        "| memory to sb3-contrib | target",
+        [
+            [
+                row["name"],
+                *(f"{row[side]['steps_per_second']['median']:,.0f}" for side in SIDES),
+                f"{row['bare_steps_per_second']['median']:,.0f}",
+                with_spread(row["ratio_to_sb3_contrib"]),
+                target(row["case"]["to_sb3_contrib"]),
+                with_spread(row["ratio_to_bare"]),
+                target(row["case"]["to_bare"]),
+                with_spread(row["memory_ratio"]),
+                target(MEMORY_TARGET, "≤"),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def sides(rows: list[dict[str, Any]]) -> str:
+    """How each side ran, and where its time and memory went."""
+    return table(
+        "case | side | environments | torch threads | steps | rollout s | update s | peak MB",
+        [
+            [
+                row["name"],
+                side.replace("_", "-"),
+                "{vec_env}, {n_envs}".format(**row["case"][side]),
+                str(row["case"][side]["threads"]),
+                str(row["case"]["updates"] * row["case"]["rollout"]),
+                f"{row[side]['rollout_seconds']['median']:.2f}",
+                f"{row[side]['update_seconds']['median']:.2f}",
+                f"{row[side]['peak_mb']['median']:.0f}",
+            ]
+            for row in rows
+            for side in SIDES
+        ],
+    )
+
+
+def report(rows: list[dict[str, Any]], rounds: int) -> str:
+    """Both tables, and what they were measured on."""
+    return (
+        f"Medians of {rounds} pairs (least - most): {machine()}. Trust the ratios, not the "
+        f"absolute numbers.\n\n{ratios(rows)}\n{sides(rows)}"
+    )
+
+
 def main() -> None:
-    """Measure the cases asked for, print a table, write it as JSON."""
+    """Measure the cases asked for, print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", action="append", choices=CASES, help="repeatable; default all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    print(
-        "| case | ours steps/s (rollout s, update s) | sb3-contrib | bare "
-        "| ratio to sb3-contrib | ratio to bare |\n|---|---|---|---|---|---|"
-    )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in arguments.case or CASES:
-        row = measure(name, arguments.rounds)
-        rows.append(row)
-        cells = [
-            f"{side['steps_per_second']:,.0f} ({side['rollout_seconds']:.2f}, "
-            f"{side['update_seconds']:.2f})"
-            for side in (row["ours"], row["sb3_contrib"])
-        ]
-        ratios = [
-            "{:.2f} ({:.2f} - {:.2f})".format(*row[key])
-            for key in ("ratio_to_sb3_contrib", "ratio_to_bare")
-        ]
-        print(
-            f"| {name} | {cells[0]} | {cells[1]} | {row['bare_steps_per_second']:,.0f} "
-            f"| {ratios[0]} | {ratios[1]} |",
-            flush=True,
-        )
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "train_speed.json").write_text(json.dumps(rows, indent=2) + "\n")
+        rows.append(measure(name, arguments.rounds))
+        # After each case: a run of all takes long, and may be cut short.
+        text = report(rows, arguments.rounds)
+        values = {"machine": machine(), "rounds": arguments.rounds, "cases": rows}
+        write_results(arguments.output, "train_speed", values, text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -3,137 +3,260 @@
 Both algorithms are given the same parameters and the same rollout, and update in turn; the
 ratio of a pair is theirs over ours, so above one is faster. Run it with
 
-    python benchmarks/update_speed.py [--rounds N] [-o FOLDER]
+    python benchmarks/update_speed.py [--sweep | --device D] [--rounds N] [-o FOLDER]
+
+By default it prints the table of usual sizes beside the target, and writes
+``update_speed.json`` and ``.md``. ``--sweep`` goes over batches and widths, prints the exponents
+that the cost grows with, and writes ``update_sweep.json``, ``.md`` and ``.png``. ``--device``
+measures large networks there, and writes ``update_gpu.json`` and ``.md`` (``update_cpu`` for
+the CPU), with the card's name.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import time
 import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
-import sb3_contrib
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.logger import Logger
+from paired import (
+    SIDES,
+    Noise,
+    algorithm,
+    machine,
+    silence,
+    spread,
+    table,
+    with_spread,
+    write_results,
+)
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from trpo_deploy import TRPO
+ENVS = 64
+"""Environments that fill the rollout: a large one takes a second in this way."""
 
-# observation, action, policy, rollout size, hidden width
-CASES: list[tuple[str, str, int, int]] = [
-    ("box 17 -> 6", "MlpPolicy", 1024, 64),
-    ("box 17 -> 6", "MlpPolicy", 2048, 32),
-    ("box 17 -> 6", "MlpPolicy", 2048, 64),
-    ("box 17 -> 6", "MlpPolicy", 2048, 256),
-    ("box 17 -> 6", "MlpPolicy", 2048, 512),
-    ("box 17 -> 6", "MlpPolicy", 16384, 64),
-    ("box 4 -> discrete 2", "MlpPolicy", 1024, 64),
-    ("image 36x36 -> discrete 4", "CnnPolicy", 256, 64),
-]
-SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
-    "box 17 -> 6": (spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))),
-    "box 4 -> discrete 2": (spaces.Box(-1, 1, (4,)), spaces.Discrete(2)),
-    "image 36x36 -> discrete 4": (
-        spaces.Box(0, 255, (36, 36, 1), np.uint8),
-        spaces.Discrete(4),
-    ),
+
+@dataclass(frozen=True)
+class Case:
+    """What is updated. The hidden layers are two of ``width``; a CNN's are those behind it."""
+
+    task: str
+    rollout: int
+    width: int
+    target: float | None = None
+
+
+BODY, POLE, GAME = "box 17 -> 6", "box 4 -> discrete 2", "image 84x84x4 -> discrete 6"
+SPACES: dict[str, tuple[spaces.Box, spaces.Space[Any]]] = {
+    BODY: (spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))),
+    POLE: (spaces.Box(-1, 1, (4,)), spaces.Discrete(2)),
+    GAME: (spaces.Box(0, 255, (84, 84, 4), np.uint8), spaces.Discrete(6)),
 }
+CASES = [
+    Case(BODY, 1024, 64),
+    Case(BODY, 2048, 64, target=3.5),
+    Case(BODY, 2048, 256),
+    Case(BODY, 16384, 64),
+    Case(POLE, 1024, 64),
+    Case(GAME, 128, 64),
+]
+SWEEP = {
+    "rollout": [Case(BODY, 1024 * 2**power, 64) for power in range(7)],
+    "parameters": [Case(BODY, 2048, 32 * 2**power) for power in range(5)],
+}
+LARGE = [
+    Case(BODY, 2048, 512),
+    Case(BODY, 16384, 512),
+    Case(BODY, 16384, 2048),
+    Case(GAME, 512, 64),
+    Case(GAME, 2048, 512),
+]
 
 
-class Noise(gymnasium.Env[Any, Any]):
-    """Random observations and rewards, at no cost."""
-
-    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]):
-        self.observation_space, self.action_space = observation_space, action_space
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode that never ends."""
-        super().reset(seed=seed, options=options)
-        return self.observation_space.sample(), {}
-
-    def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One step, whatever the action."""
-        return self.observation_space.sample(), self.np_random.normal(), False, False, {}
-
-
-def prepared(algorithm: type[Any], case: tuple[str, str, int, int]) -> Any:
-    """A model with a full rollout, the same for both algorithms."""
-    name, policy, size, width = case
-    env = DummyVecEnv([lambda: Noise(*SPACES[name])])
-    model = algorithm(
-        policy,
-        env,
-        n_steps=size,
+def prepared(side: str, case: Case, device: torch.device) -> Any:
+    """A model with a full rollout, the same for both sides."""
+    model = algorithm(side)(
+        "CnnPolicy" if case.task == GAME else "MlpPolicy",
+        DummyVecEnv([lambda: Noise(*SPACES[case.task])] * ENVS),
+        n_steps=case.rollout // ENVS,
         batch_size=128,
         cg_max_steps=15,
         n_critic_updates=5,
         seed=0,
-        device="cpu",
-        policy_kwargs={"net_arch": [width, width]},
+        device=device,
+        policy_kwargs={"net_arch": [case.width, case.width]},
     )
-    model.set_logger(Logger(folder=None, output_formats=[]))
-    _, callback = model._setup_learn(size)
-    model.collect_rollouts(model.env, callback, model.rollout_buffer, size)
+    silence(model)
+    _, callback = model._setup_learn(case.rollout)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
     return model
 
 
-def seconds(model: Any, parameters: dict[str, torch.Tensor]) -> float:
+def milliseconds(model: Any, parameters: dict[str, torch.Tensor]) -> float:
     """One update from the given parameters."""
     model.policy.load_state_dict(parameters)
+    wait(model.device)
     start = time.perf_counter()
     model.train()
-    return time.perf_counter() - start
+    wait(model.device)
+    return 1e3 * (time.perf_counter() - start)
 
 
-def measure(case: tuple[str, str, int, int], rounds: int) -> dict[str, Any]:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(case: Case, rounds: int, device: torch.device) -> dict[str, Any]:
     """Medians and spread over the rounds, after one to warm up."""
-    ours, theirs = prepared(TRPO, case), prepared(sb3_contrib.TRPO, case)
+    ours, theirs = (prepared(side, case, device) for side in SIDES)
     parameters = {k: v.clone() for k, v in theirs.policy.state_dict().items()}
-    pairs = [(seconds(ours, parameters), seconds(theirs, parameters)) for _ in range(rounds + 1)]
-    ratios = [their / our for our, their in pairs[1:]]  # the first pair warms up
-    name, policy, size, width = case
+    pairs = [
+        (milliseconds(ours, parameters), milliseconds(theirs, parameters))
+        for _ in range(rounds + 1)
+    ][1:]
     return {
-        "case": name,
-        "policy": policy,
-        "rollout": size,
-        "width": width,
-        "ours_ms": 1e3 * statistics.median(our for our, _ in pairs[1:]),
-        "sb3_contrib_ms": 1e3 * statistics.median(their for _, their in pairs[1:]),
-        "ratio": statistics.median(ratios),
-        "ratio_min": min(ratios),
-        "ratio_max": max(ratios),
+        **asdict(case),
+        "parameters": sum(each.numel() for each in theirs.policy.parameters()),
+        "ours_ms": spread(our for our, _ in pairs),
+        "sb3_contrib_ms": spread(their for _, their in pairs),
+        "ratio": spread(their / our for our, their in pairs),
     }
 
 
+def measure_all(cases: Iterable[Case], rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    """A row for each case, said when it is there."""
+    rows = []
+    for case in cases:
+        rows.append(measure(case, rounds, device))
+        print("{task}, {rollout}, {width}".format(**rows[-1]), end="; ", flush=True)
+    print()
+    return rows
+
+
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    return table(
+        "case | rollout | width | parameters | ours ms | sb3-contrib ms | ratio | target",
+        [
+            [
+                row["task"],
+                f"{row['rollout']:,}",
+                str(row["width"]),
+                f"{row['parameters']:,}",
+                f"{row['ours_ms']['median']:.1f}",
+                f"{row['sb3_contrib_ms']['median']:.1f}",
+                with_spread(row["ratio"]),
+                "" if row["target"] is None else f"≥ {row['target']:g}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def exponent(rows: list[dict[str, Any]], size: str, side: str) -> float:
+    """``b`` of the best ``time = a size^b``: one is linear growth, below one better."""
+    times = [row[f"{side}_ms"]["median"] for row in rows]
+    return float(np.polyfit(np.log([row[size] for row in rows]), np.log(times), 1)[0])
+
+
+def growth(swept: dict[str, list[dict[str, Any]]]) -> str:
+    """The exponents in words. Of the parameters most are width squared."""
+    return "".join(
+        f"Time grows with {size} to the power of "
+        + ", ".join(
+            f"{exponent(rows, size, side):.2f} ({side.replace('_', '-')})" for side in SIDES
+        )
+        + ".\n"
+        for size, rows in swept.items()
+    )
+
+
+def plot(swept: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Time over both sizes, with a line of slope one through our largest."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    labels = {
+        "rollout": "rollout, steps (two layers of 64)",
+        "parameters": "parameters of actor and critic (width 32 to 512, 2,048 steps)",
+    }
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axes, (size, rows) in zip(panels, swept.items(), strict=True):
+        x = np.array([row[size] for row in rows])
+        for side in SIDES:
+            y = [row[f"{side}_ms"]["median"] for row in rows]
+            slope = exponent(rows, size, side)
+            axes.plot(x, y, marker="o", label=f"{side.replace('_', '-')}, exponent {slope:.2f}")
+        largest = rows[-1]["ours_ms"]["median"]
+        axes.plot(x, largest * x / x[-1], "--", color="grey", label="slope one")
+        axes.set(xscale="log", yscale="log", xlabel=labels[size], ylabel="time of an update, ms")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def sweep(rounds: int, output: Path) -> None:
+    """Measure over batch and width, write the numbers and the plot."""
+    cpu = torch.device("cpu")
+    swept = {size: measure_all(cases, rounds, cpu) for size, cases in SWEEP.items()}
+    text = "\n".join([heading(rounds, cpu), *map(as_table, swept.values()), growth(swept)])
+    exponents = {
+        size: {side: exponent(rows, size, side) for side in SIDES} for size, rows in swept.items()
+    }
+    values = {"machine": machine(), "rounds": rounds, "exponents": exponents, **swept}
+    print(text)
+    write_results(output, "update_sweep", values, text)
+    plot(swept, output / "update_sweep.png")
+
+
+def compare(name: str, cases: list[Case], rounds: int, device: torch.device, output: Path) -> None:
+    """Measure the cases and write their table."""
+    rows = measure_all(cases, rounds, device)
+    text = f"{heading(rounds, device)}\n{as_table(rows)}"
+    print(text)
+    values = {"machine": machine(), "device": card(device), "rounds": rounds, "cases": rows}
+    write_results(output, name, values, text)
+
+
+def card(device: torch.device) -> str:
+    """The device's name, as its maker has it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
+
+
+def heading(rounds: int, device: torch.device) -> str:
+    """What was measured, and on what."""
+    return f"Medians of {rounds} pairs (least - most) on {card(device)}: {machine()}.\n"
+
+
 def main() -> None:
-    """Measure all cases, print a table, write it as JSON."""
+    """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--sweep", action="store_true", help="over batch and width")
+    choice.add_argument("--device", type=torch.device, help="large networks, on this device")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    print("| case | rollout | width | ours ms | sb3-contrib ms | ratio | min - max |")
-    print("|---|---|---|---|---|---|---|")
-    rows = []
-    for case in CASES:
-        row = measure(case, arguments.rounds)
-        rows.append(row)
-        print(
-            f"| {row['case']} | {row['rollout']} | {row['width']} | {row['ours_ms']:.0f} "
-            f"| {row['sb3_contrib_ms']:.0f} | {row['ratio']:.2f} "
-            f"| {row['ratio_min']:.2f} - {row['ratio_max']:.2f} |",
-            flush=True,
-        )
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "update_speed.json").write_text(json.dumps(rows, indent=2) + "\n")
+    rounds, device, output = arguments.rounds, arguments.device, arguments.output
+    if arguments.sweep:
+        sweep(rounds, output)
+    elif device is not None:
+        name = "update_gpu" if device.type == "cuda" else "update_cpu"
+        compare(name, LARGE, rounds, device, output)
+    else:
+        compare("update_speed", CASES, rounds, torch.device("cpu"), output)
 
 
 if __name__ == "__main__":
