@@ -4,7 +4,8 @@ All servers run the same policy with one worker. For each request they are asked
 another, so that a busy machine is busy for all of them. Numbers are medians over the rounds;
 ratios are medians of each round's ratio. Run it with ``python benchmarks/serve_speed.py``; it
 needs ``wrk`` (Debian: ``apt-get install wrk``) and the extra ``serve``, and writes
-``benchmarks/results/serve_speed.md`` and ``.json``.
+``benchmarks/results/serve_speed.md`` and ``.json``. With ``--workers`` it measures what a second
+worker brings, with ``--soak`` what time does to memory and errors.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ SERVICE = """
 import os
 from pathlib import Path
 from trpo_deploy.serve import serve
-serve([Path(os.environ["POLICY"])], port=int(os.environ["PORT"]))
+serve([Path(os.environ["POLICY"])], port=int(os.environ["PORT"]),
+      workers=int(os.environ["WORKERS"]))
 """
 
 
@@ -178,8 +180,22 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What some workers made of one load, and of the cores that wrk left them."""
+
+    rate: float
+    """Requests/s."""
+    cpu: float
+    """Microseconds of processor time for a request."""
+    cores: float
+    """Processor time of all workers for a second."""
+    busiest: float
+    """The busiest worker's share of it."""
+
+
 @contextmanager
-def running(kind: str, policy: Path, folder: Path) -> Iterator[tuple[str, int]]:
+def running(kind: str, policy: Path, folder: Path, workers: int = 1) -> Iterator[tuple[str, int]]:
     """Start one kind of server; gives its URL and pid."""
     folder.mkdir()
     port = free_port()
@@ -191,7 +207,7 @@ def running(kind: str, policy: Path, folder: Path) -> Iterator[tuple[str, int]]:
         target = f"{file.stem}:Plain"
         command = [sys.executable, "-m", "bentoml", "serve", target, "--working-dir", str(folder)]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-    own = {"POLICY": str(policy), "PORT": str(port)}
+    own = {"POLICY": str(policy), "PORT": str(port), "WORKERS": str(workers)}
     own |= {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
     with (folder / f"{kind}.log").open("w") as log:
         environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
@@ -323,9 +339,14 @@ def websocket_rate(url: str, seconds: float) -> float:
 
 def cpu_seconds(pid: int) -> float:
     """Processor time that a server has used so far, with its workers."""
+    return sum(cpu_of_each(pid))
+
+
+def cpu_of_each(pid: int) -> list[float]:
+    """Processor time that a process and each of its children have used so far."""
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     times = [process.cpu_times() for process in processes]
-    return sum(time.user + time.system for time in times)
+    return [time.user + time.system for time in times]
 
 
 def memory(pid: int) -> float:
@@ -350,7 +371,8 @@ def measure(rounds: int, seconds: int, connections: tuple[int, ...]) -> dict[str
                 for kind in kinds[index % len(kinds) :] + kinds[: index % len(kinds)]:
                     target = servers[kind, case.policy][0] + case.paths[kind]
                     body, headers = case.bodies[kind], case.headers[kind]
-                    wrk(target, case.connections, 1, body, headers)  # warm
+                    if index == 0:
+                        wrk(target, case.connections, 1, body, headers)  # warm
                     pid = servers[kind, case.policy][1]
                     before = cpu_seconds(pid)
                     load = wrk(target, case.connections, seconds, body, headers)
@@ -368,12 +390,47 @@ def measure(rounds: int, seconds: int, connections: tuple[int, ...]) -> dict[str
     return {"loads": loads, "sockets": sockets, "memories": memories}
 
 
+def measure_workers(rounds: int, seconds: int) -> dict[int, list[Shared]]:
+    """One worker and two under the same load, which take turns.
+
+    On two cores two workers share them with wrk, so the rate alone says less than what the
+    workers made of the processor time that they had.
+    """
+    case = next(case for case in cases((64,)) if case.connections == 64)
+    body, headers = case.bodies["service"], case.headers["service"]
+    measured: dict[int, list[Shared]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory(prefix="trpo-deploy-workers-") as name, ExitStack() as stack:
+        folder = Path(name)
+        policy = write_small(folder)
+        servers = {
+            count: stack.enter_context(running("service", policy, folder / str(count), count))
+            for count in measured
+        }
+        for index in range(rounds):
+            for count, (url, pid) in servers.items():
+                if index == 0:
+                    wrk(url + "/predict", case.connections, 1, body, headers)  # warm
+                before = cpu_of_each(pid)
+                load = wrk(url + "/predict", case.connections, seconds, body, headers)
+                spent = [b - a for a, b in zip(before, cpu_of_each(pid), strict=True)]
+                cores = sum(spent) / seconds
+                shared = Shared(load.rate, 1e6 * cores / load.rate, cores, max(spent) / sum(spent))
+                measured[count].append(shared)
+    return measured
+
+
+def write_small(folder: Path) -> Path:
+    """The policy of the table's small requests: 17 numbers, two layers of 64, 6 numbers."""
+    action = box(6, low=-1, high=1)
+    return write_policy(folder / "small" / "policy.onnx", box(17), action, hidden=64)
+
+
 def start_all(folder: Path, stack: ExitStack) -> dict[tuple[str, str], tuple[str, int]]:
     """URL and pid of each server, by its kind and policy; one that is not asked costs nothing."""
-    action = box(6, low=-1, high=1)
+    frame = folder / "frame" / "policy.onnx"
     policies = {
-        "small": write_policy(folder / "small" / "policy.onnx", box(17), action, hidden=64),
-        "frame": write_policy(folder / "frame" / "policy.onnx", FRAME, action, hidden=8),
+        "small": write_small(folder),
+        "frame": write_policy(frame, FRAME, box(6, low=-1, high=1), hidden=8),
     }
     return {
         (kind, name): stack.enter_context(running(kind, path, folder / f"{kind}-{name}"))
@@ -411,6 +468,25 @@ def table(measured: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def workers_table(measured: dict[int, list[Shared]]) -> str:
+    """What a second worker brought, as Markdown."""
+    lines = [
+        "| workers | requests/s | CPU µs a request | cores they had | the busiest's share "
+        "| rate ÷ one worker's | requests per CPU second ÷ one worker's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for count, rows in measured.items():
+        rate, cpu, cores, busiest = (
+            statistics.median(getattr(row, name) for row in rows)
+            for name in ("rate", "cpu", "cores", "busiest")
+        )
+        growth = ratio(rows, measured[1], lambda row: row.rate)
+        cost = ratio(measured[1], rows, lambda row: row.cpu)
+        numbers = f"{rate:,.0f} | {cpu:.0f} | {cores:.2f} | {busiest:.2f}"
+        lines.append(f"| {count} | {numbers} | {growth:.2f} | {cost:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
 def _row(ours: list[Load], its: list[Load]) -> str:
     """The numbers of one server, and ours divided by them."""
     rate, p50, p99, cpu = (
@@ -431,9 +507,7 @@ def soak(minutes: float) -> str:
     body, headers = case.bodies["service"], case.headers["service"]
     with tempfile.TemporaryDirectory(prefix="trpo-deploy-soak-") as name:
         folder = Path(name)
-        action = box(6, low=-1, high=1)
-        policy = write_policy(folder / "small" / "policy.onnx", box(17), action, hidden=64)
-        with running("service", policy, folder / "service") as (url, pid):
+        with running("service", write_small(folder), folder / "service") as (url, pid):
             full = wrk(url + "/predict", 16, 5, body, headers)
             pause = round(1000 * 16 / (full.rate / 2) - full.p50 / 2)
             sizes = []
@@ -459,26 +533,35 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="only this, for a while")
+    parser.add_argument("--workers", action="store_true", help="only one worker against two")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed; on Debian: apt-get install wrk")
     RESULTS.mkdir(exist_ok=True)
     if options.soak:
-        text = soak(options.soak)
-        (RESULTS / "serve_soak.md").write_text(text)
-        print(text)
+        publish("serve_soak", soak(options.soak))
         return
-    measured = measure(options.rounds, options.seconds, tuple(options.connections))
-    head = (
-        f"Medians of {options.rounds} rounds of {options.seconds:g} s, one worker each, wrk with "
+    how = (
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s, %s, wrk with "
         f"one thread on the same machine: {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, shared with other work. Trust the ratios, not the "
         "absolute numbers, and those of processor time most.\n\n"
     )
-    text = head + table(measured)
-    (RESULTS / "serve_speed.md").write_text(text)
-    plain = json.dumps(measured, default=lambda load: load.__dict__, indent=1)
-    (RESULTS / "serve_speed.json").write_text(plain + "\n")
+    if options.workers:
+        what = "JSON with 17 floats over 64 connections (the workers share the cores with wrk)"
+        workers = measure_workers(options.rounds, options.seconds)
+        publish("serve_workers", how % what + workers_table(workers), workers)
+        return
+    measured = measure(options.rounds, options.seconds, tuple(options.connections))
+    publish("serve_speed", how % "one worker each" + table(measured), measured)
+
+
+def publish(name: str, text: str, measured: Any = None) -> None:
+    """Print a result and write it down, with the numbers that it was made of."""
+    (RESULTS / f"{name}.md").write_text(text)
+    if measured is not None:
+        plain = json.dumps(measured, default=lambda load: load.__dict__, indent=1)
+        (RESULTS / f"{name}.json").write_text(plain + "\n")
     print(text)
 
 

@@ -18,6 +18,7 @@ import orjson
 
 from trpo_deploy.serve.access import KeyFile
 from trpo_deploy.serve.endpoints import Endpoint, Endpoints, Guard
+from trpo_deploy.serve.gather import Gatherer, Question
 from trpo_deploy.serve.http import (
     AsgiApp,
     ClientGoneError,
@@ -30,7 +31,7 @@ from trpo_deploy.serve.http import (
     read_body,
     send_reply,
 )
-from trpo_deploy.serve.metrics import count_error, count_request
+from trpo_deploy.serve.metrics import count_error, count_request, publish
 from trpo_deploy.serve.registry import Registry
 from trpo_deploy.serve.request_error import RequestError
 from trpo_deploy.serve.settings import Settings
@@ -69,6 +70,7 @@ class Edge:
         self.inner = inner
         self._settings = settings
         self._open_registry = open_registry
+        self._gatherer = Gatherer()
         self._in_flight = 0
         self._conversations = 0
         self._keys: dict[Guard, KeyFile] = {}
@@ -94,14 +96,14 @@ class Edge:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         path: str = scope["path"]
-        endpoint = self.endpoints.find(path)
-        headers = dict(scope["headers"])
+        endpoint, name, version = self.endpoints.find(path)
+        request = Request(dict(scope["headers"]), b"", name, version)
         try:
             if endpoint is None:
-                self._check_bentoml_path(path, headers)
-                await self.inner(scope, receive, send)
+                await self._hand_on(request, scope, receive, send)
                 return
-            reply = await self._answer(endpoint, scope["method"], headers, receive)
+            answer = await self._answer(endpoint, scope["method"], request, receive)
+            reply = answer if isinstance(answer, Reply) else await self._gatherer.answer(answer)
         except RequestError as error:
             reply = _error_reply(error, path)
         except ClientGoneError:
@@ -115,8 +117,8 @@ class Edge:
         count_request(label, reply.model, reply.status, perf_counter() - started)
 
     async def _answer(
-        self, endpoint: Endpoint, method: str, headers: dict[bytes, bytes], receive: Receive
-    ) -> Reply:
+        self, endpoint: Endpoint, method: str, request: Request, receive: Receive
+    ) -> Reply | Question:
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise RequestError(
                 405,
@@ -126,7 +128,7 @@ class Edge:
                 received=method[:16],
                 headers=((b"allow", endpoint.method.encode()),),
             )
-        self._check_key(endpoint.guard, headers)
+        self._check_key(endpoint.guard, request.headers)
         if self._in_flight >= self._settings.max_concurrent and endpoint.guard != "open":
             raise RequestError(
                 503,
@@ -136,20 +138,22 @@ class Edge:
             )
         self._in_flight += 1
         try:
-            body = await read_body(headers, receive, self._settings.max_body_bytes)
-            request = Request(headers, body)
-            if endpoint.slow or len(body) > _INLINE_BYTES:
+            limit = self._settings.max_body_bytes
+            request.body = await read_body(request.headers, receive, limit)
+            if endpoint.slow or len(request.body) > _INLINE_BYTES:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(None, endpoint.handler, request)
+                return await loop.run_in_executor(None, _answer_now, endpoint, request)
             return endpoint.handler(request)
         finally:
             self._in_flight -= 1
 
-    def _check_bentoml_path(self, path: str, headers: dict[bytes, bytes]) -> None:
-        guard = _BENTOML_PATHS.get(path)
+    async def _hand_on(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        guard = _BENTOML_PATHS.get(scope["path"])
         if guard is None:
             raise RequestError(404, "unknown_path", "no such path; GET /docs lists what there is")
-        self._check_key(guard, headers)
+        self._check_key(guard, request.headers)
+        publish()  # for /metrics; other workers' numbers are a second old at most
+        await self.inner(scope, receive, send)
 
     def _check_key(self, guard: Guard, headers: dict[bytes, bytes]) -> None:
         if guard == "open":
@@ -225,6 +229,7 @@ class Edge:
         finally:
             if watch is not None:
                 watch.cancel()
+            publish()
 
     async def _watch(self) -> None:
         """Take up changed models and keys."""
@@ -235,12 +240,18 @@ class Edge:
         gc.freeze()
         while True:
             await asyncio.sleep(_WATCH_S)
+            publish()
             try:
                 await loop.run_in_executor(None, registry.refresh)
                 for keys in self._keys.values():
                     keys.refresh()
             except OSError as error:  # a file may go away between two looks
                 _log.warning("looking for changes: %s", error)
+
+
+def _answer_now(endpoint: Endpoint, request: Request) -> Reply:
+    answer = endpoint.handler(request)
+    return answer if isinstance(answer, Reply) else answer.answer()
 
 
 def _error_reply(error: RequestError, path: str) -> Reply:

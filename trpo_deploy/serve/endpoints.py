@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Event
 from typing import Literal, TypeAlias
 
 import orjson
 
+from trpo_deploy.serve.gather import Question
 from trpo_deploy.serve.http import HTML, Reply, Request
 from trpo_deploy.serve.inference_v2 import InferenceV2
 from trpo_deploy.serve.openapi import DOCS_PAGE, describe_service
@@ -19,6 +21,9 @@ from trpo_deploy.spec import Json
 
 Guard: TypeAlias = Literal["open", "key", "admin"]
 
+_MODEL_PATH = re.compile("(/v2|/admin|)/models/([^/]*)(?:/versions/([^/]*))?(/[^/]*|)")
+"""What comes before, the model's name, its version, and what comes after."""
+
 draining = Event()
 """Set in a process that is about to stop: ``/readyz`` asks to send no more requests here."""
 
@@ -27,13 +32,14 @@ draining = Event()
 class Endpoint:
     """What a path stands for.
 
-    ``label`` is the path with its variables left open, for the metrics. ``guard`` says which
-    keys it takes. ``slow`` ones leave the event loop to others while they run.
+    ``label`` is the path with its variables left open, for the metrics. ``handler`` answers, or
+    says what is to be run for the answer. ``guard`` says which keys it takes. ``slow`` ones leave
+    the event loop to others while they run.
     """
 
     label: str
     method: str
-    handler: Callable[[Request], Reply]
+    handler: Callable[[Request], Reply | Question]
     guard: Guard = "key"
     slow: bool = False
 
@@ -52,30 +58,23 @@ class Endpoints:
         self._v2 = InferenceV2(registry, settings)
         self.predictor = Predictor(registry, settings)
         self._fixed = {endpoint.label: endpoint for endpoint in self._without_variables()}
+        self._of_models = {endpoint.label: endpoint for endpoint in self._with_variables()}
 
-    def find(self, path: str) -> Endpoint | None:
-        """The endpoint of a path, if there is one."""
+    def find(self, path: str) -> tuple[Endpoint | None, str | None, str | None]:
+        """The endpoint of a path, if there is one, and the model and version that it names."""
         fixed = self._fixed.get(path)
         if fixed is not None:
-            return fixed
-        match path.split("/")[1:]:
-            case ["v2", "models", name, *rest]:
-                return self._find_v2(name, rest)
-            case ["models", name, "predict"]:
-                return self._predict("/models/NAME/predict", name, None)
-            case ["models", name, "versions", version, "predict"]:
-                return self._predict("/models/NAME/versions/VERSION/predict", name, version)
-            case ["models", name]:
-                return Endpoint("/models/NAME", "GET", lambda _: self._model(name))
-            case ["admin", "models", name, "load"]:
-                return Endpoint(
-                    "/admin/models/NAME/load", "POST", lambda _: self._load(name), "admin", True
-                )
-        return None
+            return fixed, None, None
+        found = _MODEL_PATH.fullmatch(path)
+        if found is None:
+            return None, None, None
+        before, name, version, after = found.groups()
+        middle = "/models/NAME" if version is None else "/models/NAME/versions/VERSION"
+        return self._of_models.get(before + middle + after), name, version
 
     def _without_variables(self) -> list[Endpoint]:
         return [
-            self._predict("/predict", None, None),
+            Endpoint("/predict", "POST", self.predictor.predict),
             Endpoint("/models", "GET", lambda _: self._models()),
             Endpoint("/livez", "GET", lambda _: Reply(b'{"live":true}'), "open"),
             Endpoint("/readyz", "GET", lambda _: self._ready(), "open"),
@@ -88,46 +87,35 @@ class Endpoints:
             Endpoint("/v2/repository/index", "POST", lambda _: self._v2.index()),
         ]
 
-    def _predict(self, label: str, name: str | None, version: str | None) -> Endpoint:
-        predict = self.predictor.predict
-        return Endpoint(label, "POST", lambda request: predict(request, name, version))
-
-    def _find_v2(self, name: str, rest: list[str]) -> Endpoint | None:
-        label = "/v2/models/NAME"
-        version: str | None = None
-        if rest[:1] == ["versions"] and len(rest) > 1:
-            label += "/versions/VERSION"
-            version, rest = rest[1], rest[2:]
-        match rest:
-            case ["infer"]:
-                infer = self._v2.infer
-                return Endpoint(f"{label}/infer", "POST", lambda r: infer(r, name, version))
-            case ["ready"]:
-                return Endpoint(f"{label}/ready", "GET", lambda _: self._v2.ready(name, version))
-            case []:
-                return Endpoint(label, "GET", lambda _: self._v2.metadata(name, version))
-        return None
+    def _with_variables(self) -> Iterator[Endpoint]:
+        yield Endpoint("/models/NAME", "GET", self._model)
+        yield Endpoint("/admin/models/NAME/load", "POST", self._load, "admin", slow=True)
+        for model in ("/models/NAME", "/models/NAME/versions/VERSION"):
+            yield Endpoint(f"{model}/predict", "POST", self.predictor.predict)
+            yield Endpoint(f"/v2{model}/infer", "POST", self._v2.infer)
+            yield Endpoint(f"/v2{model}/ready", "GET", self._v2.ready)
+            yield Endpoint(f"/v2{model}", "GET", self._v2.metadata)
 
     def _models(self) -> Reply:
         models = {name: _summary(slot) for name, slot in self._registry.slots.items()}
         return Reply(orjson.dumps({"models": models}))
 
-    def _model(self, name: str) -> Reply:
-        model = self._registry.get(name)
+    def _model(self, request: Request) -> Reply:
+        model = self._registry.get(request.name)
         spec = orjson.loads(model.policy.spec.to_json())
         value = {
-            "name": name,
-            **_summary(self._registry.slots[name]),
+            "name": model.name,
+            **_summary(self._registry.slots[model.name]),
             "sha256": model.policy.sha256,
             "spec": spec,
             "certificate": model.certificate,
         }
-        return Reply(orjson.dumps(value), name)
+        return Reply(orjson.dumps(value), model.name)
 
-    def _load(self, name: str) -> Reply:
-        model = self._registry.load(name)
-        value = {"model": name, "version": model.version, "sha256": model.policy.sha256}
-        return Reply(orjson.dumps(value), name)
+    def _load(self, request: Request) -> Reply:
+        model = self._registry.load(request.name or "")
+        value = {"model": model.name, "version": model.version, "sha256": model.policy.sha256}
+        return Reply(orjson.dumps(value), model.name)
 
     def _ready(self) -> Reply:
         slots = self._registry.slots

@@ -26,6 +26,10 @@ class Request:
     headers: dict[bytes, bytes]
     """By lower-case name."""
     body: bytes
+    name: str | None = None
+    """The model that the path names."""
+    version: str | None = None
+    """Its version that the path names."""
 
     @property
     def content_type(self) -> bytes:

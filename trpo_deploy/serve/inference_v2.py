@@ -8,21 +8,24 @@ JSON object of that many bytes, followed by the raw tensors in the order in whic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import numpy as np
 import orjson
 
 from trpo_deploy import __version__
+from trpo_deploy.serve.gather import Question
 from trpo_deploy.serve.http import OCTETS, Reply, Request
 from trpo_deploy.serve.model import ServedModel
-from trpo_deploy.serve.predict import load_object
+from trpo_deploy.serve.predict import dump_array, load_object
 from trpo_deploy.serve.registry import Registry
 from trpo_deploy.serve.request_error import RequestError
 from trpo_deploy.serve.settings import Settings
 from trpo_deploy.serve.state import check_finite
 from trpo_deploy.serve.tensor import DTYPES, tensor_from_bytes
-from trpo_deploy.spec import Array, DictSpace, Json
+from trpo_deploy.spec import OBS, Array, DictSpace, Json
 
 _JSON_LENGTH = b"inference-header-content-length"
 _DATATYPES = {
@@ -31,7 +34,8 @@ _DATATYPES = {
     **{f"INT{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
 }
-_NAMES = {DTYPES[numpy]: datatype for datatype, numpy in _DATATYPES.items()}
+_DTYPES = {datatype: DTYPES[numpy] for datatype, numpy in _DATATYPES.items()}
+_NAMES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,39 +65,39 @@ class InferenceV2:
         ]
         return _json(rows)
 
-    def metadata(self, name: str, version: str | None) -> Reply:
+    def metadata(self, request: Request) -> Reply:
         """``GET /v2/models/NAME``.
 
         Raises:
             RequestError: there is no such model.
         """
-        model = self.registry.get(name, version)
+        model = self.registry.get(request.name, request.version)
         spec = model.policy.spec
         value = {
             "name": model.name,
-            "versions": list(self.registry.slots[name].versions),
+            "versions": list(self.registry.slots[model.name].versions),
             "platform": "onnxruntime_onnx",
             "inputs": [_describe(t.name, t.dtype, t.shape) for t in spec.inputs],
             "outputs": [_describe(t.name, t.dtype, t.shape) for t in spec.outputs],
         }
         return _json(value, model.name)
 
-    def ready(self, name: str, version: str | None) -> Reply:
+    def ready(self, request: Request) -> Reply:
         """``GET /v2/models/NAME/ready``.
 
         Raises:
             RequestError: there is no such model, or it is not loaded.
         """
-        model = self.registry.get(name, version)
+        model = self.registry.get(request.name, request.version)
         return _json({"name": model.name, "ready": True}, model.name)
 
-    def infer(self, request: Request, name: str, version: str | None) -> Reply:
-        """``POST /v2/models/NAME/infer``.
+    def infer(self, request: Request) -> Question:
+        """``POST /v2/models/NAME/infer``: what is to be run for the answer.
 
         Raises:
             RequestError: the request cannot be answered.
         """
-        model = self.registry.get(name, version)
+        model = self.registry.get(request.name, request.version)
         header, binary = _split(request)
         tensors = _read_inputs(header, binary)
         states = _take_states(model, tensors)
@@ -103,8 +107,8 @@ class InferenceV2:
             raise _refuse("inputs", f"the batch as first axis: shapes {wanted}", "no batch axis")
         _check_states(states, len(next(iter(inputs.values()))))
         outputs = _wanted_outputs(model, header)
-        arrays = model.policy.run(list(outputs), {**inputs, **states})
-        return _reply(model, header.get("id"), outputs, arrays)
+        reply = partial(_reply, model, header.get("id"), outputs)
+        return Question(model.policy, tuple(outputs), {**inputs, **states}, reply)
 
 
 def _describe(name: str, dtype: str, shape: tuple[int, ...]) -> Json:
@@ -183,12 +187,13 @@ def _cast_exactly(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def _dtype_and_shape(item: Json, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     datatype, shape = item.get("datatype"), item.get("shape")
-    if not isinstance(datatype, str) or datatype not in _DATATYPES:
-        raise _refuse(name, f"a datatype of {', '.join(_DATATYPES)}", _what(datatype))
+    dtype = _DTYPES.get(datatype) if isinstance(datatype, str) else None
+    if dtype is None:
+        raise _refuse(name, f"a datatype of {', '.join(_DTYPES)}", _what(datatype))
     good = isinstance(shape, list) and len(shape) <= 8
     if not good or not all(type(n) is int and 0 <= n < 2**31 for n in shape or ()):
         raise _refuse(name, "a shape of up to eight whole numbers", _what(shape))
-    return DTYPES[_DATATYPES[datatype]], tuple(shape or ())
+    return dtype, tuple(shape or ())
 
 
 def _take_states(model: ServedModel, tensors: dict[str, Array]) -> dict[str, Array]:
@@ -214,17 +219,16 @@ def _check_states(states: dict[str, Array], batch: int) -> None:
 
 def _observation(model: ServedModel, tensors: dict[str, Array]) -> object:
     """The observation that tensors by name make up, each of the input's own datatype."""
-    spec = model.policy.spec
-    for name, space in spec.observation_spaces.items():
-        found = tensors.get(name)
-        if found is not None and found.dtype != space.dtype:
-            raise _refuse(name, f"datatype {_NAMES[space.dtype]}", _NAMES[found.dtype])
-    if isinstance(spec.observation_space, DictSpace):
+    spaces = model.policy.spec.observation_spaces
+    for name, array in tensors.items():
+        space = spaces.get(name)
+        if space is not None and array.dtype != space.dtype:
+            raise _refuse(name, f"datatype {_NAMES[space.dtype]}", _NAMES[array.dtype])
+    if isinstance(model.policy.spec.observation_space, DictSpace):
         return tensors
-    (name,) = spec.observation_spaces
-    if tensors.keys() != {name}:
-        raise _refuse("inputs", f"the one input {name!r}", sorted(tensors))
-    return tensors[name]
+    if OBS not in tensors or len(tensors) > 1:
+        raise _refuse("inputs", f"the one input {OBS!r}", sorted(tensors))
+    return tensors[OBS]
 
 
 def _wanted_outputs(model: ServedModel, header: Json) -> dict[str, bool]:
@@ -261,22 +265,27 @@ def _reply(
     chunks = []
     described = []
     for (name, binary), array in zip(outputs.items(), arrays, strict=True):
-        item: Json = {
-            "name": name,
-            "datatype": _NAMES[array.dtype],
-            "shape": array.shape,
-        }
+        text = _describe_output(name, array.dtype, array.shape, binary)
         if binary:
             chunks.append(array.tobytes())
-            item["parameters"] = {"binary_data_size": array.nbytes}
         else:
-            item["data"] = array.ravel()
-        described.append(item)
-    value = {"model_name": model.name, "model_version": model.version, "outputs": described}
-    if isinstance(request_id, str):
-        value["id"] = request_id
-    header = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+            text += dump_array(array.ravel()) + b"}"
+        described.append(text)
+    tail = b',"id":' + orjson.dumps(request_id) if isinstance(request_id, str) else b""
+    header = b'%b,"outputs":[%b]%b}' % (model.v2_head, b",".join(described), tail)
     if not chunks:
         return Reply(header, model.name)
-    length = ((_JSON_LENGTH, str(len(header)).encode()),)
+    length = ((_JSON_LENGTH, b"%d" % len(header)),)
     return Reply(b"".join([header, *chunks]), model.name, content_type=OCTETS, headers=length)
+
+
+@lru_cache(256)
+def _describe_output(
+    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], binary: bool
+) -> bytes:
+    """An output as JSON, up to its numbers where it holds them; loops ask for the same ones."""
+    item: Json = {"name": name, "datatype": _NAMES[dtype], "shape": shape}
+    if binary:
+        item["parameters"] = {"binary_data_size": dtype.itemsize * prod(shape)}
+        return orjson.dumps(item)
+    return orjson.dumps(item)[:-1] + b',"data":'

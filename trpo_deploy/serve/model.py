@@ -32,12 +32,16 @@ class ServedModel:
     """The proof that the file is the trained policy, if it lies beside it."""
     json_tail: bytes = field(init=False)
     """What follows the action in a JSON answer; it is the same for every request."""
+    v2_head: bytes = field(init=False)
+    """How an answer under ``/v2`` begins."""
     bounds: dict[str, tuple[Array, Array]] = field(init=False)
     """Lower and upper bounds of the inputs that have finite ones, in the input's dtype."""
 
     def __post_init__(self) -> None:
         names = orjson.dumps({"model": self.name, "version": self.version})
         object.__setattr__(self, "json_tail", b"," + names[1:])
+        v2_names = orjson.dumps({"model_name": self.name, "model_version": self.version})
+        object.__setattr__(self, "v2_head", v2_names[:-1])
         object.__setattr__(self, "bounds", _bounds(self.policy))
 
     def validate(self, observation: object, settings: Settings) -> tuple[dict[str, Array], bool]:
@@ -55,7 +59,7 @@ class ServedModel:
                 self._keep_in_bounds(inputs, clip=settings.out_of_bounds == "clip")
         except ObservationError as error:
             raise RequestError.of_observation(error) from error
-        size = len(next(iter(inputs.values())))
+        size = len(next(iter(inputs.values()))) if batched else 1
         if size > settings.max_batch:
             raise RequestError(
                 413,

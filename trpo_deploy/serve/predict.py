@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import orjson
 
 from trpo_deploy.errors import ObservationError
+from trpo_deploy.serve.gather import Question
 from trpo_deploy.serve.http import JSON, OCTETS, Reply, Request
 from trpo_deploy.serve.model import ServedModel
 from trpo_deploy.serve.registry import Registry
@@ -16,12 +18,12 @@ from trpo_deploy.serve.request_error import RequestError
 from trpo_deploy.serve.settings import Settings
 from trpo_deploy.serve.state import State, state_from_text, state_to_text
 from trpo_deploy.serve.tensor import tensor_from_headers, tensor_to_headers
-from trpo_deploy.spec import Array
+from trpo_deploy.spec import ACTION, Array
 
 _KEYS = frozenset({"observation", "model", "version", "deterministic", "state"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """What a JSON request asks for."""
 
@@ -40,41 +42,48 @@ class Predictor:
     registry: Registry
     settings: Settings
 
-    def predict(self, request: Request, name: str | None, version: str | None) -> Reply:
-        """Answer an HTTP request.
+    def predict(self, request: Request) -> Reply | Question:
+        """Answer an HTTP request: an observation as JSON, or as a raw tensor.
 
-        Args:
-            request: an observation as JSON, or as a raw tensor.
-            name: the model's name where the URL has it.
-            version: its version where the URL has it.
+        Returns:
+            The answer, or what is to be run for it where it may be run with others.
 
         Raises:
             RequestError: the request cannot be answered.
         """
-        if request.content_type == JSON:
-            return self.answer(parse_call(request.body), name, version)
-        if request.content_type == OCTETS:
-            return self._predict_tensor(request, name, version)
+        content_type = request.content_type
+        if content_type == JSON:
+            call = parse_call(request.body)
+            model = self.find(call, request.name, request.version)
+            if call.deterministic and call.state is None and not model.policy.spec.states:
+                inputs, batched = model.validate(call.observation, self.settings)
+                reply = partial(_reply, model, batched)
+                return Question(model.policy, (ACTION,), inputs, reply)
+            return self._answer(model, call)
+        if content_type == OCTETS:
+            return self._predict_tensor(request)
         raise RequestError(
             415,
             "unsupported_media_type",
             "send the observation as application/json or application/octet-stream",
             field="content-type",
             expected="application/json or application/octet-stream",
-            received=request.content_type.decode("latin-1")[:100],
+            received=content_type.decode("latin-1")[:100],
         )
 
-    def answer(self, call: Call, name: str | None = None, version: str | None = None) -> Reply:
-        """Answer a call, whose model the URL may name instead.
+    def answer(self, call: Call) -> Reply:
+        """Answer a call.
 
         Raises:
             RequestError: the call cannot be answered.
         """
-        model = self.find(call, name, version)
+        return self._answer(self.find(call), call)
+
+    def _answer(self, model: ServedModel, call: Call) -> Reply:
         action, state = self.act(model, call)
         return Reply(to_json(model, action, state), model.name)
 
-    def find(self, call: Call, name: str | None, version: str | None = None) -> ServedModel:
+    def find(self, call: Call, name: str | None = None, version: str | None = None) -> ServedModel:
         """The model of a call, which the URL may name instead.
 
         Raises:
@@ -119,8 +128,8 @@ class Predictor:
             raise RequestError.of_observation(error) from error
         return (action if batched else action[0, ...]), state
 
-    def _predict_tensor(self, request: Request, name: str | None, version: str | None) -> Reply:
-        model = self.registry.get(name, version)
+    def _predict_tensor(self, request: Request) -> Reply:
+        model = self.registry.get(request.name, request.version)
         if len(model.policy.spec.inputs) > 1:
             raise RequestError(
                 415,
@@ -220,8 +229,10 @@ def _optional(value: dict[str, Any], key: str, kind: type, default: Any) -> Any:
 
 def _agreed(key: str, in_body: str | None, in_url: str | None) -> str | None:
     """What the body or the URL says; both may, if they say the same."""
-    if in_body is None or in_url is None or in_body == in_url:
-        return in_url if in_body is None else in_body
+    if in_url is None or in_body == in_url:
+        return in_body
+    if in_body is None:
+        return in_url
     raise RequestError(
         422,
         "contradiction",
@@ -243,6 +254,11 @@ _KINDS = {
 
 def _kind(value: object) -> str:
     return _KINDS.get(type(value), "a number")
+
+
+def _reply(model: ServedModel, batched: bool, outputs: list[Array]) -> Reply:
+    action = outputs[0]
+    return Reply(to_json(model, action if batched else action[0, ...]), model.name)
 
 
 def to_json(model: ServedModel, action: Array, state: State | None = None) -> bytes:
