@@ -61,7 +61,8 @@ def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
             mean, std = returns.mean(axis=0), returns.std(axis=0)
             axes.fill_between(timesteps, mean - std, mean + std, alpha=0.2, linewidth=0)
             axes.plot(timesteps, mean)
-            axes.set_title(f"{env_id} ({len(returns)} seed{"s" * (len(returns) > 1)})", fontsize=10)
+            seeds = "1 seed" if len(returns) == 1 else f"{len(returns)} seeds"
+            axes.set_title(f"{env_id} ({seeds})", fontsize=10)
             axes.grid(alpha=0.3)
         for axes in grid[len(curves) :]:
             axes.set_axis_off()
