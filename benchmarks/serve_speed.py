@@ -503,17 +503,19 @@ def _row(ours: list[Load], its: list[Load]) -> str:
 
 def soak(minutes: float) -> str:
     """Load the service at about half of what it can for a while; memory and errors as a line."""
-    case = next(case for case in cases((16,)) if case.connections == 16)
+    # Many clients that pause long: wrk pauses for whole milliseconds, and a few would be far off.
+    clients = 64
+    case = next(case for case in cases((clients,)) if case.connections == clients)
     body, headers = case.bodies["service"], case.headers["service"]
     with tempfile.TemporaryDirectory(prefix="trpo-deploy-soak-") as name:
         folder = Path(name)
         with running("service", write_small(folder), folder / "service") as (url, pid):
-            full = wrk(url + "/predict", 16, 5, body, headers)
-            pause = round(1000 * 16 / (full.rate / 2) - full.p50 / 2)
+            full = wrk(url + "/predict", clients, 5, body, headers)
+            pause = round(1000 * clients / (full.rate / 2)) - 1  # an answer takes the rest
             sizes = []
             with ThreadPoolExecutor(1) as pool:
                 seconds = round(60 * minutes)
-                load = pool.submit(wrk, url + "/predict", 16, seconds, body, headers, pause)
+                load = pool.submit(wrk, url + "/predict", clients, seconds, body, headers, pause)
                 while not load.done():
                     time.sleep(1)
                     sizes.append(memory(pid))

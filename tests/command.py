@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,3 +33,8 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> Run:
     command = [sys.executable, "-m", "trpo_deploy", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240)
     return Run(done.returncode, done.stdout, done.stderr)
+
+
+def hear_ctrl_c() -> None:
+    """For ``preexec_fn``: a job in the background hands on that it ignores SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

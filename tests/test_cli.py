@@ -15,7 +15,7 @@ import onnx
 import onnx.numpy_helper
 import pytest
 
-from tests.command import run_cli
+from tests.command import hear_ctrl_c, run_cli
 from trpo_deploy import OnnxPolicy
 from trpo_deploy.model_dir import ModelDir
 
@@ -216,6 +216,7 @@ def test_ctrl_c_leaves_a_policy_and_no_half_written_file(tmp_path: Path) -> None
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
     deadline = time.monotonic() + 120
     while not folder.progress.exists() and time.monotonic() < deadline:

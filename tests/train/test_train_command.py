@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.command import run_cli
+from tests.command import hear_ctrl_c, run_cli
 from trpo_deploy.model_dir import ModelDir
 from trpo_deploy.train import load_config
 from trpo_deploy.train.display import TrainingDisplay, log_table
@@ -112,6 +112,7 @@ def test_ctrl_c_leaves_what_goes_on(vec_env: str, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     deadline = time.monotonic() + 120
     while not folder.progress.exists() and time.monotonic() < deadline:
