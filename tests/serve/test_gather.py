@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.policy_files import IMAGE, write_policy
+from tests.runtime.policy_files import IMAGE, box, write_policy
 from tests.serve.server import Server
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.gather import Gatherer, Question
@@ -63,6 +63,22 @@ def test_what_arrives_together_is_run_together_and_answered_as_if_alone(policy: 
     answers = together(*(gatherer.answer(ask(policy, row)) for row in rows(8)))
     assert [answer.body for answer in answers] == alone
     assert policy.runs == [8]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "hidden"), [(4, 0), (17, 64), (33, 100), (105, 400), (376, 1024)]
+)
+def test_a_row_has_the_same_bits_alone_and_in_company(
+    inputs: int, hidden: int, tmp_path: Path
+) -> None:
+    """What gathering rests on: onnxruntime's products do not vary with the batch."""
+    action = box(6, low=-9, high=9)
+    policy = OnnxPolicy(write_policy(tmp_path / "p.onnx", box(inputs), action, hidden=hidden))
+    batch = np.random.default_rng(1).normal(size=(64, inputs)).astype(np.float32)
+    alone = np.stack([policy.predict(row)[0] for row in batch])
+    assert len(np.unique(alone, axis=0)) == 64
+    for count in (2, 3, 7, 8, 13, 32, 64):
+        np.testing.assert_array_equal(policy.predict(batch[:count])[0], alone[:count])
 
 
 def test_each_policy_runs_its_own(policy: Counting, tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import copy
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from tests.train.environments import RandomEnv
@@ -117,6 +119,47 @@ def test_both_paths_give_the_same_policy_and_optimiser(
     )
     losses = [model.logger.name_to_value["train/value_loss"] for model in (unrolled, generic)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+class Forgetful(RandomEnv):
+    """Has one info for its whole life, in which the last episode's end stays."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(3))
+        self.info: dict[str, Any] = {}
+
+    def step(self, action: Any) -> Any:
+        return *super().step(action)[:4], self.info
+
+
+class Witness(BaseCallback):
+    """Keeps what a rollout shows at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def _on_step(self) -> bool:
+        # Copies: SB3 adds the bootstrap to the rewards afterwards.
+        shown = [self.locals[name].copy() for name in ("new_obs", "rewards", "dones")]
+        finals = [info.get("terminal_observation") for info in self.locals["infos"]]
+        self.seen.append([*shown, *(np.zeros(3) if final is None else final for final in finals)])
+        return True
+
+
+def test_both_rollouts_show_callbacks_the_same_normalised_steps() -> None:
+    seen = []
+    for generic in (False, True):
+        env = VecNormalize(DummyVecEnv([Forgetful] * 2), clip_obs=1.5)
+        model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
+        witness = Witness()
+        with patched(generic):
+            model.learn(128, callback=witness)
+        seen.append(witness.seen)
+    assert sum(step[2].sum() for step in seen[0]) > 5
+    for unrolled, expected in zip(*seen, strict=True):
+        for ours, sb3s in zip(unrolled, expected, strict=True):
+            np.testing.assert_allclose(ours, sb3s, rtol=1e-5, atol=1e-6)  # float32
 
 
 class Other(ActorCriticPolicy):

@@ -172,6 +172,8 @@ class Failing(RandomEnv):
                 raise ZeroDivisionError("the wheel came off")
             if self.how == "nan":
                 observation["speed"][1] = np.nan
+            if self.how == "huge":
+                observation["speed"][:] = 1e30  # its square is beyond float32
             if self.how == "reward":
                 reward = float("-inf")
         return observation, reward, False, truncated, info
@@ -203,6 +205,15 @@ def test_a_failing_environment_is_named(kind: str, how: str, says: str) -> None:
     env.close()
     assert "Failing-v0: environment 1 of 2" in str(caught.value)
     assert says in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_number_is_no_failure() -> None:
+    env = _make("tests.train.test_vec_envs:Failing-v0", "sync", env_args=["how=huge"])
+    env.reset()
+    largest = [env.step(np.zeros(2, dtype=np.int64))[0]["speed"].max() for _ in range(9)]
+    assert np.argmax(largest) == 4
+    assert max(largest) == np.float32(1e30)
 
 
 class Odd(RandomEnv):

@@ -240,8 +240,8 @@ def _normalized_step(env: VecNormalize, actions: Array) -> tuple[Array, Array, A
         rewards = np.minimum(np.maximum(scaled, -limit), limit)
     if True in dones.tolist():  # a tenth of what any() costs
         env.returns[dones] = 0
-        for info in infos:
-            if "terminal_observation" in info:
+        for info, done in zip(infos, dones.tolist(), strict=True):
+            if done and "terminal_observation" in info:
                 final = info["terminal_observation"]
                 info["terminal_observation"] = _normalized(env, rms, final)
     return _normalized(env, rms, raw), rewards.astype(np.float32), dones, infos
