@@ -124,8 +124,9 @@ def test_both_paths_give_the_same_policy_and_optimiser(
 class Forgetful(RandomEnv):
     """Has one info for its whole life, in which the last episode's end stays."""
 
-    def __init__(self) -> None:
-        super().__init__(spaces.Discrete(3))
+    def __init__(self, centre: float) -> None:
+        observations = spaces.Box(centre - 1, centre + 1, (3,), np.float64)
+        super().__init__(spaces.Discrete(3), observations)
         self.info: dict[str, Any] = {}
 
     def step(self, action: Any) -> Any:
@@ -147,10 +148,11 @@ class Witness(BaseCallback):
         return True
 
 
-def test_both_rollouts_show_callbacks_the_same_normalised_steps() -> None:
+@pytest.mark.parametrize("centre", [0.0, 1e9])
+def test_both_rollouts_show_callbacks_the_same_normalised_steps(centre: float) -> None:
     seen = []
     for generic in (False, True):
-        env = VecNormalize(DummyVecEnv([Forgetful] * 2), clip_obs=1.5)
+        env = VecNormalize(DummyVecEnv([lambda: Forgetful(centre)] * 2), clip_obs=1.5)
         model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
         witness = Witness()
         with patched(generic):

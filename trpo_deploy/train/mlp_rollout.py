@@ -258,26 +258,25 @@ def _normalized(env: VecNormalize, rms: RunningMeanStd, observations: Array) -> 
 def _update(rms: RunningMeanStd, batch: Array) -> None:
     """``RunningMeanStd.update``, without the copies of ``np.mean`` and ``np.var``.
 
-    Chan et al.'s parallel form of the variance, as there.
+    With d the distances of n new rows from the old mean, the squares around the mean of all N
+    are those of before, plus the sum of d squared, less the square of the sum of d over N.
     """
-    count, n = rms.count, len(batch)
-    total = count + n
-    mean = np.add.reduce(batch, axis=0) / n
-    centred = batch - mean
-    delta = mean - rms.mean
-    squares = np.add.reduce(centred * centred, axis=0)
-    squares += rms.var * count
-    squares += delta * delta * (count * n / total)
-    rms.mean, rms.var, rms.count = rms.mean + delta * (n / total), squares / total, total
+    total = rms.count + len(batch)
+    distances = batch - rms.mean
+    moved = np.add.reduce(distances, axis=0)
+    distances *= distances
+    squares = np.add.reduce(distances, axis=0)
+    squares += rms.var * rms.count
+    step = moved / total
+    squares -= moved * step
+    rms.mean, rms.var, rms.count = rms.mean + step, squares / total, total
 
 
 def _update_scalar(rms: RunningMeanStd, batch: list[float]) -> None:
     """:func:`_update` for the few returns of a step, where NumPy costs more than the numbers."""
-    count, n, old_mean = rms.count, len(batch), float(rms.mean)
-    total = count + n
-    mean = sum(batch) / n
-    delta = mean - old_mean
-    squares = sum([(value - mean) ** 2 for value in batch])
-    squares += float(rms.var) * count + delta * delta * (count * n / total)
-    rms.mean, rms.var = np.asarray(old_mean + delta * (n / total)), np.asarray(squares / total)
-    rms.count = total
+    mean, total = float(rms.mean), rms.count + len(batch)
+    distances = [value - mean for value in batch]
+    moved = sum(distances)
+    squares = sum([distance * distance for distance in distances]) + float(rms.var) * rms.count
+    rms.mean = np.asarray(mean + moved / total)
+    rms.var, rms.count = np.asarray((squares - moved * moved / total) / total), total
