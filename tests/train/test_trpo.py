@@ -199,6 +199,13 @@ def test_constant_rewards_give_no_nan() -> None:
     assert all(bool(torch.isfinite(p).all()) for p in model.policy.parameters())
 
 
+@pytest.mark.parametrize("algorithm", [TRPO, sb3_contrib.TRPO])
+def test_one_sample_has_no_spread_to_normalise_by(algorithm: type[Any]) -> None:
+    with pytest.raises(AssertionError, match=r"n_steps \* n_envs.*must be greater than 1"):
+        algorithm("MlpPolicy", "Pendulum-v1", n_steps=1)
+    algorithm("MlpPolicy", "Pendulum-v1", n_steps=1, batch_size=1, normalize_advantage=False)
+
+
 def test_a_truncated_mini_batch_is_warned_of() -> None:
     with pytest.warns(UserWarning, match="not a multiple of batch_size=100"):
         TRPO("MlpPolicy", "CartPole-v1", n_steps=128, batch_size=100)

@@ -450,7 +450,8 @@ def _check_rollout_size(
 ) -> None:
     size = n_steps * n_envs
     if normalize_advantage and size < 2:
-        raise ValueError(
+        # The type that SB3 and sb3-contrib have here; their users catch it.
+        raise AssertionError(
             "`n_steps * n_envs` must be greater than 1 to normalise advantages. "
             f"Currently n_steps={n_steps} and n_envs={n_envs}"
         )
