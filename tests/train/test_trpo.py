@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], dict[str, Any]]] = 
             }
         },
     ),
+    "separate extractors": (VECTOR, spaces.Box(-1, 1, (2,)), SEPARATE),
     "log_std_init": (VECTOR, spaces.Box(-1, 1, (2,)), {"policy_kwargs": {"log_std_init": -1.0}}),
     "sub-sampled": (VECTOR, spaces.Box(-1, 1, (2,)), {"sub_sampling_factor": 3}),
     "normalised": (VECTOR, spaces.Box(-1, 1, (2,)), {"normalize": True}),
@@ -197,6 +200,18 @@ def test_constant_rewards_give_no_nan() -> None:
     env = DummyVecEnv([lambda: Constant(spaces.Discrete(3))])
     model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(256)
     assert all(bool(torch.isfinite(p).all()) for p in model.policy.parameters())
+
+
+def test_a_zip_opens_where_this_package_is_not_installed(tmp_path: Path) -> None:
+    TRPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, scale_returns=True).learn(64).save(
+        tmp_path / "policy"
+    )
+    program = (
+        "import sys; sys.modules['trpo_deploy'] = None\n"  # an import of it fails
+        "import sb3_contrib\n"
+        "sb3_contrib.TRPO.load('policy')"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("algorithm", [TRPO, sb3_contrib.TRPO])

@@ -11,6 +11,7 @@ import pytest
 import sb3_contrib
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -20,7 +21,7 @@ from trpo_deploy import TRPO
 from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.errors import SpaceError, TrainingError
 from trpo_deploy.train.mlp import standard_mlp
-from trpo_deploy.train.return_scale import ReturnScale
+from trpo_deploy.train.return_scale import NO_RETURNS, deviation, with_returns
 from trpo_deploy.train.trust_region import mean_kl
 
 MATCHES: dict[str, tuple[spaces.Space[Any], Any]] = {
@@ -269,12 +270,13 @@ def test_scaled_returns_make_the_reward_scale_irrelevant(scale: float) -> None:
 
 
 def test_the_running_deviation_is_that_of_all_returns() -> None:
-    scale = ReturnScale()
+    moments = NO_RETURNS
+    assert deviation(moments) == 1.0
     returns = np.random.default_rng(0).normal(3, 7, size=(10, 100))
     for part in returns:
-        scale.update(part)
+        moments = with_returns(moments, part)
     # RunningMeanStd starts with a count of 1e-4 at zero mean and unit variance.
-    assert scale.deviation == pytest.approx(returns.std(), rel=1e-4)
+    assert deviation(moments) == pytest.approx(returns.std(), rel=1e-4)
 
 
 def test_an_unknown_reduction_is_refused() -> None:
@@ -312,3 +314,52 @@ def test_a_refused_rollout_leaves_no_trace() -> None:
     assert (env.obs_rms.count, env.ret_rms.var) == rms_before[1:]
     with np.errstate(all="ignore"), pytest.raises(TrainingError, match="in a row"):
         model.learn(64 * 20)
+
+
+@pytest.mark.parametrize("unusable", ["advantages", "returns"])
+@pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
+def test_what_one_half_of_an_update_refuses_the_other_does_not_learn(
+    policy: str, unusable: str
+) -> None:
+    """The normaliser goes back to before the rollout, and so must both networks."""
+    images = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+    observations = images if policy == "CnnPolicy" else spaces.Box(-1, 1, (3,))
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3), observations)])
+    model = TRPO(policy, env, n_steps=64, batch_size=64, seed=0).learn(64)
+    policy_before, optimizer_before = parameters(model).clone(), first_moments(model).clone()
+    collect = model.collect_rollouts
+
+    def spoilt(*arguments: Any, **keywords: Any) -> bool:
+        complete = collect(*arguments, **keywords)
+        getattr(model.rollout_buffer, unusable)[3] = np.nan
+        return complete
+
+    model.collect_rollouts = spoilt  # type: ignore[method-assign]
+    model.learn(64, reset_num_timesteps=False)
+    assert "finite" in model.logger.name_to_value["train/refusal"]
+    assert torch.equal(parameters(model), policy_before)
+    assert torch.equal(first_moments(model), optimizer_before)
+
+
+class Doubling(RolloutBuffer):
+    """A buffer that gives other samples than it was filled with."""
+
+    def get(self, batch_size: int | None = None) -> Any:
+        for samples in super().get(batch_size):
+            yield samples._replace(returns=2 * samples.returns)
+
+
+def test_a_buffer_of_the_user_teaches_both_networks() -> None:
+    trained = [
+        algorithm(
+            "MlpPolicy",
+            "Pendulum-v1",
+            n_steps=64,
+            batch_size=64,
+            seed=0,
+            rollout_buffer_class=Doubling,
+        ).learn(128)
+        for algorithm in (TRPO, sb3_contrib.TRPO)
+    ]
+    ours, theirs = (model.policy.state_dict() for model in trained)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)  # as in test_trpo

@@ -143,12 +143,11 @@ def space_texts(model: TRPO) -> list[str]:
 def learner_state(model: TRPO) -> dict[str, Any]:
     """What an update changes: networks, optimiser, statistics and counters."""
     normalizer = model.get_vec_normalize_env()
-    scale = model._return_scale
     return {
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
         "normalizer": None if normalizer is None else _normalizer_state(normalizer),
-        "return_scale": {"deviation": scale.deviation, **vars(scale._statistics)},
+        "return_moments": model.return_moments,
         "counters": {name: getattr(model, name) for name in _COUNTERS},
     }
 
@@ -160,9 +159,7 @@ def restore_learner(model: TRPO, state: dict[str, Any]) -> None:
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
         _restore_normalizer(normalizer, state["normalizer"])
-    scale = dict(state["return_scale"])
-    model._return_scale.deviation = scale.pop("deviation")
-    vars(model._return_scale._statistics).update(scale)
+    model.return_moments = state["return_moments"]
     vars(model).update(state["counters"])
 
 

@@ -19,7 +19,7 @@ from stable_baselines3.common.distributions import (
     DiagGaussianDistribution,
     MultiCategoricalDistribution,
 )
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
@@ -193,6 +193,15 @@ _DISTRIBUTIONS = (
     DiagGaussianDistribution,
     MultiCategoricalDistribution,
 )
+
+
+def network_input(policy: ActorCriticPolicy, observations: Tensor, extractor: nn.Module) -> Tensor:
+    """What the actor's or the critic's network sees of raw observations, ``(batch, features)``.
+
+    The policy's own method gives a pair where the two do not share an extractor.
+    """
+    features: Tensor = BasePolicy.extract_features(policy, observations, extractor)  # type: ignore[arg-type]
+    return features
 
 
 def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from trpo_deploy.train.critic import NOT_FINITE, CriticFit
-from trpo_deploy.train.mlp import DenseNetwork, DenseProducts
+from trpo_deploy.train.mlp import DenseNetwork, DenseProducts, network_input
 from trpo_deploy.train.mlp_fisher import split
 
 
@@ -43,10 +43,8 @@ def fit_mlp_critic(
     The random draws are those of ``RolloutBuffer.get``, so both give the same critic. The
     buffer must have been read before, which puts its samples into one row.
     """
-    features = policy.extract_features(
-        buffer.to_torch(buffer.observations), policy.vf_features_extractor
-    )
-    assert isinstance(features, Tensor)
+    observations = buffer.to_torch(buffer.observations)
+    features = network_input(policy, observations, policy.vf_features_extractor)
     returns = buffer.to_torch(buffer.returns).reshape(-1, 1)
     size = len(returns)
     rows = min(batch_size or size, size)

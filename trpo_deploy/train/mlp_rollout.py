@@ -47,7 +47,7 @@ def collect_mlp_rollout(
     mlp: StandardMlp,
     env: VecEnv,
     callback: BaseCallback,
-    buffer: RolloutBuffer,
+    rollout_buffer: RolloutBuffer,
     n_rollout_steps: int,
 ) -> bool:
     """Fill a buffer; see ``OnPolicyAlgorithm.collect_rollouts``, whose place it takes.
@@ -59,7 +59,7 @@ def collect_mlp_rollout(
         Whether the rollout is complete; false if a callback ended it.
     """
     model.policy.set_training_mode(False)
-    buffer.reset()
+    rollout_buffer.reset()
     callback.on_rollout_start()
     actor, sample, to_env = _actor(mlp), _sampler(model, mlp), _to_env(model)
     step = _stepper(env)
@@ -76,10 +76,10 @@ def collect_mlp_rollout(
         if not callback.on_step():
             return False
         model._update_info_buffer(infos, dones)
-        buffer.observations[n_steps] = last_obs
-        buffer.actions[n_steps] = actions.reshape(env.num_envs, -1)
-        buffer.rewards[n_steps] = rewards
-        buffer.episode_starts[n_steps] = model._last_episode_starts
+        rollout_buffer.observations[n_steps] = last_obs
+        rollout_buffer.actions[n_steps] = actions.reshape(env.num_envs, -1)
+        rollout_buffer.rewards[n_steps] = rewards
+        rollout_buffer.episode_starts[n_steps] = model._last_episode_starts
         truncated += [
             (n_steps, i, infos[i]["terminal_observation"])
             for i, done in enumerate(dones.tolist())
@@ -87,7 +87,7 @@ def collect_mlp_rollout(
         ]
         model._last_obs = new_obs
         model._last_episode_starts = dones
-    _complete(model, buffer, truncated)
+    _complete(model, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()
     return True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, TypeAlias
 
 import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -11,20 +12,27 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from trpo_deploy.spec import Array
 
+ReturnMoments: TypeAlias = dict[str, float]
+"""``mean``, ``var`` and ``count`` of returns. Numbers, so that a zip that holds them needs no
+class of ours and opens wherever Stable-Baselines3 is."""
 
-class ReturnScale:
+NO_RETURNS: ReturnMoments = {"mean": 0.0, "var": 1.0, "count": 1e-4}
+
+
+def with_returns(moments: ReturnMoments, returns: Array) -> ReturnMoments:
+    """The moments with those of a rollout's returns, in the reward's own units, added."""
+    finite = returns[np.isfinite(returns)]
+    if not finite.size:
+        return moments
+    statistics = RunningMeanStd(shape=())
+    vars(statistics).update(moments)
+    statistics.update(finite.ravel())
+    return {name: float(getattr(statistics, name)) for name in moments}
+
+
+def deviation(moments: ReturnMoments) -> float:
     """The standard deviation of all returns so far; one before the first."""
-
-    def __init__(self) -> None:
-        self._statistics = RunningMeanStd(epsilon=1e-4, shape=())
-        self.deviation = 1.0
-
-    def update(self, returns: Array) -> None:
-        """Take in the returns of a rollout, in the reward's own units."""
-        finite = returns[np.isfinite(returns)]
-        if finite.size:
-            self._statistics.update(finite.ravel())
-            self.deviation = float(np.sqrt(self._statistics.var + 1e-8))
+    return math.sqrt(moments["var"] + 1e-8) if moments["count"] >= 1 else 1.0
 
 
 class ScaledRewards(VecEnvWrapper):

@@ -36,12 +36,12 @@ from trpo_deploy.errors import TrainingError
 from trpo_deploy.policies import SQUASHED
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
-from trpo_deploy.train.mlp import StandardMlp, standard_mlp
+from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
 from trpo_deploy.train.mlp_critic import fit_mlp_critic, is_plain_adam
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.mlp_rollout import can_collect, collect_mlp_rollout
 from trpo_deploy.train.normalizer import copy_statistics, restore_statistics
-from trpo_deploy.train.return_scale import ReturnScale, ScaledRewards
+from trpo_deploy.train.return_scale import NO_RETURNS, ScaledRewards, deviation, with_returns
 from trpo_deploy.train.trust_region import (
     KLReduction,
     actor_parameters,
@@ -228,7 +228,7 @@ class TRPO(OnPolicyAlgorithm):
         if isinstance(self.env, CanonicalEnv):
             self.env_observation_space = self.env.venv.observation_space
             self.env_action_space = self.env.venv.action_space
-        self._return_scale = ReturnScale()
+        self.return_moments = dict(NO_RETURNS)
         self._refusals_in_a_row = 0
         self._n_refusals = 0
         self._statistics_before: dict[str, Any] | None = None
@@ -292,9 +292,9 @@ class TRPO(OnPolicyAlgorithm):
     ) -> bool:
         """Fill the buffer; see ``OnPolicyAlgorithm.collect_rollouts``."""
         self._statistics_before = copy_statistics(self.get_vec_normalize_env())
-        deviation = self._return_scale.deviation
+        scale = deviation(self.return_moments)
         if self.scale_returns:
-            env = ScaledRewards(env, deviation)
+            env = ScaledRewards(env, scale)
         mlp = standard_mlp(self.policy)
         if mlp is not None and can_collect(self):
             complete = collect_mlp_rollout(
@@ -303,7 +303,7 @@ class TRPO(OnPolicyAlgorithm):
         else:
             complete = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         if complete and self.scale_returns:
-            self._return_scale.update(rollout_buffer.returns * deviation)
+            self.return_moments = with_returns(self.return_moments, rollout_buffer.returns * scale)
         return complete
 
     def train(self) -> None:
@@ -316,18 +316,27 @@ class TRPO(OnPolicyAlgorithm):
         self._update_learning_rate(self.policy.optimizer)
         # Looked up each time: whoever replaces a layer of the policy gets what is there then.
         mlp = standard_mlp(self.policy)
+        before = [parameter.detach().clone() for parameter in self.policy.parameters()]
         update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)), mlp)
-        critic = self._update_critic(update.parameters, mlp)
+        # A rollout that one of the two cannot use teaches neither of them.
+        if update.refusal is None:
+            critic = self._update_critic(update.parameters, mlp)
+        else:
+            critic = CriticFit(math.nan, update.refusal)
+        if critic.refusal is not None:
+            _put_back(self.policy, before)
         self._n_updates += 1
         self._log(update, critic)
-        self._count_refusal(update.refusal or critic.refusal)
+        self._count_refusal(critic.refusal)
 
     def _update_critic(self, actor: list[nn.Parameter], mlp: StandardMlp | None) -> CriticFit:
         """The regression on the rollout's returns."""
         policy, buffer = self.policy, self.rollout_buffer
         batch_size = None if self.critic_full_batch else self.batch_size
         passes, max_norm = self.n_critic_updates, self.critic_max_grad_norm
-        if mlp is not None and is_plain_adam(policy.optimizer):
+        # A buffer of the user's may give its samples otherwise.
+        plain = type(buffer) is RolloutBuffer and is_plain_adam(policy.optimizer)
+        if mlp is not None and plain:
             return fit_mlp_critic(policy, mlp.critic, buffer, passes, batch_size, max_norm)
         return fit_critic(policy, buffer, actor, passes, batch_size, max_norm)
 
@@ -391,9 +400,8 @@ class TRPO(OnPolicyAlgorithm):
         if mlp is not None:
             policy = self.policy
             with torch.no_grad():
-                features = policy.extract_features(observations, policy.pi_features_extractor)
+                features = network_input(policy, observations, policy.pi_features_extractor)
                 distribution = policy.get_distribution(observations)
-            assert isinstance(features, Tensor)
             return mlp.actor_parameters, mlp_fisher_vector_product(
                 mlp, features, distribution, self.kl_reduction, self.cg_damping
             )
@@ -475,6 +483,12 @@ def _every_row(column: Any, factor: int) -> Any:
     if isinstance(column, dict):
         return {key: value[::factor] for key, value in column.items()}
     return column[::factor]
+
+
+@torch.no_grad()
+def _put_back(policy: ActorCriticPolicy, values: list[Tensor]) -> None:
+    for parameter, value in zip(policy.parameters(), values, strict=True):
+        parameter.copy_(value)
 
 
 def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:
