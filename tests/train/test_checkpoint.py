@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import nn
 
 from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ConfigError, EnvError, ModelDirError
@@ -364,6 +367,67 @@ def test_a_resume_that_fails_at_once_keeps_the_checkpoint(
     _assert_same_run(whole, parts)
 
 
+class Extractor(FlattenExtractor):
+    """A user's own, whose code changes between two runs."""
+
+    width = 4
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space)
+        self._features_dim = self.width
+        self.linear = nn.Linear(4, self.width)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.linear(super().forward(observations))
+
+
+def _contents(folder: ModelDir) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_that_does_not_fit_changes_no_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ModelDir(tmp_path / "m")
+    extractor = f"policy_kwargs={{features_extractor_class: {__name__}.Extractor}}"
+    config = _config("CartPole-v1", extractor)
+    train(config, folder)
+    before = _contents(folder)
+    monkeypatch.setattr(Extractor, "width", 8)
+    with pytest.raises(ConfigError, match="does not fit the policy or the environment"):
+        train(replace(config, n_timesteps=3000), folder, resume=True)
+    kept = (folder.policy_zip, folder.checkpoint, folder.best.policy_zip)
+    after = _contents(folder)
+    assert all(after[str(path)] == before[str(path)] for path in kept)
+
+
+def test_an_environment_that_is_made_otherwise_now_is_not_resumed(tmp_path: Path) -> None:
+    folder, config = ModelDir(tmp_path / "m"), _config("Robot-v0")
+    gymnasium.register("Robot-v0", entry_point=Robot, disable_env_checker=True)
+    train(config, folder)
+    before = _contents(folder)
+    gymnasium.registry.pop("Robot-v0")
+    gymnasium.register("Robot-v0", entry_point=Arm, disable_env_checker=True)
+    with pytest.raises(ConfigError, match="does not fit"):
+        train(replace(config, n_timesteps=3000), folder, resume=True)
+    assert _contents(folder)[str(folder.policy_zip)] == before[str(folder.policy_zip)]
+
+
+def test_a_disk_that_is_full_at_a_resume_costs_nothing(tmp_path: Path) -> None:
+    folder, config = ModelDir(tmp_path / "m"), _config("CartPole-v1")
+    train(config, folder)
+    before = _contents(folder).keys()
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(ModelDirError, match="No space left on device"):
+            train(replace(config, n_timesteps=3000), folder, resume=True)
+    assert _contents(folder).keys() == before
+
+
 class Broken(RandomEnv):
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -374,6 +438,15 @@ class Broken(RandomEnv):
 
 class Mended(Broken):
     reset = RandomEnv.reset
+
+
+class Robot(RandomEnv):
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+
+
+class Arm(Robot):
+    """Has the spaces of a robot, and is none."""
 
 
 # One process imports everything once and lives a run in children that it forks: each is killed

@@ -93,6 +93,34 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     assert environment_state(env) is None
 
 
+class Known(RandomEnv):
+    """Knows one of its parts by two names."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(3))
+        self.agents = [{"place": np.zeros(3, np.float32)}, {"place": np.ones(3, np.float32)}]
+        self.me = self.agents[0]
+
+    def step(self, action: Any) -> Any:
+        self.me["place"] += action
+        return self.agents[0]["place"].copy(), *super().step(action)[1:]
+
+
+def test_what_was_one_object_stays_one() -> None:
+    first, second = _pair(Known)
+    assert second.unwrapped.me is second.unwrapped.agents[0]  # type: ignore[attr-defined]
+    _assert_same_course(first, second)
+
+
+def test_a_view_of_another_array_is_not_restored_as_a_copy() -> None:
+    env = RandomEnv(spaces.Discrete(2))
+    env.reset(seed=0)
+    assert environment_state(env) is not None
+    env.state = np.zeros(3)  # type: ignore[attr-defined]
+    env.pos = env.state[:2]  # type: ignore[attr-defined]
+    assert environment_state(env) is None
+
+
 def test_a_data_set_is_no_state() -> None:
     env = RandomEnv(spaces.Discrete(2))
     env.prices = np.zeros(3_000_000)  # type: ignore[attr-defined]
@@ -126,3 +154,7 @@ def test_objects_are_refused_both_ways() -> None:
         dump_plain({"a": [object()]})
     with pytest.raises(NotPlainError):
         dump_plain(np.array([object()]))
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(NotPlainError, match="holds itself"):
+        dump_plain(endless)

@@ -96,12 +96,15 @@ class EvaluationCallback(BaseCallback):
         ]
         self._best_files = state["best_files"]
         best, folder = self._folder.best, self._folder
-        for path in (best.policy_zip, best.vecnormalize, folder.evaluations, folder.learning_curve):
-            path.unlink(missing_ok=True)
         for name, content in self._best_files.items():
             atomic_write(best.root / name, content)
         if self._points:
             self._write()
+        # Only what has nothing to take its place: the disk may be full.
+        later = [] if self._points else [folder.evaluations, folder.learning_curve]
+        later += [p for p in (best.policy_zip, best.vecnormalize) if p.name not in self._best_files]
+        for path in later:
+            path.unlink(missing_ok=True)
 
     def _on_rollout_start(self) -> None:
         # Between two updates: the policy is what the last update made it.

@@ -8,6 +8,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
+from trpo_deploy.errors import ConfigError
 from trpo_deploy.model_dir import ModelDir, atomic_write
 from trpo_deploy.train.callbacks import EvaluationCallback
 from trpo_deploy.train.checkpoint import (
@@ -55,14 +56,24 @@ class CheckpointCallback(BaseCallback):
         self._log = log
         self._resumed = resumed
         self._note = note
-        self._kept: bytes | None = None if resumed is None else resumed.dump()
+        self._kept: bytes | None = None
         self._written_at = 0 if resumed is None else resumed.timesteps
 
     def _on_training_start(self) -> None:
         if self._resumed is None:
             return
-        restore_learner(self.model, self._resumed.learner)
-        if not restore_course(self.model, self._resumed.course):
+        try:
+            restore_learner(self.model, self._resumed.learner)
+            exact = restore_course(self.model, self._resumed.course)
+        except (RuntimeError, ValueError, LookupError, EOFError, ConnectionError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"the checkpoint in {self._folder.root} does not fit the policy or the "
+                f"environment as they are now ({reason}); undo what changed since, or train into "
+                "another folder with -o"
+            ) from error
+        self._kept = self._resumed.dump()
+        if not exact:
             self._note(
                 f"{self._config.env_id} does not tell where it stands: new episodes start, and "
                 "the run goes on otherwise than it would have without the interruption"
@@ -101,7 +112,7 @@ class CheckpointCallback(BaseCallback):
 
     @property
     def any(self) -> bool:
-        """Whether the run came as far as its first rollout."""
+        """Whether there is anything to go on from: a rollout began, or the run was resumed."""
         return self._kept is not None
 
     def write(self) -> None:

@@ -28,13 +28,16 @@ class NotPlainError(TypeError):
 def dump_plain(value: Any) -> bytes:
     """A value as the bytes of an ``npz`` file; it shares no memory with the value.
 
+    An object that is met twice is one object in what is loaded, too.
+
     Raises:
-        NotPlainError: something in it is no plain value.
+        NotPlainError: something in it is no plain value, holds itself, or is an array that
+            shares memory with another one.
     """
-    arrays: dict[str, Array] = {}
-    structure = json.dumps(_encode(value, arrays))
+    encoder = _Encoder()
+    structure = json.dumps(encoder.encode(value))
     buffer = io.BytesIO()
-    np.savez(buffer, **{_STRUCTURE: np.array(structure)}, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, **{_STRUCTURE: np.array(structure)}, **encoder.arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -47,46 +50,81 @@ def load_plain(data: bytes) -> Any:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return _decode(json.loads(str(arrays[_STRUCTURE])), arrays)
+        return _Decoder(arrays).decode(json.loads(str(arrays[_STRUCTURE])))
     except Exception as error:  # zip, npy and JSON readers raise whatever they meet first
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-def _encode(value: Any, arrays: dict[str, Array]) -> Any:
+_SHAREABLE = (list, deque, Mapping, np.ndarray, torch.Tensor, np.random.Generator)
+"""What can change, so that it matters whether two are one."""
+
+
+class _Encoder:
     """A value as JSON knows it; whatever JSON does not know is ``{"kind": ..., ...}``."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if type(value) is list:
-        return [_encode(item, arrays) for item in value]
-    if type(value) in (tuple, deque):
-        kept = {"items": [_encode(item, arrays) for item in value]}
-        more = {"maxlen": value.maxlen} if isinstance(value, deque) else {}
-        return {"kind": type(value).__name__, **kept, **more}
-    if isinstance(value, Mapping):
-        pairs = [[_encode(key, arrays), _encode(item, arrays)] for key, item in value.items()]
-        return {"kind": "dict", "items": pairs}
-    if isinstance(value, (bytes, np.ndarray, np.generic, torch.Tensor)):
-        return _encode_array(value, arrays)
-    if isinstance(value, np.random.Generator):
-        state = value.bit_generator.state
-        return {"kind": "generator", "state": _encode(state, arrays)}
-    raise NotPlainError(f"{type(value).__module__}.{type(value).__qualname__}")
 
+    def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {}
+        self._met: dict[int, tuple[Any, int | None]] = {}
+        """By ``id``: the object, which must live on, and its number once it is encoded."""
+        self._memory: dict[int, Any] = {}
+        self._count = 0
 
-def _encode_array(value: Any, arrays: dict[str, Array]) -> Any:
-    kind = "array" if isinstance(value, np.ndarray) else "scalar"
-    if isinstance(value, bytes):
-        kind, value = "bytes", np.frombuffer(value, np.uint8)
-    elif isinstance(value, torch.Tensor):
-        kind, value = "tensor", value.detach().cpu().numpy()
-    array = np.asarray(value)
-    if array.dtype.hasobject:
-        raise NotPlainError("an array of objects")
-    name = str(len(arrays))
-    # The order of axes in memory is kept too: sums over transposed images round otherwise.
-    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    arrays[name] = array.transpose(axes)
-    return {"kind": kind, "name": name, "axes": axes}
+    def encode(self, value: Any) -> Any:
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        if not isinstance(value, _SHAREABLE):
+            return self._encode(value)
+        if id(value) in self._met:
+            number = self._met[id(value)][1]
+            if number is None:
+                raise NotPlainError(f"a {type(value).__name__} that holds itself")
+            return {"kind": "same", "as": number}
+        self._met[id(value)] = value, None
+        encoded = self._encode(value)
+        self._met[id(value)] = value, self._count
+        self._count += 1
+        return encoded
+
+    def _encode(self, value: Any) -> Any:
+        if type(value) is list:
+            return [self.encode(item) for item in value]
+        if type(value) in (tuple, deque):
+            kept = {"items": [self.encode(item) for item in value]}
+            more = {"maxlen": value.maxlen} if isinstance(value, deque) else {}
+            return {"kind": type(value).__name__, **kept, **more}
+        if isinstance(value, Mapping):
+            pairs = [[self.encode(key), self.encode(item)] for key, item in value.items()]
+            return {"kind": "dict", "items": pairs}
+        if isinstance(value, (bytes, np.ndarray, np.generic, torch.Tensor)):
+            return self._encode_array(value)
+        if isinstance(value, np.random.Generator):
+            return {"kind": "generator", "state": self.encode(value.bit_generator.state)}
+        raise NotPlainError(f"{type(value).__module__}.{type(value).__qualname__}")
+
+    def _encode_array(self, value: Any) -> Any:
+        kind = "array" if isinstance(value, np.ndarray) else "scalar"
+        if isinstance(value, np.ndarray):
+            self._claim(value)
+        elif isinstance(value, bytes):
+            kind, value = "bytes", np.frombuffer(value, np.uint8)
+        elif isinstance(value, torch.Tensor):
+            kind, value = "tensor", value.detach().cpu().numpy()
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            raise NotPlainError("an array of objects")
+        name = str(len(self.arrays))
+        # The order of axes in memory is kept too: sums over transposed images round otherwise.
+        axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+        self.arrays[name] = array.transpose(axes)
+        return {"kind": kind, "name": name, "axes": axes}
+
+    def _claim(self, array: Array) -> None:
+        owner: Any = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if id(owner) in self._memory:
+            raise NotPlainError("two arrays of one memory")
+        self._memory[id(owner)] = owner
 
 
 _AS: dict[str, Callable[[Array], Any]] = {
@@ -97,20 +135,35 @@ _AS: dict[str, Callable[[Array], Any]] = {
 }
 
 
-def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:
-    if isinstance(value, list):
-        return [_decode(item, arrays) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kind = value["kind"]
-    if "name" in value:
-        return _AS[kind](arrays[value["name"]].transpose(np.argsort(value["axes"])))
-    if kind == "generator":
-        return _generator(_decode(value["state"], arrays))
-    items = [_decode(item, arrays) for item in value["items"]]
-    if kind == "dict":
-        return {key: item for key, item in items}  # noqa: C416 - pairs are lists
-    return tuple(items) if kind == "tuple" else deque(items, maxlen=value["maxlen"])
+class _Decoder:
+    """What :class:`_Encoder` was given; both count what can be shared as it is completed."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = arrays
+        self._made: list[Any] = []
+
+    def decode(self, value: Any) -> Any:
+        if not isinstance(value, (list, dict)):
+            return value
+        if isinstance(value, dict) and value["kind"] == "same":
+            return self._made[value["as"]]
+        decoded = self._decode(value)
+        if isinstance(decoded, _SHAREABLE):
+            self._made.append(decoded)
+        return decoded
+
+    def _decode(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.decode(item) for item in value]
+        kind = value["kind"]
+        if "name" in value:
+            return _AS[kind](self._arrays[value["name"]].transpose(np.argsort(value["axes"])))
+        if kind == "generator":
+            return _generator(self.decode(value["state"]))
+        if kind == "dict":
+            return {self.decode(key): self.decode(item) for key, item in value["items"]}
+        items = [self.decode(item) for item in value["items"]]
+        return tuple(items) if kind == "tuple" else deque(items, maxlen=value["maxlen"])
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

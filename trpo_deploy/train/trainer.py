@@ -140,10 +140,10 @@ def _learn(
         model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
         model.dump_logs()  # SB3 writes a row before each update, so the last has none yet
     except BaseException:
-        if not kept.any:
+        if kept.any:
+            kept.rewind(model)
+        elif checkpoint is None:
             folder.discard()
-            raise
-        kept.rewind(model)
         raise
     finally:
         for output in outputs:
