@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sb3_contrib
@@ -116,6 +117,36 @@ def test_text_that_is_more_than_values_is_refused(text: str) -> None:
         load_config("CartPole-v1", policy_kwargs=text)
 
 
+@pytest.mark.parametrize(
+    ("setting", "name", "expected"),
+    [
+        ("normalize={clip_obs: 1e1}", "normalize", {"clip_obs": 10.0}),
+        ("normalize=dict(clip_obs=1e1)", "normalize", {"clip_obs": 10.0}),
+        (
+            "policy_kwargs={optimizer_kwargs: {betas: [9e-1, 0.99]}}",
+            "policy_kwargs",
+            {"optimizer_kwargs": {"betas": [0.9, 0.99]}},
+        ),
+        ("env_kwargs={map_name: 8x8, p: 5e-1}", "env_kwargs", {"map_name": "8x8", "p": 0.5}),
+    ],
+)
+def test_a_number_with_an_exponent_is_one_at_any_depth(
+    setting: str, name: str, expected: Any
+) -> None:
+    config = load_config("CartPole-v1", settings=[setting])
+    assert {**config.to_dict(), **config.hyperparameters}[name] == expected
+
+
+class Adam(torch.optim.SGD):
+    """A user's own, by a name that torch has too."""
+
+
+def test_a_dotted_name_is_the_class_of_that_module() -> None:
+    own = f"policy_kwargs={{optimizer_class: {__name__}.Adam, activation_fn: th.nn.ReLU}}"
+    arguments = load_config("CartPole-v1", settings=[own]).algorithm_arguments()
+    assert arguments["policy_kwargs"] == {"optimizer_class": Adam, "activation_fn": nn.ReLU}
+
+
 def test_a_linear_schedule_loads_in_sb3_contrib() -> None:
     config = load_config("CartPole-v1", settings=["learning_rate=lin_0.004"])
     model = TRPO("MlpPolicy", "CartPole-v1", **config.algorithm_arguments())
@@ -172,6 +203,15 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("policy_kwargs={activation_fn: os.system}", "expected the dotted name"),
         ("policy_kwargs={activation_fn: Sofmax}", "no Module in torch.nn"),
         ("policy_kwargs=[1]", "expected a mapping"),
+        ("policy_kwargs={net_arc: [8]}", "policy_kwargs: unknown setting 'net_arc'; did you mean"),
+        ("normalize={norm_rewards: true}", "did you mean 'norm_reward'?"),
+        ("normalize={norm_reward: 1e0}", "norm_reward=1.0: expected true or false"),
+        ("policy_kwargs={activation_fn: nn.Relu}", "did you mean ReLU?"),
+        ("policy_kwargs={optimizer_class: no_such.Adam}", "No module named 'no_such'"),
+        ("target_kl=.inf", "expected a finite number"),
+        ("critic_max_grad_norm=-1", "expected a number from 0"),
+        ("line_search_shrinking_factor=2", "expected a number from 0 to 1"),
+        ("n_critic_updates=-3", "expected a number from 0"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(setting: str, says: str) -> None:

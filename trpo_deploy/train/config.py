@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import find_highest_version, parse_env_id
+from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.env_wrappers import wrapper_list
 from trpo_deploy.errors import ConfigError
@@ -54,8 +55,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "gamma": (0.0, 1.0),
     "gae_lambda": (0.0, 1.0),
     "target_kl": (0.0, math.inf),
+    "target_kl_end": (0.0, math.inf),
     "cg_damping": (0.0, math.inf),
+    "line_search_shrinking_factor": (0.0, 1.0),
+    "learning_rate_end": (0.0, math.inf),
+    "critic_max_grad_norm": (0.0, math.inf),
+    "n_critic_updates": (0, math.inf),
+    "sde_sample_freq": (-1, math.inf),
 }
+# What YAML 1.1 takes for text is a number to people: 1e-3.
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _MAY_BE_BELOW_ONE = ("sde_sample_freq", "seed", "n_critic_updates")
 
@@ -110,7 +118,15 @@ class TrainConfig:
         _check_choice("vec_env", self.vec_env, VEC_ENVS)
         _check_choice("policy", self.policy, TRPO.policy_aliases)
         wrapper_list(self.env_wrapper)
-        policy_arguments(self.hyperparameters.get("policy_kwargs") or {})
+        policy_kwargs = self.hyperparameters.get("policy_kwargs") or {}
+        policy_class = TRPO.policy_aliases[self.policy]
+        _check_arguments("policy_kwargs", policy_kwargs, policy_class, _POLICY_IS_GIVEN)
+        policy_arguments(policy_kwargs)
+        if isinstance(self.normalize, Mapping):
+            _check_arguments("normalize", self.normalize, VecNormalize, ("self", "venv"))
+            hints = get_type_hints(VecNormalize.__init__)
+            for name, value in self.normalize.items():
+                _check_kind(f"normalize: {name}", value, _kinds(hints[name]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they go into ``config.yaml``."""
@@ -164,19 +180,39 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         _check_choice(name, value, get_args(hint))
         return
     kinds = _kinds(hint)
-    # A bool is an int to Python, and a mistake to people; a whole number is a number to both.
-    fits = type(value) in kinds or (float in kinds and type(value) is int)
-    if Any not in kinds and not fits:
-        expected = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
-        raise ConfigError(f"{name}={value!r}: expected {expected}")
+    _check_kind(name, value, kinds)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
+    if not math.isfinite(value):
+        raise ConfigError(f"{name}={value!r}: expected a finite number")
     if type(value) is int and name not in _MAY_BE_BELOW_ONE and int in kinds and value < 1:
         raise ConfigError(f"{name}={value!r}: expected a whole number above zero")
     low, high = _RANGES.get(name, (-math.inf, math.inf))
     if not low <= value <= high:
         expected = f"a number from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
         raise ConfigError(f"{name}={value!r}: expected {expected}")
+
+
+def _check_kind(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    # A bool is an int to Python, and a mistake to people; a whole number is a number to both.
+    fits = type(value) in kinds or (float in kinds and type(value) is int)
+    if Any not in kinds and not fits:
+        expected = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
+        raise ConfigError(f"{name}={value!r}: expected {expected}")
+
+
+_POLICY_IS_GIVEN = ("self", "observation_space", "action_space", "lr_schedule", "use_sde")
+"""What the algorithm gives to a policy by itself."""
+
+
+def _check_arguments(
+    setting: str, arguments: Mapping[str, Any], made: type, given: tuple[str, ...]
+) -> None:
+    """Names of keyword arguments are those of the constructor."""
+    known = inspect.signature(made.__init__).parameters.keys() - set(given)  # type: ignore[misc]
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"{setting}: {unknown_name(name, known)}")
 
 
 def _check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
@@ -310,11 +346,22 @@ def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("policy_kwargs", "normalize", "env_kwargs"):
         if isinstance(plain.get(name), str):
             plain[name] = parse_literal(name, plain[name])
+        plain |= {name: _numbers(plain[name])} if name in plain else {}
     # RL Zoo's saved configurations keep the arguments apart.
     arguments = plain.pop("normalize_kwargs", None)
     if arguments and plain.get("normalize") is True:
         plain["normalize"] = arguments
     return plain
+
+
+def _numbers(value: Any) -> Any:
+    """A value in which 1e-3 is a number, however deep it is."""
+    if isinstance(value, dict):
+        return {name: _numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    exponent = isinstance(value, str) and "e" in value.lower() and _NUMBER.fullmatch(value)
+    return float(value) if exponent else value
 
 
 def _number(name: str, value: Any) -> Any:

@@ -69,8 +69,8 @@ def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, En
     # Here and not above: whoever trains in Python has no use for 18 MB of onnxruntime.
     from trpo_deploy.runtime import OnnxPolicy
 
-    policy = OnnxPolicy(find_onnx(model))
-    config = ModelDir(model).config
+    file = find_onnx(model)
+    policy, config = OnnxPolicy(file), ModelDir(file.parent).config
     environment = find_environment(
         _known(env_id or policy.spec.env_id, model),
         _setting(config, "env_kwargs") or {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from types import ModuleType
@@ -64,13 +65,27 @@ _CLASSES: dict[str, tuple[type, tuple[ModuleType, ...]]] = {
 
 def _class(key: str, name: str, kind: type, modules: tuple[ModuleType, ...]) -> type:
     """``nn.ReLU``, ``torch.nn.ReLU`` and ``ReLU`` are one; other dotted names are imported."""
-    short = name.rpartition(".")[2]
-    for module in modules:
-        found = getattr(module, short, None)
-        if isinstance(found, type) and issubclass(found, kind):
-            return found
-    if "." not in name:
-        places = " or ".join(module.__name__ for module in modules)
-        raise ConfigError(f"policy_kwargs: {key}={name!r} is no {kind.__name__} in {places}")
-    imported: type = import_class(f"policy_kwargs: {key}", name, kind)
-    return imported
+    prefix, _, short = name.rpartition(".")
+    here = [module for module in modules if prefix in _names(module)]
+    if not here:
+        imported: type = import_class(f"policy_kwargs: {key}", name, kind)
+        return imported
+    known = {
+        name: found
+        for module in here
+        for name, found in vars(module).items()
+        if isinstance(found, type) and issubclass(found, kind)
+    }
+    if short not in known:
+        places = " or ".join(module.__name__ for module in here)
+        folded = {known_name.lower(): known_name for known_name in known}
+        near = difflib.get_close_matches(short.lower(), folded, n=1)
+        hint = f"; did you mean {folded[near[0]]}?" if near else ""
+        raise ConfigError(f"policy_kwargs: {key}={name!r} is no {kind.__name__} in {places}{hint}")
+    return known[short]
+
+
+def _names(module: ModuleType) -> tuple[str, ...]:
+    """What stands before the dot where a class of the module is meant: ``torch.nn``, ``nn``..."""
+    name = module.__name__
+    return ("", name, name.replace("torch.", "th."), name.rpartition(".")[2])

@@ -193,11 +193,11 @@ def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
             device=config.device,
             **config.algorithm_arguments(),
         )
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"these settings make no TRPO for {config.env_id}, with observations "
-            f"{env.observation_space} and actions {env.action_space}: {reason}"
+            f"policy={config.policy} and these settings make no TRPO for {config.env_id}, with "
+            f"observations {env.observation_space} and actions {env.action_space}: {reason}"
         ) from error
 
 
