@@ -1,9 +1,9 @@
 """Spaces that Stable-Baselines3 cannot take, as spaces that it can.
 
 SB3 has no discrete space that is counted from a start, no MultiDiscrete and no MultiBinary
-action of several axes, and no Box action without bounds. For these a policy is trained on the
-canonical space: counted from zero, with one axis, bounded by the largest float. This module
-says which that is, and converts both ways.
+action of several axes, no Box action without bounds and no Box observation without axes. For
+these a policy is trained on the canonical space: counted from zero, with one axis, bounded by
+the largest float. This module says which that is, and converts both ways.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ def canonical_observation_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
         parts = {key: canonical_observation_space(part) for key, part in space.items()}
         changed = any(parts[key] is not part for key, part in space.items())
         return spaces.Dict(parts) if changed else space
+    # SB3's buffers and networks take one number as one of one axis.
+    if isinstance(space, spaces.Box) and space.shape == ():
+        return spaces.Box(space.low.reshape(1), space.high.reshape(1), dtype=space.dtype.type)
     return _counted_from_zero(space)
 
 
@@ -59,6 +62,8 @@ def to_canonical(
 def _count_from_zero(observation: Array, space: spaces.Space[Any]) -> Array:
     if canonical_observation_space(space) is space:
         return observation
+    if isinstance(space, spaces.Box):
+        return np.asarray(observation)[..., np.newaxis]
     assert isinstance(space, (spaces.Discrete, spaces.MultiDiscrete))
     values = np.asarray(observation) - space.start
     axes = np.ndim(space.start)

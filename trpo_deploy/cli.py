@@ -6,6 +6,7 @@ Everything heavy is imported inside of the commands, so that ``--help`` answers 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -33,6 +34,9 @@ out = Console(highlight=False, soft_wrap=True)
 
 def main() -> None:
     """Run the command line; an error of the user's making is one line and exit code 1."""
+    # Environments and classes of the user's are named by module: python -m finds those in the
+    # working folder, and so does the command. Last, so that nothing installed is replaced.
+    sys.path.append(os.getcwd())
     try:
         app()
     except TrpoDeployError as error:
@@ -196,9 +200,10 @@ def train(
         raise typer.Exit(130) from None
     _print_training(result)
     if export:
-        from trpo_deploy.export import export_policy
+        from trpo_deploy.export import SourceOptions, export_policy
 
-        _print_export(export_policy(find_source(folder.root), folder.onnx))
+        own = SourceOptions(allow_import=config.own_classes)
+        _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
         out.print(f"next: trpo-deploy serve {folder.root}")
 
 
@@ -606,4 +611,4 @@ def _short(value: Any) -> str:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")

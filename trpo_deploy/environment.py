@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -183,6 +184,95 @@ class Episodes:
     """The first batches of raw observations and of states that the policy was given."""
 
 
+class Episode:
+    """One seeded episode; what the environment does wrong is told by seed and step.
+
+    Args:
+        environment: what ``env`` was made from, for messages.
+        env: an instance of it.
+        seed: of the reset.
+
+    Raises:
+        EnvError: from here and from :meth:`step`, if the environment raises or gives what is no
+            observation of its space or no finite number.
+    """
+
+    observation: Any
+    """The last one."""
+
+    def __init__(self, environment: Environment, env: gymnasium.Env[Any, Any], seed: int) -> None:
+        self._env, self._env_id, self._seed = env, environment.env_id, seed
+        self._steps = 0
+        self.total = 0.0
+        """Sum of rewards."""
+        self.ended = False
+        with self._failures_named("reset"):
+            self.observation, _ = env.reset(seed=seed)
+        self._check()
+
+    def step(self, action: Array) -> None:
+        """Take an action."""
+        self._steps += 1
+        with self._failures_named("step"):
+            self.observation, reward, terminated, truncated, _ = self._env.step(action)
+            reward = float(reward)
+        self._check()
+        if not math.isfinite(reward):
+            raise self._error(f"the reward is {reward}")
+        self.total += reward
+        self.ended = bool(terminated or truncated) or self._steps == MAX_EPISODE_STEPS
+
+    @contextmanager
+    def _failures_named(self, method: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # anything: an environment is somebody's code
+            reason = " ".join(str(error).split())
+            raise self._error(f"{method}() raised {type(error).__name__}: {reason}") from error
+
+    def _check(self) -> None:
+        problem = observation_problem(self.observation, self._env.observation_space)
+        if problem is not None:
+            raise self._error(problem)
+
+    def _error(self, problem: str) -> EnvError:
+        return EnvError(
+            f"{self._env_id} failed in the episode of seed {self._seed} at step {self._steps}: "
+            f"{problem}; look into the environment"
+        )
+
+
+def observation_problem(observation: Any, space: spaces.Space[Any]) -> str | None:
+    """What makes this no observation of the space, or None.
+
+    Bounds and types of numbers are left alone: a policy takes any that are finite.
+    """
+    if not isinstance(space, spaces.Dict):
+        return _array_problem("the observation", observation, space)
+    if not isinstance(observation, Mapping):
+        return f"the observation is a {type(observation).__name__}, not a mapping"
+    for key, part in space.items():
+        if key not in observation:
+            return f"the observation has no key {key!r}"
+        problem = _array_problem(f"the observation {key!r}", observation[key], part)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _array_problem(what: str, observation: Any, space: spaces.Space[Any]) -> str | None:
+    if observation is None:
+        return f"{what} is None"
+    array = np.asarray(observation)
+    if array.shape != space.shape:
+        return f"{what} has the shape {array.shape}, not {space.shape}"
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return None
+    place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+    where = f" at index {place[0] if array.ndim == 1 else place}" if array.size > 1 else ""
+    return f"{what} is {array[place]}{where}"
+
+
 def play(environment: Environment, act: Act, seeds: Sequence[int], keep: int = 0) -> Episodes:
     """Play one episode a seed, side by side, so that a policy sees batches.
 
@@ -205,27 +295,22 @@ def _play_side_by_side(
 ) -> Episodes:
     with ExitStack() as stack:
         envs = [stack.enter_context(environment.make()) for _ in seeds]
-        running = {i: env.reset(seed=seeds[i])[0] for i, env in enumerate(envs)}
+        episodes = [Episode(environment, *pair) for pair in zip(envs, seeds, strict=True)]
+        running = episodes
         state: State = None
-        returns = np.zeros(len(envs))
         observations: list[tuple[Observation, State]] = []
-        for _ in range(MAX_EPISODE_STEPS):
-            batch = _batch(list(running.values()))
+        while running:
+            batch = _batch([episode.observation for episode in running])
             if keep > 0:
                 observations.append((batch, state))
                 keep -= len(running)
             actions, state = act(batch, state)
-            still_running, rows = {}, []
-            for row, (i, action) in enumerate(zip(running, actions, strict=True)):
-                observation, reward, terminated, truncated, _ = envs[i].step(action)
-                returns[i] += float(reward)
-                if not (terminated or truncated):
-                    still_running[i] = observation
-                    rows.append(row)
-            running = still_running
+            for episode, action in zip(running, actions, strict=True):
+                episode.step(action)
+            rows = [row for row, episode in enumerate(running) if not episode.ended]
+            running = [running[row] for row in rows]
             state = state and tuple(array[rows] for array in state)
-            if not running:
-                break
+        returns = np.array([episode.total for episode in episodes])
         return Episodes(returns, tuple(observations))
 
 

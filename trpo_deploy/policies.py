@@ -24,6 +24,17 @@ from trpo_deploy.errors import SpaceError
 from trpo_deploy.spec import Array
 
 
+def check_finite_bounds(space: spaces.Space[Any]) -> None:
+    """Refuse actions that nothing can be squashed into.
+
+    Raises:
+        SpaceError: the space is no Box, or one without bounds.
+    """
+    largest = np.finfo(np.float32).max  # stands for a bound that there is not
+    if not isinstance(space, spaces.Box) or (np.abs([space.low, space.high]) >= largest).any():
+        raise SpaceError(f"squash_output needs a Box with finite bounds, not {space}")
+
+
 class SquashedMlpPolicy(ActorCriticPolicy):
     """``MlpPolicy`` whose actions are ``tanh`` of a Gaussian, scaled to the action's bounds."""
 
@@ -31,10 +42,7 @@ class SquashedMlpPolicy(ActorCriticPolicy):
         if not squash_output or kwargs.get("use_sde"):
             raise ValueError(f"{type(self).__name__} always squashes, and never by gSDE")
         super().__init__(*args, **kwargs)
-        largest = np.finfo(np.float32).max  # stands for a bound that there is not
-        space = self.action_space
-        if not isinstance(space, spaces.Box) or (np.abs([space.low, space.high]) >= largest).any():
-            raise SpaceError(f"squash_output needs a Box with finite bounds, not {space}")
+        check_finite_bounds(self.action_space)
         self._squash_output = True
 
     def unscale_action(self, scaled_action: Array) -> Array:

@@ -55,7 +55,36 @@ def test_resume_needs_none_of_the_settings_again(folder: ModelDir) -> None:
     run_cli(*resume, "--set", "gamma=0.5").assert_one_clear_line("gamma=0.99, not 0.5", "-o")
     other = run_cli("train", "Acrobot-v1", "-o", folder.root, "--resume")
     other.assert_one_clear_line("run on CartPole-v1, not on Acrobot-v1")
+    run_cli(*resume, "-n", 1000).assert_one_clear_line("has made 1536 of 1536 steps")
     assert run_cli(*resume, "--force").code == 2
+
+
+OWN = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+from stable_baselines3.common.torch_layers import FlattenExtractor
+
+gymnasium.register("Cart-v0", entry_point=CartPoleEnv, max_episode_steps=50)
+
+class Extractor(FlattenExtractor):
+    pass
+"""
+
+
+def test_what_lies_in_the_working_folder_is_trained_and_exported(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    command = Path(sys.executable).with_name("trpo-deploy")
+    extractor = "policy_kwargs={features_extractor_class: own.Extractor}"
+    arguments = ("train", "own:Cart-v0", *SHORT[:-1], "--set", extractor, "--eval-episodes", "2")
+    run = subprocess.run(
+        [str(each) for each in (command, *arguments)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "certificate: the same policy" in run.stdout
 
 
 def test_a_batch_that_is_cut_short_is_one_warning(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_run_stops_at_the_return_asked_for(tmp_path: Path) -> None:
     # The policy that is saved is the one that was evaluated: the same seeds, the same returns.
     played = evaluate(tmp_path / "m", backend="torch", episodes=3, seed=1_000_000)
     assert played.returns.mean() == pytest.approx(result.last.mean)
+    assert result.timesteps == result.last.timesteps
 
 
 def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
@@ -165,8 +166,11 @@ def test_a_wrapped_environment_is_evaluated_as_it_was_trained(tmp_path: Path) ->
         eval_episodes=2,
     )
     train(config, ModelDir(tmp_path / "m"))
-    returns = evaluate(tmp_path / "m", backend="torch", episodes=2).returns
-    assert (returns > -170).all()  # ten steps of at most 16.3 each, and no two hundred
+    folder = ModelDir(tmp_path / "m")
+    export_policy(find_source(folder.root), folder.onnx, verify=False)
+    for model, backend in ((folder.root, "torch"), (folder.root, "onnx"), (folder.onnx, "onnx")):
+        returns = evaluate(model, backend=backend, episodes=2).returns  # type: ignore[arg-type]
+        assert (returns > -170).all()  # ten steps of at most 16.3 each, and no two hundred
 
 
 def test_a_film_has_a_frame_for_every_observation(run: ModelDir, tmp_path: Path) -> None:

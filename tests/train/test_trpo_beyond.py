@@ -83,6 +83,28 @@ def test_sb3_contrib_fails_there(case: str) -> None:
         sb3_contrib.TRPO("MlpPolicy", MatchEnv(*MATCHES[case]))
 
 
+@pytest.mark.parametrize("kind", ["alone", "a key"])
+def test_an_observation_that_is_one_number_is_learnt_from(kind: str, tmp_path: Path) -> None:
+    number = spaces.Box(-1, 1, ())
+    observations = number if kind == "alone" else spaces.Dict({"height": number})
+    policy = "MlpPolicy" if kind == "alone" else "MultiInputPolicy"
+    env = RandomEnv(spaces.Discrete(3), observations)
+    model = TRPO(policy, env, n_steps=64, batch_size=64, seed=0).learn(128)
+    model.save(tmp_path / "policy")
+    loaded = TRPO.load(tmp_path / "policy")
+    for _ in range(9):
+        observation = observations.sample()
+        expected = model.predict(observation, deterministic=True)[0]
+        assert loaded.predict(observation, deterministic=True)[0] == expected
+
+
+@pytest.mark.parametrize("use_sde", [False, True])
+def test_nothing_is_squashed_into_bounds_that_there_are_not(use_sde: bool) -> None:
+    env = RandomEnv(spaces.Box(-np.inf, np.inf, (2,)))
+    with pytest.raises(SpaceError, match="finite bounds"):
+        TRPO("MlpPolicy", env, use_sde=use_sde, policy_kwargs={"squash_output": True})
+
+
 @pytest.mark.parametrize("space", [space for space, _ in MATCHES.values()], ids=MATCHES)
 def test_conversion_is_one_to_one(space: spaces.Space[Any]) -> None:
     space.seed(0)

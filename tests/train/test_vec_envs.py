@@ -14,9 +14,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from tests.train.environments import RandomEnv
 from trpo_deploy.env_wrappers import wrap
+from trpo_deploy.environment import MAX_EPISODE_STEPS, Environment, play
 from trpo_deploy.errors import ConfigError, EnvError, SpaceError
 from trpo_deploy.train import TRPO, load_config
-from trpo_deploy.train.vec_envs import make_training_env
+from trpo_deploy.train.vec_envs import make_evaluation_env, make_training_env
 
 KINDS = ["sync", "subproc", "envpool"]
 
@@ -174,6 +175,12 @@ class Failing(RandomEnv):
                 observation["speed"][1] = np.nan
             if self.how == "huge":
                 observation["speed"][:] = 1e30  # its square is beyond float32
+            if self.how == "shape":
+                observation["speed"] = np.zeros(3, np.float32)
+            if self.how == "key":
+                del observation["lamp"]
+            if self.how == "nothing":
+                observation = None
             if self.how == "reward":
                 reward = float("-inf")
         return observation, reward, False, truncated, info
@@ -190,6 +197,9 @@ gymnasium.register("Failing-v0", entry_point=Failing, disable_env_checker=True)
         ("nan", "its step 5: the observation 'speed' is nan at index 1"),
         ("reward", "its step 5: the reward is -inf"),
         ("reset", "its step 0: reset() raised RuntimeError: no road"),
+        ("shape", "its step 5: the observation 'speed' has the shape (3,), not (2,)"),
+        ("key", "its step 5: the observation has no key 'lamp'"),
+        ("nothing", "its step 5: the observation is a NoneType, not a mapping"),
     ],
 )
 def test_a_failing_environment_is_named(kind: str, how: str, says: str) -> None:
@@ -214,6 +224,54 @@ def test_a_large_number_is_no_failure() -> None:
     largest = [env.step(np.zeros(2, dtype=np.int64))[0]["speed"].max() for _ in range(9)]
     assert np.argmax(largest) == 4
     assert max(largest) == np.float32(1e30)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("raise", "of seed 1 at step 5: step() raised ZeroDivisionError: the wheel came off"),
+        ("nan", "of seed 1 at step 5: the observation 'speed' is nan at index 1"),
+        ("reward", "of seed 1 at step 5: the reward is -inf"),
+        ("reset", "of seed 1 at step 0: reset() raised RuntimeError: no road"),
+        ("shape", "the observation 'speed' has the shape (3,), not (2,)"),
+    ],
+)
+def test_a_failing_environment_is_named_when_a_policy_is_played(how: str, says: str) -> None:
+    environment = Environment("Failing-v0", {"how": how})
+    act: Any = lambda observations, state: (np.zeros(len(observations["lamp"]), int), state)  # noqa: E731
+    with pytest.raises(EnvError, match="Failing-v0") as caught:
+        play(environment, act, [0, 1])
+    assert says in str(caught.value)
+
+
+class Endless(RandomEnv):
+    """Never ends an episode by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+
+    def step(self, action: Any) -> Any:
+        observation, _, _, _, info = super().step(action)
+        return observation, 1.0, False, False, info
+
+
+def test_an_evaluation_ends_also_where_episodes_do_not() -> None:
+    gymnasium.register("Endless-v0", entry_point=Endless, disable_env_checker=True)
+    config = load_config("Endless-v0", n_timesteps=64, eval_episodes=1)
+    training = make_training_env(config)
+    env = make_evaluation_env(config, training)
+    env.reset()
+    ends = [bool(env.step(np.zeros(1, int))[2][0]) for _ in range(MAX_EPISODE_STEPS)]
+    assert ends.index(True) == MAX_EPISODE_STEPS - 1
+
+
+def test_actions_in_whole_numbers_are_refused_with_what_to_do() -> None:
+    def make() -> RandomEnv:
+        return RandomEnv(spaces.Box(0, 5, (2,), np.int64))
+
+    gymnasium.register("Steps-v0", entry_point=make, disable_env_checker=True)
+    with pytest.raises(SpaceError, match="make it a MultiDiscrete"):
+        make_training_env(load_config("Steps-v0"))
 
 
 class Odd(RandomEnv):

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from trpo_deploy.environment import observation_problem
 from trpo_deploy.errors import EnvError
 from trpo_deploy.train.env_state import environment_state, restore_environment
 
@@ -25,20 +26,37 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     :class:`CheckedVecEnv` in the owner's process.
     """
 
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._shape = env.observation_space.shape
+
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Start an episode; after a failure, any observation with the report."""
         try:
-            return self.env.reset(**kwargs)
+            observation, info = self.env.reset(**kwargs)
         except Exception as error:  # anything: an environment is somebody's code
             return self.observation_space.sample(), {_FAILURE: _describe("reset", error)}
+        problem = self._problem(observation)
+        if problem is not None:
+            return self.observation_space.sample(), {_FAILURE: problem}
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step; after a failure, any observation with the report."""
         try:
-            return self.env.step(action)
+            result = self.env.step(action)
+            problem = self._problem(result[0])
         except Exception as error:
-            report = {_FAILURE: _describe("step", error)}
-            return self.observation_space.sample(), 0.0, False, False, report
+            problem = _describe("step", error)
+        if problem is None:
+            return result
+        return self.observation_space.sample(), 0.0, False, False, {_FAILURE: problem}
+
+    def _problem(self, observation: Any) -> str | None:
+        # The usual case at once; whether numbers are finite is seen for all environments together.
+        if isinstance(observation, np.ndarray) and observation.shape == self._shape:
+            return None
+        return observation_problem(observation, self.observation_space)
 
     def checkpoint_state(self) -> bytes | None:
         """See :func:`~trpo_deploy.train.env_state.environment_state`."""

@@ -111,6 +111,12 @@ def check_same_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
                 f"the run to resume has {name}={ours!r}, not {theirs!r}; leave that setting out, "
                 "or train into another folder with -o"
             )
+    asked, planned = config.n_timesteps, checkpoint.config["n_timesteps"]
+    if asked < min(planned, checkpoint.timesteps):
+        raise ConfigError(
+            f"the run to resume has made {checkpoint.timesteps} of {planned} steps, more than "
+            f"{asked}; ask for more with -n, or leave -n out"
+        )
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

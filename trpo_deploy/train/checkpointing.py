@@ -95,9 +95,11 @@ class CheckpointCallback(BaseCallback):
             self.write()
 
     def _on_training_end(self) -> None:
-        # A run that was ended in the middle of a rollout goes on from the rollout's start.
+        # A run that was ended in the middle of a rollout is as it was at the rollout's start.
         if self.model.rollout_buffer.full:
             self._keep(finished=True)
+        else:
+            self.rewind(self.model)
 
     def _keep(self, *, finished: bool) -> None:
         self._kept = Checkpoint(

@@ -132,6 +132,15 @@ class TrainConfig:
         """Plain values, as they go into ``config.yaml``."""
         return dict(_plain(asdict(self)))
 
+    @property
+    def own_classes(self) -> tuple[str, ...]:
+        """The policy's classes that are the user's, as ``package.module:Class``."""
+        arguments = policy_arguments(self.hyperparameters.get("policy_kwargs") or {})
+        classes = [value for value in arguments.values() if isinstance(value, type)]
+        libraries = ("torch.", "stable_baselines3.")
+        own = [each for each in classes if not each.__module__.startswith(libraries)]
+        return tuple(f"{each.__module__}:{each.__qualname__}" for each in own)
+
     def algorithm_arguments(self) -> dict[str, Any]:
         """The hyperparameters as :class:`TRPO` takes them."""
         arguments = dict(self.hyperparameters)

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.errors import TrainingError
-from trpo_deploy.policies import SQUASHED
+from trpo_deploy.policies import SQUASHED, check_finite_bounds
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
 from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
@@ -246,8 +246,10 @@ class TRPO(OnPolicyAlgorithm):
         return self.env.venv if isinstance(self.env, CanonicalEnv) else self.env
 
     def _setup_model(self) -> None:
-        if self.policy_kwargs.get("squash_output") and not self.use_sde:
-            self.policy_class = SQUASHED.get(self.policy_class, self.policy_class)
+        if self.policy_kwargs.get("squash_output"):
+            check_finite_bounds(self.action_space)
+            if not self.use_sde:
+                self.policy_class = SQUASHED.get(self.policy_class, self.policy_class)
         super()._setup_model()
         if self.verbose >= 1:
             print(f"Update path: {'standard MLP' if standard_mlp(self.policy) else 'generic'}")

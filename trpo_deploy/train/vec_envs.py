@@ -10,10 +10,11 @@ from typing import Any
 
 import gymnasium
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
-from trpo_deploy.environment import Environment
+from trpo_deploy.environment import MAX_EPISODE_STEPS, Environment
 from trpo_deploy.errors import ConfigError, SpaceError
 from trpo_deploy.train.checked_env import CheckedVecEnv, ReportingEnv
 from trpo_deploy.train.config import TrainConfig
@@ -49,9 +50,16 @@ def make_training_env(config: TrainConfig) -> VecEnv:
 def make_evaluation_env(config: TrainConfig, training_env: VecEnv) -> VecEnv:
     """Environments to evaluate in: raw rewards, the training's statistics, its own seed.
 
-    The statistics are shared and not copied, so they are the training's at any time.
+    The statistics are shared and not copied, so they are the training's at any time. An
+    episode without an end is cut where ``trpo-deploy evaluate`` cuts it.
     """
-    env = _make(config, "sync", min(config.eval_episodes, 10), evaluation_seed(config))
+    env = _make(
+        config,
+        "sync",
+        min(config.eval_episodes, 10),
+        evaluation_seed(config),
+        longest=MAX_EPISODE_STEPS,
+    )
     if not isinstance(training_env, VecNormalize):
         return env
     normalized = VecNormalize(
@@ -83,7 +91,9 @@ def evaluation_seed(config: TrainConfig) -> int:
     return config.seed + 1_000_000
 
 
-def _make(config: TrainConfig, vec_env: str, n_envs: int, seed: int) -> VecEnv:
+def _make(
+    config: TrainConfig, vec_env: str, n_envs: int, seed: int, longest: int | None = None
+) -> VecEnv:
     # One in this process first: a mistake in a worker ends it before it can say which.
     with _single(config) as first:
         _check_spaces(config, first)
@@ -92,7 +102,7 @@ def _make(config: TrainConfig, vec_env: str, n_envs: int, seed: int) -> VecEnv:
 
             env: VecEnv = EnvPoolVecEnv(config, n_envs, seed, first)
         else:
-            makers: Any = [partial(_monitored, config)] * n_envs
+            makers: Any = [partial(_monitored, config, longest)] * n_envs
             env = _subproc(makers) if vec_env == "subproc" else SyncVecEnv(makers)
             env.seed(seed)
     return CheckedVecEnv(env, config.env_id)
@@ -113,8 +123,9 @@ def _single(config: TrainConfig) -> gymnasium.Env[Any, Any]:
     ).make()
 
 
-def _monitored(config: TrainConfig) -> gymnasium.Env[Any, Any]:
-    return ReportingEnv(Monitor(_single(config)))
+def _monitored(config: TrainConfig, longest: int | None) -> gymnasium.Env[Any, Any]:
+    env = _single(config)
+    return ReportingEnv(Monitor(env if longest is None else TimeLimit(env, longest)))
 
 
 def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
@@ -125,7 +136,14 @@ def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
             _check_space(config, f"the observation {key!r}", part)
     else:
         _check_space(config, "the observations", observations)
-    _check_space(config, "the actions", env.action_space)
+    actions = env.action_space
+    _check_space(config, "the actions", actions)
+    if isinstance(actions, spaces.Box) and actions.dtype.kind != "f":
+        raise SpaceError(
+            f"{config.env_id} has a Box of whole numbers for the actions, {actions}; a policy "
+            "draws real ones: make it a MultiDiscrete, or round in a wrapper with "
+            "--set env_wrapper=module.Class"
+        )
 
 
 _WHAT_TO_DO: dict[type, str] = {

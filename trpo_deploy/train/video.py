@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trpo_deploy.environment import MAX_EPISODE_STEPS, Act, Environment
+from trpo_deploy.environment import Act, Environment, Episode
 from trpo_deploy.errors import ConfigError, EnvError
 from trpo_deploy.extras import require
 from trpo_deploy.model_dir import atomic_path
@@ -39,7 +39,7 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
 
     pictured = replace(environment, kwargs={**environment.kwargs, "render_mode": "rgb_array"})
     with pictured.make() as env, atomic_path(path) as temporary:
-        observation, _ = env.reset(seed=seed)
+        episode = Episode(environment, env, seed)
         frame = _picture(environment, env)
         writer = imageio_ffmpeg.write_frames(
             str(temporary),
@@ -53,12 +53,10 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
         try:
             writer.send(frame)
             state = None
-            for _ in range(MAX_EPISODE_STEPS):
-                actions, state = act(_batch_of_one(observation), state)
-                observation, _, terminated, truncated, _ = env.step(actions[0])
+            while not episode.ended:
+                actions, state = act(_batch_of_one(episode.observation), state)
+                episode.step(actions[0])
                 writer.send(_picture(environment, env))
-                if terminated or truncated:
-                    break
         finally:
             writer.close()
 
