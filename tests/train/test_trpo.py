@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,15 @@ def test_a_zip_opens_where_this_package_is_not_installed(tmp_path: Path) -> None
         "sb3_contrib.TRPO.load('policy')"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+
+
+SHIPPED = sorted(Path(__file__).parents[2].glob("models/*-v[45]/policy.zip"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
+def test_shipped_policies_refer_to_no_class_of_ours(path: Path) -> None:
+    with zipfile.ZipFile(path) as file:
+        assert b"trpo_deploy" not in file.read("data")
 
 
 @pytest.mark.parametrize("algorithm", [TRPO, sb3_contrib.TRPO])
