@@ -89,3 +89,10 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path: Path) -> Non
     folder.sweep()
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert found == set(kept)
+
+
+def test_a_policy_zip_is_no_file_to_run(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.zip"
+    policy.write_bytes(b"PK")
+    with pytest.raises(ModelDirError, match=r"export it with: trpo-deploy export .*policy.zip"):
+        find_onnx(policy)

@@ -183,6 +183,11 @@ def find_onnx(model: Path) -> Path:
         ModelDirError: there is none.
     """
     if model.is_file():
+        if model.suffix == ".zip":
+            raise ModelDirError(
+                f"{model} is a policy zip and no ONNX file; export it with: trpo-deploy export "
+                f"{model}"
+            )
         return model
     if not model.exists():
         raise ModelDirError(f"{model} does not exist; give a model folder or a policy.onnx")
