@@ -355,7 +355,8 @@ def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("policy_kwargs", "normalize", "env_kwargs"):
         if isinstance(plain.get(name), str):
             plain[name] = parse_literal(name, plain[name])
-        plain |= {name: _numbers(plain[name])} if name in plain else {}
+        if name in plain:
+            plain[name] = _numbers(plain[name])
     # RL Zoo's saved configurations keep the arguments apart.
     arguments = plain.pop("normalize_kwargs", None)
     if arguments and plain.get("normalize") is True:
