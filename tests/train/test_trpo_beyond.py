@@ -98,6 +98,15 @@ def test_an_observation_that_is_one_number_is_learnt_from(kind: str, tmp_path: P
         assert loaded.predict(observation, deterministic=True)[0] == expected
 
 
+@pytest.mark.parametrize(
+    "space",
+    [spaces.Text(5), spaces.Sequence(spaces.Discrete(2)), spaces.Tuple([spaces.Discrete(2)])],
+)
+def test_a_space_without_a_policy_is_refused_by_name(space: spaces.Space[Any]) -> None:
+    with pytest.raises(SpaceError, match=r"supported: Box, Discrete, MultiDiscrete"):
+        TRPO("MlpPolicy", RandomEnv(spaces.Discrete(2), space))
+
+
 @pytest.mark.parametrize("use_sde", [False, True])
 def test_nothing_is_squashed_into_bounds_that_there_are_not(use_sde: bool) -> None:
     env = RandomEnv(spaces.Box(-np.inf, np.inf, (2,)))

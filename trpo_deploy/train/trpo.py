@@ -32,6 +32,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from trpo_deploy.canonical import from_canonical, to_canonical
+from trpo_deploy.environment import space_from_gymnasium
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.policies import SQUASHED, check_finite_bounds
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
@@ -239,6 +240,10 @@ class TRPO(OnPolicyAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        for space in (env.observation_space, env.action_space):
+            # SB3 refuses keys within keys by itself, and stumbles over other spaces.
+            if not isinstance(space, spaces.Dict):
+                space_from_gymnasium(space)
         return canonical_env(OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper))
 
     def get_env(self) -> VecEnv | None:
