@@ -230,6 +230,13 @@ def test_the_trust_region_moves_to_its_end() -> None:
     assert model.current_target_kl == pytest.approx(0.03)
 
 
+def test_a_rollout_beyond_the_last_step_has_the_trust_region_of_the_end() -> None:
+    model = TRPO("MlpPolicy", "CartPole-v1", n_steps=128, target_kl_end=0.001, seed=0)
+    model.learn(50)
+    assert model.num_timesteps == 128
+    assert model.current_target_kl == pytest.approx(0.001)
+
+
 def test_the_learning_rate_moves_to_its_end(tmp_path: Path) -> None:
     model = learnt(learning_rate=1e-3, learning_rate_end=1e-4)
     assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)

@@ -267,7 +267,8 @@ class TRPO(OnPolicyAlgorithm):
         """The trust region's size at this point of the run."""
         if self.target_kl_end is None:
             return self.target_kl
-        done = 1.0 - self._current_progress_remaining
+        # The last rollout may go beyond the steps asked for.
+        done = min(1.0 - self._current_progress_remaining, 1.0)
         return self.target_kl + done * (self.target_kl_end - self.target_kl)
 
     def dump_logs(self, iteration: int = 0) -> None:
