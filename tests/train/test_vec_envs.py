@@ -238,7 +238,10 @@ def test_a_large_number_is_no_failure() -> None:
 )
 def test_a_failing_environment_is_named_when_a_policy_is_played(how: str, says: str) -> None:
     environment = Environment("Failing-v0", {"how": how})
-    act: Any = lambda observations, state: (np.zeros(len(observations["lamp"]), int), state)  # noqa: E731
+
+    def act(observations: Any, state: Any) -> Any:
+        return np.zeros(len(observations["lamp"]), int), state
+
     with pytest.raises(EnvError, match="Failing-v0") as caught:
         play(environment, act, [0, 1])
     assert says in str(caught.value)
