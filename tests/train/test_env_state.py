@@ -149,6 +149,14 @@ def test_plain_values_come_back_as_they_were() -> None:
     assert same.random() == generator.random()
 
 
+def test_a_view_is_a_value_like_others_where_nobody_asks() -> None:
+    numbers = np.arange(4)
+    back = load_plain(dump_plain({"all": numbers, "some": numbers[:2]}))
+    np.testing.assert_equal(back, {"all": numbers, "some": numbers[:2]})
+    with pytest.raises(NotPlainError, match="one memory"):
+        dump_plain({"all": numbers, "some": numbers[:2]}, views=False)
+
+
 def test_objects_are_refused_both_ways() -> None:
     with pytest.raises(NotPlainError, match="object"):
         dump_plain({"a": [object()]})

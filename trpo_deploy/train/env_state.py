@@ -32,7 +32,8 @@ _MAX_ARRAY_BYTES = 1 << 24
 def environment_state(env: AnyEnv) -> bytes | None:
     """The state of an environment and its wrappers, or None if there is more than can be seen."""
     try:
-        return dump_plain([_layer_state(layer) for layer in _layers(env)])
+        # A view that came back as a copy would no longer move with what it is a view of.
+        return dump_plain([_layer_state(layer) for layer in _layers(env)], views=False)
     except NotPlainError:
         return None
 

@@ -25,16 +25,19 @@ class NotPlainError(TypeError):
     """A value is an object of a kind that a file of plain values does not take."""
 
 
-def dump_plain(value: Any) -> bytes:
+def dump_plain(value: Any, *, views: bool = True) -> bytes:
     """A value as the bytes of an ``npz`` file; it shares no memory with the value.
 
     An object that is met twice is one object in what is loaded, too.
 
+    Args:
+        value: what to dump.
+        views: take arrays that share memory; they share none in what is loaded.
+
     Raises:
-        NotPlainError: something in it is no plain value, holds itself, or is an array that
-            shares memory with another one.
+        NotPlainError: something in it is no plain value, or holds itself.
     """
-    encoder = _Encoder()
+    encoder = _Encoder(views)
     structure = json.dumps(encoder.encode(value))
     buffer = io.BytesIO()
     np.savez(buffer, **{_STRUCTURE: np.array(structure)}, **encoder.arrays)  # type: ignore[arg-type]
@@ -62,7 +65,8 @@ _SHAREABLE = (list, deque, Mapping, np.ndarray, torch.Tensor, np.random.Generato
 class _Encoder:
     """A value as JSON knows it; whatever JSON does not know is ``{"kind": ..., ...}``."""
 
-    def __init__(self) -> None:
+    def __init__(self, views: bool) -> None:
+        self._views = views
         self.arrays: dict[str, Array] = {}
         self._met: dict[int, tuple[Any, int | None]] = {}
         """By ``id``: the object, which must live on, and its number once it is encoded."""
@@ -122,7 +126,7 @@ class _Encoder:
         owner: Any = array
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
-        if id(owner) in self._memory:
+        if id(owner) in self._memory and not self._views:
             raise NotPlainError("two arrays of one memory")
         self._memory[id(owner)] = owner
 
