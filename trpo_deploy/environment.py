@@ -300,11 +300,11 @@ def _play_side_by_side(
         state: State = None
         observations: list[tuple[Observation, State]] = []
         while running:
-            batch = _batch([episode.observation for episode in running])
+            together = batch([episode.observation for episode in running])
             if keep > 0:
-                observations.append((batch, state))
+                observations.append((together, state))
                 keep -= len(running)
-            actions, state = act(batch, state)
+            actions, state = act(together, state)
             for episode, action in zip(running, actions, strict=True):
                 episode.step(action)
             rows = [row for row, episode in enumerate(running) if not episode.ended]
@@ -314,7 +314,8 @@ def _play_side_by_side(
         return Episodes(returns, tuple(observations))
 
 
-def _batch(observations: Sequence[Any]) -> Observation:
+def batch(observations: Sequence[Any]) -> Observation:
+    """Observations as one, along a new first axis."""
     if isinstance(observations[0], Mapping):
         return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
     return np.stack(observations)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from trpo_deploy.environment import observation_problem
+from trpo_deploy.environment import batch, observation_problem
 from trpo_deploy.errors import EnvError
 from trpo_deploy.train.env_state import environment_state, restore_environment
 
@@ -112,7 +112,7 @@ class CheckedVecEnv(VecEnvWrapper):
             self._check_reports([self.venv.reset_infos[i]], first=i)
             final = infos[i].get("terminal_observation")
             if final is not None:
-                self._check_observations(_batch_of_one(final), first=i)
+                self._check_observations(batch([final]), first=i)
         self._check_observations(observations)
         self._check_finite(rewards, "the reward", 0)
         return observations, rewards, dones, infos
@@ -146,9 +146,3 @@ class CheckedVecEnv(VecEnvWrapper):
             f"{self._env_id}: environment {i} of {self.num_envs} failed at its step "
             f"{self._steps}: {reason}; a policy cannot learn from that, look into the environment"
         )
-
-
-def _batch_of_one(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {key: np.asarray(value)[np.newaxis] for key, value in observation.items()}
-    return np.asarray(observation)[np.newaxis]

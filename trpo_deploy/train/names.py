@@ -71,9 +71,9 @@ def _class(key: str, name: str, kind: type, modules: tuple[ModuleType, ...]) -> 
         imported: type = import_class(f"policy_kwargs: {key}", name, kind)
         return imported
     known = {
-        name: found
+        public: found
         for module in here
-        for name, found in vars(module).items()
+        for public, found in vars(module).items()
         if isinstance(found, type) and issubclass(found, kind)
     }
     if short not in known:

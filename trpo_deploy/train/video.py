@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trpo_deploy.environment import Act, Environment, Episode
+from trpo_deploy.environment import Act, Environment, Episode, batch
 from trpo_deploy.errors import ConfigError, EnvError
 from trpo_deploy.extras import require
 from trpo_deploy.model_dir import atomic_path
@@ -54,7 +54,7 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
             writer.send(frame)
             state = None
             while not episode.ended:
-                actions, state = act(_batch_of_one(episode.observation), state)
+                actions, state = act(batch([episode.observation]), state)
                 episode.step(actions[0])
                 writer.send(_picture(environment, env))
         finally:
@@ -71,9 +71,3 @@ def _picture(environment: Environment, env: Any) -> Array:
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
         raise EnvError(f"{environment.env_id} makes no pictures (render_mode='rgb_array')")
     return np.ascontiguousarray(frame, dtype=np.uint8)
-
-
-def _batch_of_one(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {key: np.asarray(value)[np.newaxis] for key, value in observation.items()}
-    return np.asarray(observation)[np.newaxis]
