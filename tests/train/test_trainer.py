@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import shutil
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,6 +19,7 @@ from trpo_deploy.export import export_policy
 from trpo_deploy.model_dir import ModelDir, find_source
 from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
 from trpo_deploy.train import evaluate, load_config, train
+from trpo_deploy.train.trainer import Reports
 from trpo_deploy.yaml_file import read_yaml
 
 
@@ -229,3 +233,22 @@ class Pictures(gymnasium.Env):  # type: ignore[type-arg]
 
 
 gymnasium.register("SmallPictures-v0", entry_point=Pictures)
+
+
+def test_a_run_goes_on_when_there_is_no_room_for_tensorboard(tmp_path: Path) -> None:
+    usage, calls = shutil.disk_usage, itertools.count()
+
+    def filling(path: Path) -> Any:
+        return usage(path)._replace(free=1000 if next(calls) else 1 << 30)
+
+    notes: list[str] = []
+    folder, config = ModelDir(tmp_path / "m"), load_config("CartPole-v1", n_timesteps=4096)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", filling)
+        result = train(
+            config, folder, tensorboard=tmp_path / "tb", reports=Reports(note=notes.append)
+        )
+    assert result.timesteps == 4096
+    assert folder.policy_zip.is_file()
+    (note,) = notes
+    assert "tb: No space left on device; going on without TensorBoard" in note

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 import trpo_deploy
-from trpo_deploy.errors import ConfigError, MissingExtraError, ModelDirError
+from trpo_deploy.errors import ConfigError
 from trpo_deploy.model_dir import ModelDir, atomic_write
 from trpo_deploy.train.callbacks import (
     EvaluationCallback,
@@ -34,6 +33,7 @@ from trpo_deploy.train.checkpoint import (
 from trpo_deploy.train.checkpointing import CheckpointCallback
 from trpo_deploy.train.config import TrainConfig
 from trpo_deploy.train.csv_log import CsvLog
+from trpo_deploy.train.tensorboard_log import TensorBoardLog
 from trpo_deploy.train.trpo import TRPO
 from trpo_deploy.train.vec_envs import closed_after, make_evaluation_env, make_training_env
 from trpo_deploy.yaml_file import to_yaml
@@ -100,7 +100,7 @@ def train(
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
-    outputs = _tensorboard(tensorboard)
+    outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
     with closed_after(make_training_env(config)) as env:
         model = _make_model(config, env)
         if checkpoint is not None:
@@ -122,7 +122,7 @@ def _learn(
     folder: ModelDir,
     evaluation: EvaluationCallback,
     checkpoint: Checkpoint | None,
-    outputs: list[KVWriter],
+    outputs: Sequence[KVWriter],
     reports: Reports,
 ) -> TrainResult:
     """The run itself; whatever ends it, the folder holds its last checkpoint and policy."""
@@ -170,18 +170,6 @@ def _write_card(
     if evaluation.last is not None:
         returns = evaluation.last_returns, evaluation.best_returns
         atomic_write(folder.card, card_text(config, timesteps, *returns, _versions()))
-
-
-def _tensorboard(folder: Path | None) -> list[KVWriter]:
-    if folder is None:
-        return []
-    if find_spec("tensorboard") is None:
-        raise MissingExtraError("--tensorboard needs tensorboard; run: pip install tensorboard")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return [TensorBoardOutputFormat(str(folder))]
-    except OSError as error:
-        raise ModelDirError(f"cannot write to {folder}: {error.strerror}") from error
 
 
 def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
