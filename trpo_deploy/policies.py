@@ -65,3 +65,11 @@ SQUASHED: dict[type[BasePolicy], type[BasePolicy]] = {
     MultiInputActorCriticPolicy: SquashedMultiInputPolicy,
 }
 """SB3's policies, and the one that squashes in place of each."""
+
+
+def squashed(policy_class: type[BasePolicy]) -> type[BasePolicy]:
+    """The class of a policy, or one derived from it, that squashes without gSDE."""
+    if issubclass(policy_class, SquashedMlpPolicy):
+        return policy_class
+    known = SQUASHED.get(policy_class)
+    return known or type(f"Squashed{policy_class.__name__}", (SquashedMlpPolicy, policy_class), {})

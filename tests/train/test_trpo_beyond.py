@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.train.environments import MatchEnv, RandomEnv
@@ -20,6 +21,7 @@ from tests.train.test_mlp import patched
 from trpo_deploy import TRPO
 from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.errors import SpaceError, TrainingError
+from trpo_deploy.policies import SquashedMlpPolicy
 from trpo_deploy.train.mlp import standard_mlp
 from trpo_deploy.train.return_scale import NO_RETURNS, deviation, with_returns
 from trpo_deploy.train.trust_region import mean_kl
@@ -174,9 +176,19 @@ def test_sub_sampling_takes_observations_with_keys() -> None:
     TRPO("MultiInputPolicy", env, n_steps=64, batch_size=64, sub_sampling_factor=3).learn(64)
 
 
-def test_squashing_loads_and_goes_on(tmp_path: Path) -> None:
+class Narrow(ActorCriticPolicy):
+    """A user's own policy."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "net_arch": [5]})
+
+
+@pytest.mark.parametrize("policy", ["MlpPolicy", Narrow])
+def test_squashing_loads_and_goes_on(policy: Any, tmp_path: Path) -> None:
     env = RandomEnv(spaces.Box(-2.0, 6.0, (2,)))
-    model = TRPO("MlpPolicy", env, **SQUASH)
+    model = TRPO(policy, env, **SQUASH)
+    assert isinstance(model.policy, policy if policy is Narrow else SquashedMlpPolicy)
+    assert model.policy.unscale_action(np.full(2, 50.0)).tolist() == [6.0, 6.0]
     model.learn(64).save(tmp_path / "policy")
     loaded = TRPO.load(tmp_path / "policy", env=env)
     observation = np.full(3, 0.5, np.float32)

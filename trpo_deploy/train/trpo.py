@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.environment import space_from_gymnasium
 from trpo_deploy.errors import TrainingError
-from trpo_deploy.policies import SQUASHED, check_finite_bounds
+from trpo_deploy.policies import check_finite_bounds, squashed
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
 from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
@@ -254,7 +254,7 @@ class TRPO(OnPolicyAlgorithm):
         if self.policy_kwargs.get("squash_output"):
             check_finite_bounds(self.action_space)
             if not self.use_sde:
-                self.policy_class = SQUASHED.get(self.policy_class, self.policy_class)
+                self.policy_class = squashed(self.policy_class)
         super()._setup_model()
         if self.verbose >= 1:
             print(f"Update path: {'standard MLP' if standard_mlp(self.policy) else 'generic'}")
