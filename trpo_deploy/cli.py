@@ -205,6 +205,11 @@ def train(
         own = SourceOptions(allow_import=config.own_classes)
         _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
         out.print(f"next: trpo-deploy serve {folder.root}")
+    elif folder.onnx.is_file():
+        out.print(
+            f"note: {folder.onnx} is still of the policy before; export this one with: "
+            f"trpo-deploy export {folder.root}"
+        )
 
 
 def train_with_progress(
@@ -383,7 +388,7 @@ def verify(
 @app.command()
 def inspect(policy: Model, as_json: Json = False) -> None:
     """Show what an ONNX file takes and gives, and where it comes from."""
-    from trpo_deploy.model_dir import find_onnx, read_certificate
+    from trpo_deploy.model_dir import changed_sources, find_onnx, read_certificate
     from trpo_deploy.runtime import OnnxPolicy
 
     path = find_onnx(policy)
@@ -415,6 +420,8 @@ def inspect(policy: Model, as_json: Json = False) -> None:
         out.print(f"  {name}: {value:g}")
     for name, text in {**spec.versions, **spec.source_sha256, path.name: loaded.sha256}.items():
         out.print(_escape(f"  {name}: {text}"))
+    for name in changed_sources(path, spec.source_sha256):
+        out.print(f"  {name}: [red]has changed since[/]; export it anew with: trpo-deploy export")
     _print_verdict(certificate, loaded.sha256)
 
 

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -62,6 +62,20 @@ class Environment:
             reason = " ".join(str(error).split())
             raise EnvError(f"the environment {self.env_id} cannot be made ({reason})") from error
 
+    @contextmanager
+    def opened(self) -> Iterator[gymnasium.Env[Any, Any]]:
+        """A new instance, closed after the block; a failure of that is too late to matter.
+
+        Raises:
+            EnvError: it cannot be made here.
+        """
+        made = self.make()
+        try:
+            yield made
+        finally:
+            with suppress(Exception):
+                made.close()
+
 
 def newest_environment(environment: Environment) -> Environment:
     """The environment itself, or its newest version if that one cannot be made here.
@@ -70,14 +84,16 @@ def newest_environment(environment: Environment) -> Environment:
         EnvError: neither can be made.
     """
     try:
-        environment.make().close()
+        with environment.opened():
+            pass
     except EnvError as error:
         newest = _newest_version(environment.env_id)
         if newest is None or newest == environment.env_id:
             raise
         note = f"{newest} in place of {environment.env_id}: {error}"
         environment = replace(environment, env_id=newest, note=note)
-        environment.make().close()
+        with environment.opened():
+            pass
     return environment
 
 
@@ -97,7 +113,7 @@ def find_environment(
     environment = newest_environment(
         Environment(env_id, kwargs, env_wrapper=env_wrapper, frame_stack=frame_stack)
     )
-    with environment.make() as made:
+    with environment.opened() as made:
         for role, expected, found in (
             ("observations", observation_space, made.observation_space),
             ("actions", action_space, made.action_space),
@@ -294,7 +310,7 @@ def _play_side_by_side(
     environment: Environment, act: Act, seeds: Sequence[int], keep: int
 ) -> Episodes:
     with ExitStack() as stack:
-        envs = [stack.enter_context(environment.make()) for _ in seeds]
+        envs = [stack.enter_context(environment.opened()) for _ in seeds]
         episodes = [Episode(environment, *pair) for pair in zip(envs, seeds, strict=True)]
         running = episodes
         state: State = None

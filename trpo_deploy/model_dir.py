@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -102,7 +102,7 @@ class ModelDir:
             raise ModelDirError(f"cannot make the folder {self.root}: {error.strerror}") from error
 
     def sweep(self) -> None:
-        """Remove the temporary files that a killed run has left, and no other file."""
+        """Remove the temporary files that a run left when it was stopped, and no other file."""
         pairs = [
             path for each in (self, self.best) for path in (each.policy_zip, each.vecnormalize)
         ]
@@ -195,6 +195,21 @@ def find_onnx(model: Path) -> Path:
     if not onnx.is_file():
         raise ModelDirError(f"{model} has no policy.onnx; make it with: trpo-deploy export {model}")
     return onnx
+
+
+def changed_sources(onnx: Path, sources: Mapping[str, str]) -> list[str]:
+    """Files beside an ONNX file that are not those any more that it was exported from.
+
+    Args:
+        onnx: the file.
+        sources: what its spec says: SHA-256 by name.
+    """
+    beside = {name: onnx.parent / name for name in sources}
+    return [
+        name
+        for name, path in beside.items()
+        if path.is_file() and file_sha256(path) != sources[name]
+    ]
 
 
 def certificate_path(onnx: Path) -> Path:

@@ -198,11 +198,10 @@ def _layout(
     if not environment.env_id or _unknown_wrappers(wrapper_list(environment.env_wrapper)):
         return None
     try:
-        made = newest_environment(environment).make()
+        with newest_environment(environment).opened() as made:
+            return image_layout_of(made.observation_space, space, frame_stack)
     except TrpoDeployError:
         return None
-    made.close()
-    return image_layout_of(made.observation_space, space, frame_stack)
 
 
 def _unknown_wrappers(wrappers: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -104,6 +104,7 @@ def _assert_same_run(one: ModelDir, other: ModelDir) -> None:
         ("HalfCheetah-v5", (), {}),
         ("Keys-v0", ("policy=MultiInputPolicy", "normalize={norm_obs_keys: [speed]}"), {}),
         ("Pictures-v0", ("policy=CnnPolicy", "n_steps=32", "batch_size=32"), {"steps": 192}),
+        ("Grey-v0", ("policy=CnnPolicy", "n_steps=32", "batch_size=32"), {"steps": 192}),
     ],
 )
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(
@@ -133,12 +134,15 @@ class Keys(RandomEnv):
 class Pictures(RandomEnv):
     """Pictures with the channels last, which SB3 turns around."""
 
-    def __init__(self) -> None:
-        super().__init__(spaces.Discrete(2), spaces.Box(0, 255, (36, 36, 3), np.uint8))
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__(spaces.Discrete(2), spaces.Box(0, 255, (36, 36, channels), np.uint8))
 
 
 gymnasium.register("Keys-v0", entry_point=Keys, disable_env_checker=True)
 gymnasium.register("Pictures-v0", entry_point=Pictures, disable_env_checker=True)
+gymnasium.register(
+    "Grey-v0", entry_point=Pictures, kwargs={"channels": 1}, disable_env_checker=True
+)
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])

@@ -210,7 +210,12 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("policy_kwargs={optimizer_class: no_such.Adam}", "No module named 'no_such'"),
         ("target_kl=.inf", "expected a finite number"),
         ("critic_max_grad_norm=-1", "expected a number from 0"),
-        ("line_search_shrinking_factor=2", "expected a number from 0 to 1"),
+        ("line_search_shrinking_factor=2", "expected a number between 0 and 1"),
+        ("line_search_shrinking_factor=1", "expected a number between 0 and 1"),
+        ("learning_rate=.inf", "expected a finite number"),
+        ("learning_rate=lin_-1", "expected a finite number from 0"),
+        ("normalize={clip_obs: -1}", "clip_obs=-1: expected a number from 0"),
+        ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot fit the critic"),
         ("n_critic_updates=-3", "expected a number from 0"),
     ],
 )

@@ -140,9 +140,12 @@ def test_plain_values_come_back_as_they_were() -> None:
     np.testing.assert_equal(back, value)
     assert type(back[3]) is np.float32
     assert back["array"].dtype == np.int8
-    turned = np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1)
-    np.testing.assert_array_equal(load_plain(dump_plain(turned)), turned)
-    assert load_plain(dump_plain(turned)).strides == turned.strides
+    for shape, axes in (((2, 3, 4), (2, 0, 1)), ((1, 4, 4, 1), (0, 3, 1, 2)), ((0, 1), (1, 0))):
+        turned = np.arange(np.prod(shape)).reshape(shape).transpose(axes)
+        np.testing.assert_array_equal(load_plain(dump_plain(turned)), turned)
+        assert load_plain(dump_plain(turned)).strides == turned.strides
+    gaps = np.arange(24).reshape(4, 6)[::2, 1::2]
+    np.testing.assert_array_equal(load_plain(dump_plain(gaps)), gaps)
     generator = np.random.default_rng(4)
     generator.random(7)
     same = load_plain(dump_plain(generator))

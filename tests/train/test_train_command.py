@@ -173,3 +173,16 @@ def test_the_terminal_shows_the_log_the_speed_and_the_return() -> None:
 
 def test_a_log_without_values_is_an_empty_table() -> None:
     assert log_table({}).row_count == 0
+
+
+def test_an_export_of_an_earlier_policy_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    train = ("train", "CartPole-v1", "-o", tmp_path / "m", "--no-progress", "--eval-episodes", 1)
+    assert run_cli(*train, *SHORT[:-1]).code == 0
+    assert run_cli("evaluate", tmp_path / "m", "--episodes", 1).code == 0
+    resumed = run_cli(*train, "--resume", "-n", 1536, "--no-export")
+    assert "policy.onnx is still of the policy before" in resumed.output.replace("\n", " ")
+    stale = run_cli("evaluate", tmp_path / "m", "--episodes", 1)
+    stale.assert_one_clear_line("exported before policy.zip beside it changed", "--backend torch")
+    assert "policy.zip: has changed since" in run_cli("inspect", tmp_path / "m").output
+    assert run_cli("export", tmp_path / "m").code == 0
+    assert run_cli("evaluate", tmp_path / "m", "--episodes", 1).code == 0

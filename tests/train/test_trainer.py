@@ -14,6 +14,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ConfigError, EnvError, ModelDirError, SpaceError
 from trpo_deploy.export import export_policy
 from trpo_deploy.model_dir import ModelDir, find_source
@@ -115,7 +116,9 @@ def test_a_run_stops_at_the_return_asked_for(tmp_path: Path) -> None:
     assert result.timesteps == result.last.timesteps
 
 
-def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
+def test_nothing_is_written_when_a_run_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = ModelDir(tmp_path / "m")
     with pytest.raises(EnvError, match="CartPole-v9"):
         train(load_config("CartPole-v9"), folder)
@@ -128,6 +131,11 @@ def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
         train(load_config("CartPole-v1", settings=["policy=CnnPolicy"]), folder)
     with pytest.raises(ConfigError, match=r"n_steps \* n_envs.*greater than 1"):
         train(load_config("CartPole-v1", settings=["n_steps=1", "batch_size=1"], n_envs=1), folder)
+    with pytest.raises(SpaceError, match="MultiInputPolicy takes a Dict"):
+        train(load_config("CartPole-v1", settings=["policy=MultiInputPolicy"]), folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="finds no GPU"):
+        train(load_config("CartPole-v1", device="cuda"), folder)
     assert not folder.root.exists()
 
 
@@ -252,3 +260,21 @@ def test_a_run_goes_on_when_there_is_no_room_for_tensorboard(tmp_path: Path) -> 
     assert folder.policy_zip.is_file()
     (note,) = notes
     assert "tb: No space left on device; going on without TensorBoard" in note
+
+
+class Stuck(RandomEnv):
+    """Cannot be closed."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+
+    def close(self) -> None:
+        raise RuntimeError("the arm is stuck")
+
+
+def test_what_goes_wrong_at_closing_costs_nothing(tmp_path: Path) -> None:
+    gymnasium.register("Stuck-v0", entry_point=Stuck, disable_env_checker=True)
+    settings = ["n_steps=64", "batch_size=64"]
+    config = load_config("Stuck-v0", settings=settings, n_timesteps=64, eval_episodes=2)
+    assert train(config, ModelDir(tmp_path / "m")).timesteps == 64
+    assert len(evaluate(tmp_path / "m", backend="torch", episodes=2).returns) == 2

@@ -231,6 +231,12 @@ def test_one_sample_has_no_spread_to_normalise_by(algorithm: type[Any]) -> None:
     algorithm("MlpPolicy", "Pendulum-v1", n_steps=1, batch_size=1, normalize_advantage=False)
 
 
+def test_one_sample_that_is_left_has_no_spread_either() -> None:
+    with pytest.raises(AssertionError, match="greater than sub_sampling_factor=64"):
+        TRPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, sub_sampling_factor=64)
+    TRPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, sub_sampling_factor=63)
+
+
 def test_a_truncated_mini_batch_is_warned_of() -> None:
     with pytest.warns(UserWarning, match="not a multiple of batch_size=100"):
         TRPO("MlpPolicy", "CartPole-v1", n_steps=128, batch_size=100)

@@ -130,6 +130,29 @@ def test_conversion_is_one_to_one(space: spaces.Space[Any]) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("action_space", "other"),
+    [
+        (spaces.Discrete(3, start=1), spaces.Discrete(3, start=5)),
+        (spaces.Discrete(3), spaces.Discrete(3, start=5)),
+        (spaces.MultiDiscrete([[2], [3]]), spaces.MultiDiscrete([2, 3])),
+    ],
+)
+def test_another_environment_has_the_same_spaces_not_only_for_sb3(
+    action_space: spaces.Space[Any], other: spaces.Space[Any], tmp_path: Path
+) -> None:
+    model = TRPO("MlpPolicy", RandomEnv(action_space), n_steps=64, batch_size=64)
+    model.save(tmp_path / "policy")
+    TRPO.load(tmp_path / "policy", env=RandomEnv(action_space)).learn(64)
+    model.set_env(RandomEnv(action_space))
+    model.learn(64)
+    with pytest.raises(ValueError, match="Action spaces do not match"):
+        TRPO.load(tmp_path / "policy", env=RandomEnv(other))
+    with pytest.raises(ValueError, match="Action spaces do not match"):
+        model.set_env(RandomEnv(other))
+    model.learn(64)
+
+
 SQUASH: dict[str, Any] = {
     "n_steps": 64,
     "batch_size": 64,
@@ -337,29 +360,35 @@ def test_an_unknown_reduction_is_refused() -> None:
 # --- numerical care ---------------------------------------------------------------------------
 
 
-def test_a_refused_rollout_leaves_no_trace() -> None:
-    """Rewards that overflow: parameters, optimiser and normaliser are as before."""
+@pytest.mark.parametrize("generic", [False, True])
+@pytest.mark.parametrize("huge", [1e200, 1e25])
+def test_a_refused_rollout_leaves_no_trace(huge: float, generic: bool) -> None:
+    """Rewards that overflow, at once or when squared: everything is as before."""
 
     class Explodes(RandomEnv):
         explode = False
 
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             observation, reward, terminated, truncated, info = super().step(action)
-            return observation, 1e200 if self.explode else reward, terminated, truncated, info
+            return observation, huge if self.explode else reward, terminated, truncated, info
 
     inner = Explodes(spaces.Discrete(3))
     env = VecNormalize(DummyVecEnv([lambda: inner]), norm_reward=False)
-    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(128)
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, scale_returns=True)
+    model.learn(128)
     policy_before = parameters(model).clone()
-    optimizer_before = first_moments(model).clone()
+    optimizer_before = copy.deepcopy(model.policy.optimizer.state_dict()["state"])
+    moments_before = model.return_moments
     rms_before = (env.obs_rms.mean.copy(), env.obs_rms.count, env.ret_rms.var)
     inner.explode = True
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), patched(generic):
         model.learn(64, reset_num_timesteps=False)
     assert model.logger.name_to_value["train/refused_updates"] == 1
     assert "finite" in model.logger.name_to_value["train/refusal"]
     assert torch.equal(parameters(model), policy_before)
-    assert torch.equal(first_moments(model), optimizer_before)
+    optimizer_now = model.policy.optimizer.state_dict()["state"]
+    torch.testing.assert_close(optimizer_now, optimizer_before, rtol=0, atol=0)
+    assert model.return_moments == moments_before
     assert np.array_equal(env.obs_rms.mean, rms_before[0])
     assert (env.obs_rms.count, env.ret_rms.var) == rms_before[1:]
     with np.errstate(all="ignore"), pytest.raises(TrainingError, match="in a row"):

@@ -183,6 +183,8 @@ class Failing(RandomEnv):
                 observation = None
             if self.how == "reward":
                 reward = float("-inf")
+            if self.how == "info":
+                info = None
         return observation, reward, False, truncated, info
 
 
@@ -200,6 +202,7 @@ gymnasium.register("Failing-v0", entry_point=Failing, disable_env_checker=True)
         ("shape", "its step 5: the observation 'speed' has the shape (3,), not (2,)"),
         ("key", "its step 5: the observation has no key 'lamp'"),
         ("nothing", "its step 5: the observation is a NoneType, not a mapping"),
+        ("info", "its step 5: its info is a NoneType, not a dict"),
     ],
 )
 def test_a_failing_environment_is_named(kind: str, how: str, says: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -36,7 +37,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, info = self.env.reset(**kwargs)
         except Exception as error:  # anything: an environment is somebody's code
             return self.observation_space.sample(), {_FAILURE: _describe("reset", error)}
-        problem = self._problem(observation)
+        problem = self._problem(observation, info)
         if problem is not None:
             return self.observation_space.sample(), {_FAILURE: problem}
         return observation, info
@@ -45,14 +46,21 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """One step; after a failure, any observation with the report."""
         try:
             result = self.env.step(action)
-            problem = self._problem(result[0])
+            problem = self._problem(result[0], result[4])
         except Exception as error:
             problem = _describe("step", error)
         if problem is None:
             return result
         return self.observation_space.sample(), 0.0, False, False, {_FAILURE: problem}
 
-    def _problem(self, observation: Any) -> str | None:
+    def close(self) -> None:
+        """Close the environment; what is wrong with that comes too late to cost anything."""
+        with suppress(Exception):
+            super().close()
+
+    def _problem(self, observation: Any, info: Any) -> str | None:
+        if not isinstance(info, dict):
+            return f"its info is a {type(info).__name__}, not a dict"
         # The usual case at once; whether numbers are finite is seen for all environments together.
         if isinstance(observation, np.ndarray) and observation.shape == self._shape:
             return None

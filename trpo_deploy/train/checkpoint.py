@@ -24,7 +24,7 @@ from trpo_deploy.train.config import TrainConfig
 from trpo_deploy.train.plain import dump_plain, load_plain
 from trpo_deploy.train.trpo import TRPO
 
-_FORMAT = 1
+_FORMAT = 2
 # What a resumed run may change: how long it is, and where and how often it looks at itself.
 _MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_refusals_in_a_row", "_n_refusals")

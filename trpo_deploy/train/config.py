@@ -62,7 +62,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "critic_max_grad_norm": (0.0, math.inf),
     "n_critic_updates": (0, math.inf),
     "sde_sample_freq": (-1, math.inf),
+    "clip_obs": (0.0, math.inf),
+    "clip_reward": (0.0, math.inf),
+    "epsilon": (0.0, math.inf),
 }
+_ENDS_LEFT_OUT = ("line_search_shrinking_factor",)
 # What YAML 1.1 takes for text is a number to people: 1e-3.
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _MAY_BE_BELOW_ONE = ("sde_sample_freq", "seed", "n_critic_updates")
@@ -127,6 +131,7 @@ class TrainConfig:
             hints = get_type_hints(VecNormalize.__init__)
             for name, value in self.normalize.items():
                 _check_kind(f"normalize: {name}", value, _kinds(hints[name]))
+                _check_range(name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they go into ``config.yaml``."""
@@ -196,7 +201,15 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         raise ConfigError(f"{name}={value!r}: expected a finite number")
     if type(value) is int and name not in _MAY_BE_BELOW_ONE and int in kinds and value < 1:
         raise ConfigError(f"{name}={value!r}: expected a whole number above zero")
-    low, high = _RANGES.get(name, (-math.inf, math.inf))
+    _check_range(name, value)
+
+
+def _check_range(name: str, value: Any) -> None:
+    if name not in _RANGES:
+        return
+    low, high = _RANGES[name]
+    if name in _ENDS_LEFT_OUT and not low < value < high:
+        raise ConfigError(f"{name}={value!r}: expected a number between {low:g} and {high:g}")
     if not low <= value <= high:
         expected = f"a number from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
         raise ConfigError(f"{name}={value!r}: expected {expected}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 NOT_FINITE = "the critic's loss or gradient is not finite"
@@ -63,11 +64,23 @@ def fit_critic(
             if max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(learning, max_grad_norm)
             policy.optimizer.step()
-    # One look at the end: a number that is not finite stays so through all later steps.
-    if all(bool(torch.isfinite(parameter).all()) for parameter in learning):
-        return CriticFit(sum(losses) / max(len(losses), 1), None)
+    mean_loss = sum(losses) / max(len(losses), 1)
+    # One look at the end: a number that is not finite stays so through all later steps. A moment
+    # of the optimiser may be infinite where no parameter is, and then nothing is learnt any more.
+    if math.isfinite(mean_loss) and all_finite([*learning, *_moments(policy.optimizer)]):
+        return CriticFit(mean_loss, None)
     with torch.no_grad():
         for parameter, start in zip(learning, before, strict=True):
             parameter.copy_(start)
     policy.optimizer.load_state_dict(optimizer_before)
     return CriticFit(float("nan"), NOT_FINITE)
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether every number in them is."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    states = optimizer.state.values()
+    return [value for state in states for value in state.values() if isinstance(value, Tensor)]

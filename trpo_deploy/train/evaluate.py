@@ -13,8 +13,8 @@ from trpo_deploy.environment import (
     play,
     space_from_gymnasium,
 )
-from trpo_deploy.errors import ConfigError
-from trpo_deploy.model_dir import ModelDir, find_onnx, find_source
+from trpo_deploy.errors import ConfigError, ModelDirError
+from trpo_deploy.model_dir import ModelDir, changed_sources, find_onnx, find_source
 from trpo_deploy.sb3_source import SourceOptions, load_source
 from trpo_deploy.spec import Array, DictSpace
 from trpo_deploy.train.video import record_episode
@@ -56,6 +56,7 @@ def evaluate(
 
     Raises:
         ConfigError: no environment is known.
+        ModelDirError: there is no such file, or it is not of the policy that is beside it now.
         EnvError: the environment cannot be made, does not fit the policy, or has no pictures.
     """
     act, environment = (_onnx if backend == "onnx" else _torch)(model, env_id, deterministic)
@@ -71,6 +72,12 @@ def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, En
 
     file = find_onnx(model)
     policy, config = OnnxPolicy(file), ModelDir(file.parent).config
+    changed = changed_sources(file, policy.spec.source_sha256)
+    if changed:
+        raise ModelDirError(
+            f"{file} was exported before {' and '.join(changed)} beside it changed; run "
+            f"trpo-deploy export {file.parent}, or evaluate the policy itself with --backend torch"
+        )
     environment = find_environment(
         _known(env_id or policy.spec.env_id, model),
         _setting(config, "env_kwargs") or {},

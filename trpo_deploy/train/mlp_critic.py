@@ -6,6 +6,7 @@ kernels that dominate at this size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from trpo_deploy.train.critic import NOT_FINITE, CriticFit
+from trpo_deploy.train.critic import NOT_FINITE, CriticFit, all_finite
 from trpo_deploy.train.mlp import DenseNetwork, DenseProducts, network_input
 from trpo_deploy.train.mlp_fisher import split
 
@@ -62,11 +63,12 @@ def fit_mlp_critic(
                 if max_grad_norm is not None:
                     _clip(adam.gradient, max_grad_norm)
                 adam.step()
-    if not bool(torch.isfinite(adam.vector).all()):
+    losses = [float(norm) ** 2 / count for norm, count in zip(norms, counts, strict=True)]
+    loss = sum(losses) / max(len(losses), 1)
+    if not (math.isfinite(loss) and all_finite([adam.vector, *adam.moments.values()])):
         return CriticFit(float("nan"), NOT_FINITE)
     adam.commit()
-    losses = [float(norm) ** 2 / count for norm, count in zip(norms, counts, strict=True)]
-    return CriticFit(sum(losses) / max(len(losses), 1), None)
+    return CriticFit(loss, None)
 
 
 def _gradient(products: DenseProducts, x: Tensor, y: Tensor, gradients: list[Tensor]) -> Tensor:
@@ -98,7 +100,7 @@ class FlatAdam:
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
         self.gradient = torch.zeros_like(self.vector)
         self.gradients = split(self.gradient, parameters)
-        self._moments = {name: self._flat_state(name) for name in ("exp_avg", "exp_avg_sq")}
+        self.moments = {name: self._flat_state(name) for name in ("exp_avg", "exp_avg_sq")}
         # The fused kernel counts on the parameters' device, torch's default Adam on the CPU.
         steps = float(self._state("step", parameters[0]))
         self._steps = torch.tensor(steps, device=self.vector.device)
@@ -124,8 +126,8 @@ class FlatAdam:
         adam(
             [self.vector],
             [self.gradient],
-            [self._moments["exp_avg"]],
-            [self._moments["exp_avg_sq"]],
+            [self.moments["exp_avg"]],
+            [self.moments["exp_avg_sq"]],
             [],
             [self._steps],
             fused=True,
@@ -140,7 +142,7 @@ class FlatAdam:
 
     def commit(self) -> None:
         """Write parameters, moments and the number of steps back."""
-        for name, flat in self._moments.items():
+        for name, flat in self.moments.items():
             for parameter, part in zip(
                 self._parameters, split(flat, self._parameters), strict=True
             ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from types import ModuleType
@@ -29,17 +30,19 @@ def linear_schedule(name: str, value: Any) -> float | LinearSchedule:
     Raises:
         ConfigError: neither of the two.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    found = _LINEAR.fullmatch(value) if isinstance(value, str) else None
+    linear = _LINEAR.fullmatch(value) if isinstance(value, str) else None
     try:
-        if found is None:
+        if isinstance(value, bool) or (isinstance(value, str) and linear is None):
             raise ValueError
-        return LinearSchedule(float(found[1]), 0.0, 1.0)
-    except ValueError:
+        start = float(value if linear is None else linear[1])
+        if not (math.isfinite(start) and start >= 0):
+            raise ValueError
+    except (TypeError, ValueError):
         raise ConfigError(
-            f"{name}={value!r}: expected a number, or lin_0.001 for a linear schedule to zero"
+            f"{name}={value!r}: expected a finite number from 0, or lin_0.001 for a linear "
+            "schedule to zero"
         ) from None
+    return start if linear is None else LinearSchedule(start, 0.0, 1.0)
 
 
 def policy_arguments(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +55,17 @@ def policy_arguments(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     for key, (kind, modules) in _CLASSES.items():
         if isinstance(arguments.get(key), str):
             arguments[key] = _class(key, arguments[key], kind, modules)
+    if arguments.get("optimizer_class") in _NO_OPTIMIZERS:
+        name = arguments["optimizer_class"].__name__
+        raise ConfigError(
+            f"policy_kwargs: optimizer_class={name} cannot fit the critic: it asks for more than "
+            "a gradient for a step; take Adam or another one"
+        )
     return arguments
+
+
+_NO_OPTIMIZERS = (torch.optim.LBFGS, torch.optim.SparseAdam)
+"""They need a function to call again, and sparse gradients."""
 
 
 _CLASSES: dict[str, tuple[type, tuple[ModuleType, ...]]] = {

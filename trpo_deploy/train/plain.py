@@ -50,6 +50,8 @@ def load_plain(data: bytes) -> Any:
     Raises:
         ValueError: these are not such bytes.
     """
+    if not data.startswith(b"PK"):  # NumPy would speak of pickles
+        raise ValueError("not an npz file")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -117,10 +119,11 @@ class _Encoder:
         if array.dtype.hasobject:
             raise NotPlainError("an array of objects")
         name = str(len(self.arrays))
-        # The order of axes in memory is kept too: sums over transposed images round otherwise.
+        # The order of axes in memory is kept too, and what is said of those with one entry: torch
+        # chooses a convolution by it, and sums round otherwise.
         axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
         self.arrays[name] = array.transpose(axes)
-        return {"kind": kind, "name": name, "axes": axes}
+        return {"kind": kind, "name": name, "axes": axes, "strides": array.strides}
 
     def _claim(self, array: Array) -> None:
         owner: Any = array
@@ -161,13 +164,23 @@ class _Decoder:
             return [self.decode(item) for item in value]
         kind = value["kind"]
         if "name" in value:
-            return _AS[kind](self._arrays[value["name"]].transpose(np.argsort(value["axes"])))
+            return _AS[kind](_laid_out(self._arrays[value["name"]], value))
         if kind == "generator":
             return _generator(self.decode(value["state"]))
         if kind == "dict":
             return {self.decode(key): self.decode(item) for key, item in value["items"]}
         items = [self.decode(item) for item in value["items"]]
         return tuple(items) if kind == "tuple" else deque(items, maxlen=value["maxlen"])
+
+
+def _laid_out(array: Array, value: dict[str, Any]) -> Array:
+    """An array with the axes, and the strides where they are of no account, that it had."""
+    packed = array.transpose(np.argsort(value["axes"]))
+    strides = [
+        had if size == 1 else is_now
+        for size, had, is_now in zip(packed.shape, value["strides"], packed.strides, strict=True)
+    ]
+    return np.ndarray(packed.shape, array.dtype, array, strides=strides)
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

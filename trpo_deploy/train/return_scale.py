@@ -26,7 +26,8 @@ def with_returns(moments: ReturnMoments, returns: Array) -> ReturnMoments:
         return moments
     statistics = RunningMeanStd(shape=())
     vars(statistics).update(moments)
-    statistics.update(finite.ravel())
+    # In float64: the variance of what float32 just holds overflows there.
+    statistics.update(finite.ravel().astype(np.float64))
     return {name: float(getattr(statistics, name)) for name in moments}
 
 

@@ -97,6 +97,7 @@ def train(
     # Networks of this size lose more to threads than they gain.
     torch.set_num_threads(1)
     reports = reports or Reports()
+    _check_device(config.device)
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
@@ -152,6 +153,7 @@ def _learn(
             kept.write()
             save_policy(model, folder)
             _write_card(config, folder, evaluation, model.num_timesteps)
+            folder.sweep()  # Ctrl-C may come between the making of a file and its cleaning up
     assert evaluation.last is not None
     assert evaluation.best is not None
     return TrainResult(
@@ -172,6 +174,12 @@ def _write_card(
         atomic_write(folder.card, card_text(config, timesteps, *returns, _versions()))
 
 
+def _check_device(device: str) -> None:
+    # SB3 takes the CPU in its place without a word.
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device={device}: torch finds no GPU here; leave it out, or say cpu")
+
+
 def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
     try:
         return TRPO(
@@ -182,7 +190,7 @@ def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
             **config.algorithm_arguments(),
         )
     except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or f"{type(error).__name__}"
         raise ConfigError(
             f"policy={config.policy} and these settings make no TRPO for {config.env_id}, with "
             f"observations {env.observation_space} and actions {env.action_space}: {reason}"

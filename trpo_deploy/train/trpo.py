@@ -233,8 +233,9 @@ class TRPO(OnPolicyAlgorithm):
         self._refusals_in_a_row = 0
         self._n_refusals = 0
         self._statistics_before: dict[str, Any] | None = None
+        self._moments_before = self.return_moments
         if self.env is not None:
-            _check_rollout_size(self.n_steps, self.env.num_envs, batch_size, normalize_advantage)
+            _check_rollout_size(self)
         if _init_setup_model:
             self._setup_model()
 
@@ -245,6 +246,30 @@ class TRPO(OnPolicyAlgorithm):
             if not isinstance(space, spaces.Dict):
                 space_from_gymnasium(space)
         return canonical_env(OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper))
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Train in other environments from now on; see ``BaseAlgorithm.set_env``."""
+        wrapped = self._wrap_env(env, self.verbose)
+        self._check_same_spaces(wrapped)
+        super().set_env(wrapped, force_reset)
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> TRPO:
+        """A model from a zip; see ``BaseAlgorithm.load``."""
+        model: TRPO = super().load(*args, **kwargs)
+        if model.env is not None:
+            model._check_same_spaces(model.env)
+        return model
+
+    def _check_same_spaces(self, env: VecEnv) -> None:
+        """What SB3 compares are the spaces that it sees."""
+        own = env.venv if isinstance(env, CanonicalEnv) else env
+        for name in ("observation_space", "action_space"):
+            canonical, own_space = getattr(self, name), getattr(self, f"env_{name}")
+            expected = canonical if own_space is None else own_space
+            if expected != getattr(own, name):
+                what = name.replace("_", " ").capitalize().replace("space", "spaces")
+                raise ValueError(f"{what} do not match: {expected} != {getattr(own, name)}")
 
     def get_env(self) -> VecEnv | None:
         """The environments as they were given, whatever SB3 sees of their spaces."""
@@ -260,7 +285,7 @@ class TRPO(OnPolicyAlgorithm):
             print(f"Update path: {'standard MLP' if standard_mlp(self.policy) else 'generic'}")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_statistics_before"]
+        return [*super()._excluded_save_params(), "_statistics_before", "_moments_before"]
 
     @property
     def current_target_kl(self) -> float:
@@ -300,6 +325,7 @@ class TRPO(OnPolicyAlgorithm):
     ) -> bool:
         """Fill the buffer; see ``OnPolicyAlgorithm.collect_rollouts``."""
         self._statistics_before = copy_statistics(self.get_vec_normalize_env())
+        self._moments_before = self.return_moments
         scale = deviation(self.return_moments)
         if self.scale_returns:
             env = ScaledRewards(env, scale)
@@ -450,6 +476,7 @@ class TRPO(OnPolicyAlgorithm):
             return
         # What the refused rollout did to the running statistics is taken back as well.
         restore_statistics(self.get_vec_normalize_env(), self._statistics_before)
+        self.return_moments = self._moments_before
         self._n_refusals += 1
         self._refusals_in_a_row += 1
         self.logger.record("train/refused_updates", self._n_refusals)
@@ -461,21 +488,20 @@ class TRPO(OnPolicyAlgorithm):
             )
 
 
-def _check_rollout_size(
-    n_steps: int, n_envs: int, batch_size: int, normalize_advantage: bool
-) -> None:
-    size = n_steps * n_envs
-    if normalize_advantage and size < 2:
+def _check_rollout_size(model: TRPO) -> None:
+    size, factor = model.n_steps * model.n_envs, model.sub_sampling_factor
+    if model.normalize_advantage and size <= factor:
         # The type that SB3 and sb3-contrib have here; their users catch it.
+        what = "1" if factor == 1 else f"sub_sampling_factor={factor}"
         raise AssertionError(
-            "`n_steps * n_envs` must be greater than 1 to normalise advantages. "
-            f"Currently n_steps={n_steps} and n_envs={n_envs}"
+            f"`n_steps * n_envs` must be greater than {what} to normalise advantages. "
+            f"Currently n_steps={model.n_steps} and n_envs={model.n_envs}"
         )
-    if size % batch_size > 0:
+    if size % model.batch_size > 0:
         warnings.warn(
             f"The rollout of n_steps * n_envs = {size} samples is not a multiple of "
-            f"batch_size={batch_size}: every pass of the critic ends with a mini-batch of "
-            f"{size % batch_size}",
+            f"batch_size={model.batch_size}: every pass of the critic ends with a mini-batch of "
+            f"{size % model.batch_size}",
             stacklevel=3,
         )
 

@@ -82,7 +82,7 @@ def closed_after(env: VecEnv) -> Iterator[VecEnv]:
     try:
         yield env
     finally:
-        with suppress(EOFError, OSError):
+        with suppress(Exception):  # somebody's code, and too late to cost anything
             env.close()
 
 
@@ -95,7 +95,7 @@ def _make(
     config: TrainConfig, vec_env: str, n_envs: int, seed: int, longest: int | None = None
 ) -> VecEnv:
     # One in this process first: a mistake in a worker ends it before it can say which.
-    with _single(config) as first:
+    with _environment(config).opened() as first:
         _check_spaces(config, first)
         if vec_env == "envpool":
             from trpo_deploy.train.envpool_env import EnvPoolVecEnv
@@ -114,23 +114,28 @@ def _subproc(makers: Any) -> VecEnv:
     return SubprocVecEnv(makers)
 
 
-def _single(config: TrainConfig) -> gymnasium.Env[Any, Any]:
+def _environment(config: TrainConfig) -> Environment:
     return Environment(
         config.env_id,
         dict(config.env_kwargs),
         env_wrapper=config.env_wrapper,
         frame_stack=config.frame_stack,
-    ).make()
+    )
 
 
 def _monitored(config: TrainConfig, longest: int | None) -> gymnasium.Env[Any, Any]:
-    env = _single(config)
+    env = _environment(config).make()
     return ReportingEnv(Monitor(env if longest is None else TimeLimit(env, longest)))
 
 
 def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
     """What no policy can be made for is refused here, with what to do about it."""
     observations = env.observation_space
+    if config.policy == "MultiInputPolicy" and not isinstance(observations, spaces.Dict):
+        raise SpaceError(
+            f"{config.env_id} has a {type(observations).__name__} space for the observations, and "
+            "MultiInputPolicy takes a Dict: use --set policy=MlpPolicy, or CnnPolicy for images"
+        )
     if isinstance(observations, spaces.Dict):
         for key, part in observations.items():
             _check_space(config, f"the observation {key!r}", part)
@@ -149,7 +154,7 @@ def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
 _WHAT_TO_DO: dict[type, str] = {
     spaces.Tuple: "a Dict of observations takes named parts; actions go into one MultiDiscrete "
     "or Box",
-    spaces.Dict: "flatten it with gymnasium.wrappers.FlattenObservation, or to one level of keys",
+    spaces.Dict: "observations to one level of keys; actions into one MultiDiscrete or Box",
     spaces.Text: "encode the text as a Box or MultiDiscrete of fixed size",
     spaces.Sequence: "pad it to a Box of fixed size",
     spaces.Graph: "encode nodes and edges as Boxes of fixed size in a Dict",

@@ -38,7 +38,7 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
     import imageio_ffmpeg
 
     pictured = replace(environment, kwargs={**environment.kwargs, "render_mode": "rgb_array"})
-    with pictured.make() as env, atomic_path(path) as temporary:
+    with pictured.opened() as env, atomic_path(path) as temporary:
         episode = Episode(environment, env, seed)
         frame = _picture(environment, env)
         writer = imageio_ffmpeg.write_frames(
