@@ -291,6 +291,12 @@ class Odd(RandomEnv):
             "Sequence": spaces.Sequence(vector),
             "Graph": spaces.Graph(vector, None),
             "Dict": spaces.Dict({"inner": spaces.Dict({"a": vector})}),
+            "Images": spaces.Dict(
+                {
+                    "front": spaces.Box(0, 255, (40, 40, 3), np.uint8),
+                    "depth": spaces.Box(0, 255, (1, 40, 40), np.uint8),
+                }
+            ),
         }
         super().__init__(spaces.Discrete(2), odd[kind])
         if kind == "Text":
@@ -308,6 +314,7 @@ gymnasium.register("Odd-v0", entry_point=Odd, disable_env_checker=True)
         ("Sequence", "pad it to a Box"),
         ("Graph", "encode nodes and edges"),
         ("Dict", "a Dict space for the observation 'inner'"),
+        ("Images", "the images depth with their channels first and front with their channels last"),
     ],
 )
 def test_a_space_without_a_policy_is_refused(kind: str, says: str) -> None:

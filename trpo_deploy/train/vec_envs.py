@@ -12,6 +12,7 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
 from trpo_deploy.environment import MAX_EPISODE_STEPS, Environment
@@ -139,6 +140,7 @@ def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
     if isinstance(observations, spaces.Dict):
         for key, part in observations.items():
             _check_space(config, f"the observation {key!r}", part)
+        _check_layouts(config, observations)
     else:
         _check_space(config, "the observations", observations)
     actions = env.action_space
@@ -173,6 +175,23 @@ def _check_space(config: TrainConfig, what: str, space: spaces.Space[Any]) -> No
         f"{', '.join(kind.__name__ for kind in _TAKEN)}, and a Dict of these as observations; "
         f"wrap the environment with --set env_wrapper=module.Class: {todo}"
     )
+
+
+def _check_layouts(config: TrainConfig, observations: spaces.Dict) -> None:
+    """SB3 turns all images of an observation around, or none."""
+    images = {
+        key: part
+        for key, part in observations.items()
+        if isinstance(part, spaces.Box) and is_image_space(part)
+    }
+    first = [key for key, part in images.items() if is_image_space_channels_first(part)]
+    last = [key for key in images if key not in first]
+    if first and last:
+        raise SpaceError(
+            f"{config.env_id} has the images {', '.join(first)} with their channels first and "
+            f"{', '.join(last)} with their channels last; a policy takes one layout: transpose "
+            "the ones or the others with --set env_wrapper=module.Class"
+        )
 
 
 def _normalizer_arguments(config: TrainConfig) -> dict[str, Any]:
