@@ -394,9 +394,10 @@ def inspect(policy: Model, as_json: Json = False) -> None:
     path = find_onnx(policy)
     loaded = OnnxPolicy(path)
     spec, certificate = loaded.spec, read_certificate(path)
+    changed = changed_sources(path, spec.source_sha256)
     if as_json:
         own = {"sha256": loaded.sha256, "size": path.stat().st_size, "certificate": certificate}
-        _print_json({**json.loads(spec.to_json()), **own})
+        _print_json({**json.loads(spec.to_json()), **own, "changed_sources": changed})
         return
     out.print(f"[bold]{_escape(str(path))}[/]: {spec.algorithm} on {spec.env_id or 'unknown'}")
     for role, tensors, space in (
@@ -420,7 +421,7 @@ def inspect(policy: Model, as_json: Json = False) -> None:
         out.print(f"  {name}: {value:g}")
     for name, text in {**spec.versions, **spec.source_sha256, path.name: loaded.sha256}.items():
         out.print(_escape(f"  {name}: {text}"))
-    for name in changed_sources(path, spec.source_sha256):
+    for name in changed:
         out.print(f"  {name}: [red]has changed since[/]; export it anew with: trpo-deploy export")
     _print_verdict(certificate, loaded.sha256)
 

@@ -357,6 +357,11 @@ def test_an_unknown_reduction_is_refused() -> None:
         TRPO("MlpPolicy", "CartPole-v1", kl_reduction="max")  # type: ignore[arg-type]
 
 
+def test_moments_of_large_returns_are_finite() -> None:
+    large = np.full(4096, 1e18, np.float32) * np.resize([1, -1], 4096).astype(np.float32)
+    assert with_returns(NO_RETURNS, large)["var"] == pytest.approx(1e36, rel=1e-3)
+
+
 # --- numerical care ---------------------------------------------------------------------------
 
 

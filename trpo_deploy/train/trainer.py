@@ -190,7 +190,7 @@ def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
             **config.algorithm_arguments(),
         )
     except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or f"{type(error).__name__}"
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"policy={config.policy} and these settings make no TRPO for {config.env_id}, with "
             f"observations {env.observation_space} and actions {env.action_space}: {reason}"

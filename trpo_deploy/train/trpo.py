@@ -253,14 +253,6 @@ class TRPO(OnPolicyAlgorithm):
         self._check_same_spaces(wrapped)
         super().set_env(wrapped, force_reset)
 
-    @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> TRPO:
-        """A model from a zip; see ``BaseAlgorithm.load``."""
-        model: TRPO = super().load(*args, **kwargs)
-        if model.env is not None:
-            model._check_same_spaces(model.env)
-        return model
-
     def _check_same_spaces(self, env: VecEnv) -> None:
         """What SB3 compares are the spaces that it sees."""
         own = env.venv if isinstance(env, CanonicalEnv) else env
@@ -276,6 +268,8 @@ class TRPO(OnPolicyAlgorithm):
         return self.env.venv if isinstance(self.env, CanonicalEnv) else self.env
 
     def _setup_model(self) -> None:
+        if self.env is not None:  # a zip's spaces are here by now, and those of load's env
+            self._check_same_spaces(self.env)
         if self.policy_kwargs.get("squash_output"):
             check_finite_bounds(self.action_space)
             if not self.use_sde:

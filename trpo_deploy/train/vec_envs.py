@@ -83,7 +83,7 @@ def closed_after(env: VecEnv) -> Iterator[VecEnv]:
     try:
         yield env
     finally:
-        with suppress(Exception):  # somebody's code, and too late to cost anything
+        with suppress(EOFError, OSError):
             env.close()
 
 
@@ -156,7 +156,7 @@ def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
 _WHAT_TO_DO: dict[type, str] = {
     spaces.Tuple: "a Dict of observations takes named parts; actions go into one MultiDiscrete "
     "or Box",
-    spaces.Dict: "observations to one level of keys; actions into one MultiDiscrete or Box",
+    spaces.Dict: "put observations on one level of keys, and actions into one MultiDiscrete or Box",
     spaces.Text: "encode the text as a Box or MultiDiscrete of fixed size",
     spaces.Sequence: "pad it to a Box of fixed size",
     spaces.Graph: "encode nodes and edges as Boxes of fixed size in a Dict",
