@@ -40,12 +40,23 @@ def test_a_folder_with_files_is_kept_without_force(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "dear"
 
 
-def test_force_replaces_a_model_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", ["policy.zip", "config.yaml"])
+def test_force_removes_a_run_and_nothing_else(sign: str, tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "model")
     folder.create()
-    folder.policy_zip.write_bytes(b"")
+    for path in (folder.root / sign, folder.checkpoint, folder.best.onnx, folder.card):
+        atomic_write(path, "env_id: CartPole-v1\n")
+    notes = folder.root / "notes" / "thesis.tex"
+    atomic_write(notes, "dear")
     folder.create(force=True)
-    assert list(folder.root.iterdir()) == []
+    assert [path for path in folder.root.rglob("*") if path.is_file()] == [notes]
+
+
+def test_a_config_of_another_program_makes_no_model_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("my: project\n")
+    with pytest.raises(ModelDirError, match="no model folder"):
+        ModelDir(tmp_path).create(force=True)
+    assert (tmp_path / "config.yaml").read_text() == "my: project\n"
 
 
 def test_sources_are_found_by_their_layout(tmp_path: Path) -> None:

@@ -149,7 +149,9 @@ def train(
         list[str] | None,
         typer.Option("--env-arg", help="key=value for the environment; repeatable."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (cpu for MlpPolicy), cpu or cuda.")
+    ] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     eval_episodes: Annotated[int | None, typer.Option(help="Episodes of an evaluation.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
@@ -516,8 +518,6 @@ def benchmark(
     from trpo_deploy.extras import require
 
     require("train")
-    import os
-
     from trpo_deploy.train.benchmark import MUJOCO
     from trpo_deploy.train.benchmark import benchmark as run
 

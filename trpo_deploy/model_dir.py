@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -81,11 +80,11 @@ class ModelDir:
         """Make the folder for a new run.
 
         Args:
-            force: empty a folder that holds files of an earlier run.
+            force: remove the files of an earlier run, and no others.
 
         Raises:
             ModelDirError: the path is a file, is not writable, or is a folder with something in
-                it and ``force`` is not set.
+                it and ``force`` is not set, or with no run in it.
         """
         if self.root.exists() and not self.root.is_dir():
             raise ModelDirError(f"{self.root} is a file; give a folder with -o")
@@ -103,34 +102,49 @@ class ModelDir:
 
     def sweep(self) -> None:
         """Remove the temporary files that a run left when it was stopped, and no other file."""
-        pairs = [
-            path for each in (self, self.best) for path in (each.policy_zip, each.vecnormalize)
-        ]
-        files = (self.config, self.progress, self.evaluations, self.learning_curve, self.card)
-        for path in (*pairs, *files, self.checkpoint, self.onnx, self.certificate):
+        for path in self._files():
             for temporary in path.parent.glob(f".{path.name}.*.tmp"):
                 temporary.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the folder of a run that did not come to anything."""
+        """Remove what a run wrote that did not come to anything."""
         self._clear()
-        self.root.rmdir()
+        with suppress(OSError):  # somebody else's files are in it
+            self.root.rmdir()
 
     def _clear(self) -> None:
-        """Remove the folder's content, if it is a model folder and nothing else."""
-        if not (self.config.is_file() or self.policy_zip.is_file()):
+        """Remove the files of an earlier run; what else lies there is the user's."""
+        if not self._holds_a_run():
             raise ModelDirError(
-                f"{self.root} holds files but neither config.yaml nor policy.zip: it is no model "
-                "folder, so --force does not empty it; give another folder with -o"
+                f"{self.root} holds files but no policy.zip and no config.yaml of a run: it is no "
+                "model folder, and nothing in it is replaced; give another folder with -o"
             )
-        # The checkpoint first and the configuration last: killed in between, this is still a
-        # model folder, and none that could be resumed.
-        self.checkpoint.unlink(missing_ok=True)
-        for path in sorted(self.root.iterdir(), key=lambda path: path == self.config):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        for path in self._files():
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoint.parent, self.best.root):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _holds_a_run(self) -> bool:
+        if self.policy_zip.is_file():
+            return True
+        # Killed early, a run has left no more than this. Others have files of that name too.
+        text = self.config.read_text(errors="replace") if self.config.is_file() else ""
+        return any(line.startswith("env_id:") for line in text.splitlines())
+
+    def _files(self) -> list[Path]:
+        """In the order in which they can go.
+
+        The checkpoint first and the configuration last: killed in between, this is still a
+        model folder, and none that could be resumed.
+        """
+        policies = [
+            path
+            for each in (self, self.best)
+            for path in (each.policy_zip, each.vecnormalize, each.onnx, each.certificate, each.card)
+        ]
+        logs = (self.progress, self.evaluations, self.learning_curve)
+        return [self.checkpoint, *policies, *logs, self.config]
 
 
 @contextmanager

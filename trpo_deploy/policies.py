@@ -38,8 +38,9 @@ def check_finite_bounds(space: spaces.Space[Any]) -> None:
 class SquashedMlpPolicy(ActorCriticPolicy):
     """``MlpPolicy`` whose actions are ``tanh`` of a Gaussian, scaled to the action's bounds."""
 
-    def __init__(self, *args: Any, squash_output: bool = True, **kwargs: Any) -> None:
-        if not squash_output or kwargs.get("use_sde"):
+    def __init__(self, *args: Any, squash_output: bool | None = None, **kwargs: Any) -> None:
+        # SB3 saves None for it where there is no gSDE.
+        if squash_output is False or kwargs.get("use_sde"):
             raise ValueError(f"{type(self).__name__} always squashes, and never by gSDE")
         super().__init__(*args, **kwargs)
         check_finite_bounds(self.action_space)

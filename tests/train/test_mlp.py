@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -10,17 +11,22 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
+from torch.nn.utils import prune
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
 from trpo_deploy.train import trpo as trpo_module
 from trpo_deploy.train.mlp import standard_mlp
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
+from trpo_deploy.train.mlp_rollout import can_collect
+from trpo_deploy.train.sync_vec_env import SyncVecEnv
 from trpo_deploy.train.trust_region import actor_parameters, fisher_vector_product, mean_kl
 
 ACTION_SPACES = {
@@ -69,7 +75,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "no hidden layer": {"policy_kwargs": {"net_arch": []}},
     "uneven": {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [16, 4]}}},
-    "relu": {"policy_kwargs": {"activation_fn": nn.ReLU}},
+    **{
+        each.__name__: {"policy_kwargs": {"activation_fn": each}}
+        for each in ACTIVATIONS
+        if each is not nn.Tanh
+    },
     "sub-sampled": {"sub_sampling_factor": 3},
     "fisher sub-sampled": {"fisher_sub_sampling_factor": 3},
     "summed": {"kl_reduction": "sum"},
@@ -79,6 +89,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "schedules": {"learning_rate_end": 1e-4, "target_kl_end": 0.005},
     "adam's own settings": {
         "policy_kwargs": {"optimizer_kwargs": {"betas": (0.8, 0.9), "eps": 1e-3}}
+    },
+    **{
+        name: {"policy_kwargs": {"optimizer_kwargs": {name: value}}}
+        for name, value in {"weight_decay": 0.1, "amsgrad": True, "maximize": True}.items()
     },
     "another optimiser": {"policy_kwargs": {"optimizer_class": torch.optim.SGD}},
 }
@@ -122,15 +136,21 @@ def test_both_paths_give_the_same_policy_and_optimiser(
 
 
 class Forgetful(RandomEnv):
-    """Has one info for its whole life, in which the last episode's end stays."""
+    """Has one info and one array for its whole life, in which the last episode's end stays."""
 
     def __init__(self, centre: float) -> None:
         observations = spaces.Box(centre - 1, centre + 1, (3,), np.float64)
         super().__init__(spaces.Discrete(3), observations)
         self.info: dict[str, Any] = {}
+        self.observation = np.zeros(3)
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.observation[...], _ = super().reset(**kwargs)
+        return self.observation, {}
 
     def step(self, action: Any) -> Any:
-        return *super().step(action)[:4], self.info
+        self.observation[...], *others, _ = super().step(action)
+        return self.observation, *others, self.info
 
 
 class Witness(BaseCallback):
@@ -144,24 +164,41 @@ class Witness(BaseCallback):
         # Copies: SB3 adds the bootstrap to the rewards afterwards.
         shown = [self.locals[name].copy() for name in ("new_obs", "rewards", "dones")]
         finals = [info.get("terminal_observation") for info in self.locals["infos"]]
-        self.seen.append([*shown, *(np.zeros(3) if final is None else final for final in finals)])
+        finals = [np.zeros(3) if final is None else final.copy() for final in finals]
+        env = self.model.get_vec_normalize_env()
+        raw = [env.get_original_obs(), env.get_original_reward().copy(), env.returns.copy()]
+        self.seen.append([*shown, *finals, *raw])
         return True
 
 
+@pytest.mark.parametrize(
+    "normalizer",
+    [{}, {"norm_obs": False}, {"norm_reward": False}, {"training": False}, {"clip_reward": 0.3}],
+    ids=str,
+)
 @pytest.mark.parametrize("centre", [0.0, 1e9])
-def test_both_rollouts_show_callbacks_the_same_normalised_steps(centre: float) -> None:
-    seen = []
+def test_both_rollouts_show_callbacks_the_same_normalised_steps(
+    centre: float, normalizer: dict[str, Any]
+) -> None:
+    seen, models = [], []
     for generic in (False, True):
-        env = VecNormalize(DummyVecEnv([lambda: Forgetful(centre)] * 2), clip_obs=1.5)
+        # Unlike DummyVecEnv it hands on the array that the environment will use again.
+        env = SyncVecEnv([lambda: Monitor(Forgetful(centre))] * 2)
+        env = VecNormalize(env, **{"clip_obs": 1.5, **normalizer})
         model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
         witness = Witness()
         with patched(generic):
-            model.learn(128, callback=witness)
+            models.append(model.learn(128, callback=witness))
         seen.append(witness.seen)
     assert sum(step[2].sum() for step in seen[0]) > 5
     for unrolled, expected in zip(*seen, strict=True):
         for ours, sb3s in zip(unrolled, expected, strict=True):
             np.testing.assert_allclose(ours, sb3s, rtol=1e-5, atol=1e-6)  # float32
+    episodes = [[episode["r"] for episode in model.ep_info_buffer] for model in models]
+    assert episodes[0] == episodes[1] != []
+    # With time limits in it: a bootstrap from an array that has changed would be another.
+    returns = [model.rollout_buffer.returns for model in models]
+    np.testing.assert_allclose(returns[0], returns[1], rtol=1e-4, atol=1e-5)
 
 
 class Other(ActorCriticPolicy):
@@ -172,6 +209,30 @@ class OtherExtractor(FlattenExtractor):
     """May do anything."""
 
 
+class OtherMlpExtractor(MlpExtractor):
+    """May do anything."""
+
+
+def sharing(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    policy.mlp_extractor.value_net = policy.mlp_extractor.policy_net
+    return policy
+
+
+def pruned(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    prune.l1_unstructured(policy.action_net, "weight", amount=0.5)
+    return policy
+
+
+def with_mlp_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    policy.mlp_extractor.__class__ = OtherMlpExtractor
+    return policy
+
+
+def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    policy.vf_features_extractor = OtherExtractor(policy.observation_space)
+    return policy
+
+
 @pytest.mark.parametrize(
     "policy",
     [
@@ -179,8 +240,21 @@ class OtherExtractor(FlattenExtractor):
         policy_of(spaces.Discrete(2), activation_fn=nn.SiLU),
         policy_of(spaces.Discrete(2), features_extractor_class=OtherExtractor),
         Other(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), lambda _: 1e-3),
+        sharing(policy_of(spaces.Discrete(2))),
+        pruned(policy_of(spaces.Discrete(2))),
+        with_mlp_extractor(policy_of(spaces.Discrete(2))),
+        with_critics_extractor(policy_of(spaces.Discrete(2), share_features_extractor=False)),
     ],
-    ids=["gSDE", "an unknown activation", "an extractor of the user", "a policy of the user"],
+    ids=[
+        "gSDE",
+        "an unknown activation",
+        "an extractor of the user",
+        "a policy of the user",
+        "layers of both networks",
+        "a pruned layer",
+        "an mlp extractor of the user",
+        "a critic's extractor of the user",
+    ],
 )
 def test_anything_else_takes_the_generic_path(policy: ActorCriticPolicy) -> None:
     assert standard_mlp(policy) is None
@@ -206,3 +280,42 @@ def test_a_layer_that_was_replaced_is_the_one_that_learns() -> None:
     before = model.policy.action_net.weight.detach().clone()
     model.learn(256)
     assert not torch.equal(model.policy.action_net.weight, before)
+
+
+def test_a_critics_layer_that_the_optimiser_does_not_have_is_left_alone(tmp_path: Path) -> None:
+    """As SB3 does it, which saves and loads such a model."""
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))] * 2)
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
+    model.policy.value_net = nn.Linear(64, 1)
+    before = model.policy.value_net.weight.detach().clone()
+    model.learn(256).save(tmp_path / "policy")
+    assert torch.equal(model.policy.value_net.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("policy", "observations", "says"),
+    [
+        ("MlpPolicy", spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: NumPy"),
+        ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: Stable-Baselines3"),
+        (Other, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: Stable-Baselines3"),
+    ],
+)
+def test_the_paths_are_said(
+    policy: Any, observations: Any, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    TRPO(policy, RandomEnv(spaces.Discrete(2), observations), device="cpu", verbose=1)
+    assert says in capsys.readouterr().out
+
+
+class Reused(RolloutBuffer):
+    """A user's buffer, which may keep anything else."""
+
+
+@pytest.mark.parametrize("buffer", [None, Reused])
+@pytest.mark.parametrize("observations", ["vector", "image"])
+def test_a_rollout_in_numpy_is_for_what_it_knows(observations: str, buffer: Any) -> None:
+    image = spaces.Box(0, 255, (8, 8, 1), np.uint8)
+    space = image if observations == "image" else None
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(2), space)])
+    model = TRPO("MlpPolicy", env, n_steps=128, rollout_buffer_class=buffer, device="cpu")
+    assert can_collect(model) == (observations == "vector" and buffer is None)

@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -258,11 +259,24 @@ def test_summed_kl_with_a_region_as_many_times_larger_is_nearly_the_mean_one() -
     assert not torch.allclose(parameters(other), parameters(mean), atol=1e-3, rtol=1e-2)
 
 
-def test_the_trust_region_moves_to_its_end() -> None:
-    model = learnt(target_kl=0.04, target_kl_end=0.02)
-    assert model.current_target_kl == pytest.approx(0.02)
-    model._current_progress_remaining = 0.5
-    assert model.current_target_kl == pytest.approx(0.03)
+def test_the_trust_region_moves_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    updates = []
+    update_actor = TRPO._update_actor
+
+    def recorded(model: TRPO, *arguments: Any) -> Any:
+        updates.append((model.current_target_kl, update_actor(model, *arguments)))
+        return updates[-1][1]
+
+    monkeypatch.setattr(TRPO, "_update_actor", recorded)
+    learnt(target_kl=0.04, target_kl_end=0.004)
+    assert [region for region, _ in updates] == pytest.approx([0.031, 0.022, 0.013, 0.004])
+    for region, update in updates:
+        assert 0.3 * region < update.kl < region  # a try of the line search is 0.8 of the last
+
+
+def test_the_true_kl_adds_up_over_the_dimensions() -> None:
+    logged = learnt(n_updates=2).logger.name_to_value
+    assert logged["train/kl_true"] == pytest.approx(3 * logged["train/kl_divergence_loss"]) != 0
 
 
 def test_a_rollout_beyond_the_last_step_has_the_trust_region_of_the_end() -> None:
@@ -270,6 +284,11 @@ def test_a_rollout_beyond_the_last_step_has_the_trust_region_of_the_end() -> Non
     model.learn(50)
     assert model.num_timesteps == 128
     assert model.current_target_kl == pytest.approx(0.001)
+
+
+def test_a_schedule_of_ones_own_has_an_end_already() -> None:
+    with pytest.raises(ValueError, match="leave learning_rate_end out"):
+        learnt(learning_rate=lambda _: 1e-3, learning_rate_end=1e-4)
 
 
 def test_the_learning_rate_moves_to_its_end(tmp_path: Path) -> None:
@@ -333,13 +352,31 @@ def test_scaled_returns_make_the_reward_scale_irrelevant(scale: float) -> None:
             observation, reward, terminated, truncated, info = super().step(action)
             return observation, scale * (reward + 5), terminated, truncated, info
 
-    env = DummyVecEnv([lambda: Scaled(spaces.Discrete(3))] * 2)
+    env = DummyVecEnv([lambda: Monitor(Scaled(spaces.Discrete(3)))] * 2)
     model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, scale_returns=True)
     model.learn(6 * 128)
     # The critic's targets are of the order of one, whatever the rewards are.
     assert 0.2 < model.rollout_buffer.returns.std() < 5
     # Episode statistics are the environment's own.
-    assert np.mean([e["r"] for e in model.ep_info_buffer or ()] or [scale * 50]) > 5 * scale
+    assert np.mean([episode["r"] for episode in model.ep_info_buffer]) > 20 * scale
+
+
+@pytest.mark.parametrize("ends", ["by itself", "at a time limit"])
+def test_the_scale_is_that_of_the_rewards_whatever_the_critic_says(ends: str) -> None:
+    """A critic that learns too fast would else inflate the scale that it learns in."""
+
+    class Constant(RandomEnv):
+        def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            self.steps += 1
+            end, limit = self.steps >= self.length, ends == "at a time limit"
+            return self.observation_space.sample(), 10.0, end and not limit, end and limit, {}
+
+    env = DummyVecEnv([lambda: Constant(spaces.Discrete(3))] * 2)
+    model = TRPO("MlpPolicy", env, 1e-2, n_steps=128, batch_size=64, seed=0, scale_returns=True)
+    model.learn(12 * 256)
+    sums = 10 * np.cumsum(0.99 ** np.arange(20))
+    # Rollouts end within episodes, so that not every step of one is seen as often.
+    assert deviation(model.return_moments) == pytest.approx(sums.std(), rel=0.02)
 
 
 def test_the_running_deviation_is_that_of_all_returns() -> None:

@@ -161,7 +161,7 @@ def load_result(output: Path, env_id: str, timesteps: int) -> TaskResult | None:
             returns.append(evaluations["results"].mean(axis=1))
     if not returns:
         return None
-    if len({len(each) for each in times}) > 1:
+    if not all(np.array_equal(each, times[0]) for each in times):
         raise ModelDirError(
             f"the runs of {env_id} in {output} were evaluated at different steps; give another "
             "folder with -o"

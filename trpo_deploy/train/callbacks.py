@@ -31,8 +31,9 @@ class EvaluationPoint:
 class EvaluationCallback(BaseCallback):
     """Evaluates between updates, keeps the best policy, and ends the run at a return.
 
-    Every evaluation plays the same seeded episodes with the training's statistics as they are,
-    so that two of them differ by the policy alone.
+    Every evaluation begins from the same seeds, with the training's statistics as they are, so
+    that two of them differ by the policy. (From the eleventh episode on an environment is played
+    again, and where that starts may depend on how long the episode before was.)
     """
 
     model: TRPO

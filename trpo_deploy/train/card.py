@@ -39,7 +39,7 @@ A policy trained by trpo-deploy in {timesteps:,} steps.
 {_returns_row("`policy.zip`, the last", last)}
 {_returns_row("`best/policy.zip`, the best evaluation", best)}
 
-Deterministic episodes, the same ones in each evaluation. The best was chosen by these very
+Deterministic episodes, from the same seeds in each evaluation. The best was chosen by these very
 episodes, so its number flatters it; `trpo-deploy evaluate` plays others.
 
 ## Make it again

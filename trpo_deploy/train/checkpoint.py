@@ -24,8 +24,8 @@ from trpo_deploy.train.config import TrainConfig
 from trpo_deploy.train.plain import dump_plain, load_plain
 from trpo_deploy.train.trpo import TRPO
 
-_FORMAT = 2
-# What a resumed run may change: how long it is, and where and how often it looks at itself.
+_FORMAT = 3
+# What a resumed run may change: how long it is, where it is computed, how often it is written.
 _MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_refusals_in_a_row", "_n_refusals")
 _BUFFERS = ("ep_info_buffer", "ep_success_buffer")
@@ -154,6 +154,7 @@ def learner_state(model: TRPO) -> dict[str, Any]:
         "optimizer": model.policy.optimizer.state_dict(),
         "normalizer": None if normalizer is None else _normalizer_state(normalizer),
         "return_moments": model.return_moments,
+        "running_returns": model._running_returns,
         "counters": {name: getattr(model, name) for name in _COUNTERS},
     }
 
@@ -166,6 +167,7 @@ def restore_learner(model: TRPO, state: dict[str, Any]) -> None:
     if normalizer is not None:
         _restore_normalizer(normalizer, state["normalizer"])
     model.return_moments = state["return_moments"]
+    model._running_returns = state["running_returns"]
     vars(model).update(state["counters"])
 
 

@@ -8,7 +8,7 @@ import math
 import re
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -301,13 +301,9 @@ def load_config(
             raise ConfigError(f"{name} is not supported; {_REFUSED[name]}")
         if name not in known and name not in HYPERPARAMETERS:
             raise ConfigError(unknown_name(name, known | set(HYPERPARAMETERS)))
-    config = TrainConfig(
-        env_id=env_id,
-        env_kwargs=env_kwargs,
-        hyperparameters={n: v for n, v in values.items() if n not in known},
-    )
-    chosen = {name: value for name, value in values.items() if name in known}
-    return replace(config, **chosen)
+    chosen: dict[str, Any] = {name: value for name, value in values.items() if name in known}
+    hyperparameters = {name: value for name, value in values.items() if name not in known}
+    return TrainConfig(env_id, env_kwargs=env_kwargs, hyperparameters=hyperparameters, **chosen)
 
 
 def _assignments(texts: Iterable[str], flag: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class CriticFit:
     loss: float
     """Mean over its mini-batches."""
     refusal: str | None
-    """Why the critic is as it was before, or None."""
+    """Why it is not to be used, or None."""
 
 
 def fit_critic(
@@ -35,6 +35,9 @@ def fit_critic(
     max_grad_norm: float | None = None,
 ) -> CriticFit:
     """Mini-batch regression of the value function on the rollout's returns.
+
+    After a fit that is not to be used the optimiser is as it was before, and the policy's
+    parameters are for the caller to put back.
 
     Mirrors the critic's part of ``sb3_contrib.TRPO.train``.
 
@@ -49,7 +52,6 @@ def fit_critic(
     """
     is_frozen = {id(parameter) for parameter in frozen}
     learning = [each for each in policy.parameters() if id(each) not in is_frozen]
-    before = [each.detach().clone() for each in learning]
     optimizer_before = copy.deepcopy(policy.optimizer.state_dict())
     losses = []
     for _ in range(n_updates):
@@ -69,9 +71,6 @@ def fit_critic(
     # of the optimiser may be infinite where no parameter is, and then nothing is learnt any more.
     if math.isfinite(mean_loss) and all_finite([*learning, *_moments(policy.optimizer)]):
         return CriticFit(mean_loss, None)
-    with torch.no_grad():
-        for parameter, start in zip(learning, before, strict=True):
-            parameter.copy_(start)
     policy.optimizer.load_state_dict(optimizer_before)
     return CriticFit(float("nan"), NOT_FINITE)
 

@@ -22,7 +22,7 @@ from trpo_deploy.train.plain import NotPlainError, dump_plain, load_plain
 AnyEnv = gymnasium.Env[Any, Any]
 
 # What stepping does not change, apart from the generators of spaces.
-_FIXED = (gymnasium.Space, EnvSpec, type, FunctionType, ModuleType, np.dtype)
+_FIXED = (gymnasium.Space, EnvSpec, type, ModuleType, np.dtype)
 _CONSTRUCTION = ("env", "_saved_kwargs")
 """What a wrapper was made of."""
 _MAX_ARRAY_BYTES = 1 << 24
@@ -59,13 +59,14 @@ def _layers(env: AnyEnv) -> Iterator[AnyEnv]:
 
 
 def _layer_state(layer: AnyEnv) -> dict[str, Any]:
-    attributes = {name: value for name, value in vars(layer).items() if name not in _CONSTRUCTION}
+    made_of = _CONSTRUCTION if isinstance(layer, gymnasium.Wrapper) else ()
+    attributes = {name: value for name, value in vars(layer).items() if name not in made_of}
     simulation = None
     if _is_mujoco(layer):
         for name in ("model", "data", "mujoco_renderer"):
             attributes.pop(name)
         simulation = _simulation(layer)
-    kept = {name: value for name, value in attributes.items() if not isinstance(value, _FIXED)}
+    kept = {name: value for name, value in attributes.items() if not _is_fixed(value)}
     for value in kept.values():
         if isinstance(value, np.ndarray) and value.nbytes > _MAX_ARRAY_BYTES:
             raise NotPlainError(f"an array of {value.nbytes} bytes")
@@ -75,6 +76,14 @@ def _layer_state(layer: AnyEnv) -> dict[str, Any]:
         "generators": [space._np_random for space in _spaces(layer)],
         "simulation": simulation,
     }
+
+
+def _is_fixed(value: Any) -> bool:
+    if isinstance(value, FunctionType):
+        # What a function closes over may change; in Gymnasium's wrappers and ours it does not.
+        own = value.__module__.startswith(("gymnasium.", "trpo_deploy."))
+        return own or value.__closure__ is None
+    return isinstance(value, _FIXED)
 
 
 def _spaces(layer: AnyEnv) -> Iterator[Any]:

@@ -222,17 +222,20 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
         return None
     gaussian = type(policy.action_dist) is DiagGaussianDistribution
     found = StandardMlp(actor, critic, policy.log_std if gaussian else None)
-    known = {id(p) for p in (*found.actor_parameters, *critic.parameters)}
-    if known != {id(p) for p in policy.parameters() if p.requires_grad}:
-        return None
-    return found
+    # Each once, or actor and critic share one.
+    known = sorted(id(p) for p in (*found.actor_parameters, *critic.parameters))
+    trained = sorted(id(p) for p in policy.parameters() if p.requires_grad)
+    return found if known == trained else None
 
 
 def _dense(modules: Sequence[nn.Module]) -> DenseNetwork | None:
     """Linear layers with one known activation between two of them, or None."""
     linears = [module for module in modules[::2] if type(module) is nn.Linear]
     activations = [_activation(module) for module in modules[1::2]]
-    if len(linears) != len(modules[::2]) or any(linear.bias is None for linear in linears):
+    if len(linears) != len(modules[::2]):
+        return None
+    # A pruned layer has others, from which it makes its weight.
+    if any([name for name, _ in each.named_parameters()] != ["weight", "bias"] for each in linears):
         return None
     known = tuple(activation for activation in activations if activation is not None)
     return DenseNetwork(tuple(linears), known) if len(known) == len(activations) else None

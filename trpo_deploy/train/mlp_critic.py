@@ -22,11 +22,14 @@ from trpo_deploy.train.mlp import DenseNetwork, DenseProducts, network_input
 from trpo_deploy.train.mlp_fisher import split
 
 
-def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether :class:`FlatAdam` does what the optimiser would."""
+def is_plain_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> bool:
+    """Whether :class:`FlatAdam` does with these parameters what the optimiser would."""
     if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
         return False
     group = optimizer.param_groups[0]
+    # A layer that was put in later is not among them, and SB3 leaves it as it is.
+    if not {id(p) for p in parameters} <= {id(p) for p in group["params"]}:
+        return False
     return not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
 
 

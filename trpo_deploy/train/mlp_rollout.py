@@ -53,7 +53,7 @@ def collect_mlp_rollout(
     """Fill a buffer; see ``OnPolicyAlgorithm.collect_rollouts``, whose place it takes.
 
     Callbacks find the locals of that function by the same names, but for ``values`` and
-    ``log_probs``, which do not exist yet while the rollout runs.
+    ``log_probs``, which do not exist yet while the rollout runs, and for ``done`` and ``idx``.
 
     Returns:
         Whether the rollout is complete; false if a callback ended it.
@@ -81,7 +81,7 @@ def collect_mlp_rollout(
         rollout_buffer.rewards[n_steps] = rewards
         rollout_buffer.episode_starts[n_steps] = model._last_episode_starts
         truncated += [
-            (n_steps, i, infos[i]["terminal_observation"])
+            (n_steps, i, np.array(infos[i]["terminal_observation"]))  # it may be used again
             for i, done in enumerate(dones.tolist())
             if done and infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]
         ]

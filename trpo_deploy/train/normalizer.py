@@ -1,11 +1,38 @@
-"""A normaliser's running statistics, kept aside and put back."""
+"""What a normaliser can take, and its running statistics, kept aside and put back."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecNormalize
+
+from trpo_deploy.errors import SpaceError
+
+
+def check_normalized_spaces(env: VecNormalize | None) -> None:
+    """Refuse whole numbers: SB3 keeps what it made of them as whole numbers again.
+
+    Images are none any more where they are normalised.
+
+    Raises:
+        SpaceError: naming the space.
+    """
+    if env is None or not env.norm_obs:
+        return
+    space = env.observation_space
+    parts = {"the observations": space}
+    if isinstance(space, spaces.Dict):
+        parts = {f"the observation {key!r}": space[key] for key in env.norm_obs_keys or ()}
+    for what, part in parts.items():
+        if part.dtype is not None and part.dtype.kind in "iu":
+            raise SpaceError(
+                f"{part} of {what} holds whole numbers, and normalised ones would be cut to whole "
+                "numbers again: make them floats in a wrapper, as "
+                "gymnasium.wrappers.DtypeObservation with dtype: float32 does, or train on them as "
+                "they are with normalize={norm_obs: false}"
+            )
 
 
 def copy_statistics(env: VecNormalize | None) -> dict[str, Any] | None:

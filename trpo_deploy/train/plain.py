@@ -1,6 +1,6 @@
 """Plain values as one file: JSON for the structure, npz for the arrays, and no pickle.
 
-What can be kept: None, bools, numbers, text, bytes, lists, tuples, deques, mappings, NumPy
+What can be kept: None, bools, numbers, text, bytes, lists, tuples, deques, dicts, NumPy
 arrays and scalars, torch tensors, NumPy generators. Everything else raises :class:`NotPlainError`.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,10 +98,11 @@ class _Encoder:
             kept = {"items": [self.encode(item) for item in value]}
             more = {"maxlen": value.maxlen} if isinstance(value, deque) else {}
             return {"kind": type(value).__name__, **kept, **more}
-        if isinstance(value, Mapping):
+        # No subclasses: they do more than what would come back.
+        if type(value) in (dict, OrderedDict):
             pairs = [[self.encode(key), self.encode(item)] for key, item in value.items()]
-            return {"kind": "dict", "items": pairs}
-        if isinstance(value, (bytes, np.ndarray, np.generic, torch.Tensor)):
+            return {"kind": type(value).__name__, "items": pairs}
+        if type(value) is np.ndarray or isinstance(value, (bytes, np.generic, torch.Tensor)):
             return self._encode_array(value)
         if isinstance(value, np.random.Generator):
             return {"kind": "generator", "state": self.encode(value.bit_generator.state)}
@@ -167,8 +168,9 @@ class _Decoder:
             return _AS[kind](_laid_out(self._arrays[value["name"]], value))
         if kind == "generator":
             return _generator(self.decode(value["state"]))
-        if kind == "dict":
-            return {self.decode(key): self.decode(item) for key, item in value["items"]}
+        if kind in ("dict", "OrderedDict"):
+            pairs = [(self.decode(key), self.decode(item)) for key, item in value["items"]]
+            return dict(pairs) if kind == "dict" else OrderedDict(pairs)
         items = [self.decode(item) for item in value["items"]]
         return tuple(items) if kind == "tuple" else deque(items, maxlen=value["maxlen"])
 

@@ -20,7 +20,7 @@ NO_RETURNS: ReturnMoments = {"mean": 0.0, "var": 1.0, "count": 1e-4}
 
 
 def with_returns(moments: ReturnMoments, returns: Array) -> ReturnMoments:
-    """The moments with those of a rollout's returns, in the reward's own units, added."""
+    """The moments with those of more returns added."""
     finite = returns[np.isfinite(returns)]
     if not finite.size:
         return moments
@@ -40,12 +40,24 @@ class ScaledRewards(VecEnvWrapper):
     """Rewards divided by a number that stays the same through a rollout.
 
     Scaling the rewards and not the returns keeps rewards, values and the bootstrap at time
-    limits in the same units, so that advantages come out in them as well.
+    limits in the same units, so that advantages come out in them as well. What the number is
+    made of are the rewards alone, as ``VecNormalize`` has it: the critic's returns are in
+    units of it, and would drive it on.
+
+    Args:
+        venv: the environments.
+        deviation: the number.
+        gamma: discount.
+        returns: discounted sum of the rewards of each running episode, ``(envs,)``.
     """
 
-    def __init__(self, venv: VecEnv, deviation: float) -> None:
+    def __init__(self, venv: VecEnv, deviation: float, gamma: float, returns: Array) -> None:
         super().__init__(venv)
+        self.returns = returns
+        self.seen: list[Array] = []
+        """:attr:`returns` after each step."""
         self._deviation = deviation
+        self._gamma = gamma
 
     def reset(self) -> VecEnvObs:
         """Reset all environments."""
@@ -54,5 +66,8 @@ class ScaledRewards(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """Finish a step."""
         observations, rewards, dones, infos = self.venv.step_wait()
+        sums = self.returns * self._gamma + rewards
+        self.seen.append(sums)
+        self.returns = np.where(dones, 0.0, sums)
         scaled: Any = rewards / self._deviation
         return observations, scaled, dones, infos

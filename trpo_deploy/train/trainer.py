@@ -101,7 +101,6 @@ def train(
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
-    outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
     with closed_after(make_training_env(config)) as env:
         model = _make_model(config, env)
         if checkpoint is not None:
@@ -111,6 +110,8 @@ def train(
             folder.create(force=force or resume)
             if resume:
                 reports.note(f"no checkpoint in {folder.root} yet: starting from the beginning")
+        # After the folder, in which it may lie.
+        outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
         atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
         with closed_after(make_evaluation_env(config, env)) as evaluation_env:
             evaluation = EvaluationCallback(config, evaluation_env, folder, reports.evaluation)
@@ -180,13 +181,19 @@ def _check_device(device: str) -> None:
         raise ConfigError(f"device={device}: torch finds no GPU here; leave it out, or say cpu")
 
 
+def _device(config: TrainConfig) -> str:
+    # Small dense networks lose more to a GPU's launches than they gain, as SB3 says for PPO too.
+    small = config.device == "auto" and config.policy == "MlpPolicy"
+    return "cpu" if small else config.device
+
+
 def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
     try:
         return TRPO(
             config.policy,
             env,
             seed=config.seed,
-            device=config.device,
+            device=_device(config),
             **config.algorithm_arguments(),
         )
     except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError) as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -24,24 +25,30 @@ from stable_baselines3.common.policies import (
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import (
     GymEnv,
+    MaybeCallback,
     RolloutBufferSamples,
     Schedule,
 )
 from stable_baselines3.common.utils import LinearSchedule, explained_variance
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import Tensor, nn
 
 from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.environment import space_from_gymnasium
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.policies import check_finite_bounds, squashed
+from trpo_deploy.spec import Array
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
 from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
 from trpo_deploy.train.mlp_critic import fit_mlp_critic, is_plain_adam
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.mlp_rollout import can_collect, collect_mlp_rollout
-from trpo_deploy.train.normalizer import copy_statistics, restore_statistics
+from trpo_deploy.train.normalizer import (
+    check_normalized_spaces,
+    copy_statistics,
+    restore_statistics,
+)
 from trpo_deploy.train.return_scale import NO_RETURNS, ScaledRewards, deviation, with_returns
 from trpo_deploy.train.trust_region import (
     KLReduction,
@@ -232,6 +239,7 @@ class TRPO(OnPolicyAlgorithm):
         self.return_moments = dict(NO_RETURNS)
         self._refusals_in_a_row = 0
         self._n_refusals = 0
+        self._running_returns: Array | None = None
         self._statistics_before: dict[str, Any] | None = None
         self._moments_before = self.return_moments
         if self.env is not None:
@@ -245,7 +253,9 @@ class TRPO(OnPolicyAlgorithm):
             # SB3 refuses keys within keys by itself, and stumbles over other spaces.
             if not isinstance(space, spaces.Dict):
                 space_from_gymnasium(space)
-        return canonical_env(OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper))
+        wrapped = OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        check_normalized_spaces(unwrap_vec_normalize(wrapped))
+        return canonical_env(wrapped)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Train in other environments from now on; see ``BaseAlgorithm.set_env``."""
@@ -276,10 +286,15 @@ class TRPO(OnPolicyAlgorithm):
                 self.policy_class = squashed(self.policy_class)
         super()._setup_model()
         if self.verbose >= 1:
-            print(f"Update path: {'standard MLP' if standard_mlp(self.policy) else 'generic'}")
+            mlp = standard_mlp(self.policy) is not None
+            print(
+                f"Update: {'standard MLP' if mlp else 'generic'}; "
+                f"rollout: {'NumPy' if mlp and can_collect(self) else 'Stable-Baselines3'}"
+            )
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_statistics_before", "_moments_before"]
+        kept_for_a_rollout = ["_running_returns", "_statistics_before", "_moments_before"]
+        return [*super()._excluded_save_params(), *kept_for_a_rollout]
 
     @property
     def current_target_kl(self) -> float:
@@ -310,6 +325,25 @@ class TRPO(OnPolicyAlgorithm):
             action = from_canonical(action, self.env_action_space)
         return action, state
 
+    def learn(
+        self: SelfTRPO,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "TRPO",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfTRPO:
+        """Train for so many steps; see ``BaseAlgorithm.learn``."""
+        return super().learn(
+            total_timesteps,
+            callback,
+            log_interval,
+            tb_log_name,
+            reset_num_timesteps,
+            progress_bar,
+        )
+
     def collect_rollouts(
         self,
         env: VecEnv,
@@ -320,9 +354,13 @@ class TRPO(OnPolicyAlgorithm):
         """Fill the buffer; see ``OnPolicyAlgorithm.collect_rollouts``."""
         self._statistics_before = copy_statistics(self.get_vec_normalize_env())
         self._moments_before = self.return_moments
-        scale = deviation(self.return_moments)
         if self.scale_returns:
-            env = ScaledRewards(env, scale)
+            scale, running = deviation(self.return_moments), self._running_returns
+            if running is None or len(running) != env.num_envs:
+                running = np.zeros(env.num_envs)
+            assert self._last_episode_starts is not None
+            running = np.where(self._last_episode_starts, 0.0, running)
+            env = ScaledRewards(env, scale, self.gamma, running)
         mlp = standard_mlp(self.policy)
         if mlp is not None and can_collect(self):
             complete = collect_mlp_rollout(
@@ -330,8 +368,9 @@ class TRPO(OnPolicyAlgorithm):
             )
         else:
             complete = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        if complete and self.scale_returns:
-            self.return_moments = with_returns(self.return_moments, rollout_buffer.returns * scale)
+        if complete and isinstance(env, ScaledRewards):
+            self.return_moments = with_returns(self.return_moments, np.array(env.seen))
+            self._running_returns = env.returns
         return complete
 
     def train(self) -> None:
@@ -344,7 +383,7 @@ class TRPO(OnPolicyAlgorithm):
         self._update_learning_rate(self.policy.optimizer)
         # Looked up each time: whoever replaces a layer of the policy gets what is there then.
         mlp = standard_mlp(self.policy)
-        before = [parameter.detach().clone() for parameter in self.policy.parameters()]
+        before = [tensor.detach().clone() for tensor in _tensors(self.policy)]
         update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)), mlp)
         # A rollout that one of the two cannot use teaches neither of them.
         if update.refusal is None:
@@ -363,8 +402,11 @@ class TRPO(OnPolicyAlgorithm):
         batch_size = None if self.critic_full_batch else self.batch_size
         passes, max_norm = self.n_critic_updates, self.critic_max_grad_norm
         # A buffer of the user's may give its samples otherwise.
-        plain = type(buffer) is RolloutBuffer and is_plain_adam(policy.optimizer)
-        if mlp is not None and plain:
+        if (
+            mlp is not None
+            and type(buffer) is RolloutBuffer
+            and is_plain_adam(policy.optimizer, mlp.critic.parameters)
+        ):
             return fit_mlp_critic(policy, mlp.critic, buffer, passes, batch_size, max_norm)
         return fit_critic(policy, buffer, actor, passes, batch_size, max_norm)
 
@@ -470,7 +512,7 @@ class TRPO(OnPolicyAlgorithm):
             return
         # What the refused rollout did to the running statistics is taken back as well.
         restore_statistics(self.get_vec_normalize_env(), self._statistics_before)
-        self.return_moments = self._moments_before
+        self.return_moments, self._running_returns = self._moments_before, None
         self._n_refusals += 1
         self._refusals_in_a_row += 1
         self.logger.record("train/refused_updates", self._n_refusals)
@@ -515,8 +557,13 @@ def _every_row(column: Any, factor: int) -> Any:
 
 @torch.no_grad()
 def _put_back(policy: ActorCriticPolicy, values: list[Tensor]) -> None:
-    for parameter, value in zip(policy.parameters(), values, strict=True):
-        parameter.copy_(value)
+    for tensor, value in zip(_tensors(policy), values, strict=True):
+        tensor.copy_(value)
+
+
+def _tensors(policy: ActorCriticPolicy) -> Iterable[Tensor]:
+    """Parameters, and what layers keep beside them, as running statistics."""
+    return chain(policy.parameters(), policy.buffers())
 
 
 def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:

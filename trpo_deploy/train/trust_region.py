@@ -139,7 +139,6 @@ def conjugate_gradient(
 class LineSearch:
     """What a line search found."""
 
-    accepted: bool
     step: float
     """The accepted fraction of the longest step; zero if none was."""
     surrogate: float
@@ -176,8 +175,8 @@ def line_search(
             surrogate, kl = evaluate()
             # A comparison with NaN is false, so a step into NaN is never accepted.
             if bool(kl < max_kl) and bool(surrogate > surrogate_before):
-                return LineSearch(True, fraction, surrogate.item(), kl.item())
+                return LineSearch(fraction, surrogate.item(), kl.item())
             fraction *= shrinking_factor
         for parameter, start in zip(parameters, before, strict=True):
             parameter.copy_(start)
-    return LineSearch(False, 0.0, surrogate_before.item(), 0.0)
+    return LineSearch(0.0, surrogate_before.item(), 0.0)
