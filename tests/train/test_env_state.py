@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from typing import Any
 
 import gymnasium
@@ -87,10 +88,54 @@ class Opaque(RandomEnv):
         self.world = object()
 
 
-def test_what_cannot_be_seen_is_not_guessed() -> None:
-    env = Opaque()
+class Simulated(RandomEnv):
+    """Keeps its simulation where a wrapper keeps its environment."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.env = gymnasium.make("CartPole-v1")
+
+
+class Counting(RandomEnv):
+    """Keeps what is more than a dict."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.visits: Counter[int] = Counter()
+
+
+class Masked(RandomEnv):
+    """Keeps what is more than an array."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.seen = np.ma.masked_array([1.0, 2.0], mask=[True, False])
+
+
+def counted() -> Env:
+    """A wrapper whose function counts its calls."""
+    calls = [0]
+
+    def reward(value: Any) -> Any:
+        calls[0] += 1
+        return value * calls[0]
+
+    return gymnasium.wrappers.TransformReward(RandomEnv(spaces.Discrete(2)), reward)
+
+
+@pytest.mark.parametrize("make", [Opaque, Simulated, Counting, Masked, counted])
+def test_what_cannot_be_seen_is_not_guessed(make: Any) -> None:
+    env = make()
     env.reset(seed=0)
     assert environment_state(env) is None
+
+
+def test_wrappers_of_gymnasium_and_functions_without_memory_are_seen() -> None:
+    def make() -> Env:
+        clipped = gymnasium.wrappers.ClipReward(gymnasium.make("Pendulum-v1"), -9, 0)
+        return gymnasium.wrappers.TransformReward(clipped, lambda reward: reward / 10)
+
+    _assert_same_course(*_pair(make))
 
 
 class Known(RandomEnv):
@@ -138,6 +183,7 @@ def test_plain_values_come_back_as_they_were() -> None:
     }
     back = load_plain(dump_plain(value))
     np.testing.assert_equal(back, value)
+    assert type(load_plain(dump_plain(OrderedDict(a=1)))) is OrderedDict
     assert type(back[3]) is np.float32
     assert back["array"].dtype == np.int8
     for shape, axes in (((2, 3, 4), (2, 0, 1)), ((1, 4, 4, 1), (0, 3, 1, 2)), ((0, 1), (1, 0))):

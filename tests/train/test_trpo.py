@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 import sb3_contrib
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from torch import nn
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
@@ -113,6 +116,11 @@ def test_the_constructor_is_that_of_sb3_contrib() -> None:
     assert {n: ours[n].default for n in shared} == {n: p.default for n, p in theirs.items()}
     extra = [parameter for name, parameter in ours.items() if name not in theirs]
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in extra)
+    ours, theirs = (
+        [(parameter.name, parameter.default) for parameter in signature.parameters.values()]
+        for signature in map(inspect.signature, (TRPO.learn, sb3_contrib.TRPO.learn))
+    )
+    assert ours == theirs
 
 
 def test_the_published_example_works(tmp_path: Path) -> None:
@@ -190,6 +198,36 @@ def test_refusals_in_a_row_stop_the_run() -> None:
         model.train()
     with pytest.raises(TrainingError, match="refused"):
         model.train()
+
+
+def test_refusals_that_are_not_in_a_row_do_not() -> None:
+    model = poisoned(np.nan)
+    for i in range(2 * trpo_module.MAX_REFUSALS):
+        model.rollout_buffer.advantages[3] = np.nan if i % 2 else 0.0
+        model.train()
+    assert model._n_refusals == trpo_module.MAX_REFUSALS
+
+
+class WithStatistics(FlattenExtractor):
+    """Has buffers beside its parameters."""
+
+    def __init__(self, space: Any) -> None:
+        super().__init__(space)
+        self.norm = nn.BatchNorm1d(self.features_dim)
+
+    def forward(self, observations: Any) -> Any:
+        return self.norm(super().forward(observations))
+
+
+def test_a_refused_update_leaves_buffers_as_they_were() -> None:
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))])
+    kwargs = {"features_extractor_class": WithStatistics}
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, policy_kwargs=kwargs)
+    model.learn(64)
+    model.rollout_buffer.advantages[3] = np.nan
+    before = copy.deepcopy(model.policy.state_dict())
+    model.train()
+    torch.testing.assert_close(model.policy.state_dict(), before, rtol=0, atol=0)
 
 
 def test_constant_rewards_give_no_nan() -> None:

@@ -221,6 +221,12 @@ def test_squashing_loads_and_goes_on(policy: Any, tmp_path: Path) -> None:
         model.predict(observation, deterministic=True)[0],
     )
     loaded.learn(64)
+    model.policy.save(tmp_path / "alone")
+    alone = type(model.policy).load(tmp_path / "alone")
+    np.testing.assert_array_equal(
+        alone.predict(observation, deterministic=True)[0],
+        model.predict(observation, deterministic=True)[0],
+    )
     with pytest.raises(SpaceError, match="finite bounds"):
         TRPO(
             "MlpPolicy",

@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from tests.train.environments import RandomEnv
 from trpo_deploy.env_wrappers import wrap
@@ -162,7 +162,8 @@ class Failing(RandomEnv):
     def reset(self, *, seed: int | None = None, **_: Any) -> Any:
         if seed is not None:
             self.second = seed % 10 == 1
-        if self.how == "reset" and self.second:
+        ended = self.how == "second reset" and self.steps == 5
+        if self.second and (self.how == "reset" or ended):
             raise RuntimeError("no\nroad")
         return super().reset(seed=seed)
 
@@ -185,6 +186,10 @@ class Failing(RandomEnv):
                 reward = float("-inf")
             if self.how == "info":
                 info = None
+            if self.how == "nan at the end":
+                observation["speed"][1] = np.nan
+            if self.how in ("nan at the end", "second reset"):
+                return observation, reward, True, False, info
         return observation, reward, False, truncated, info
 
 
@@ -203,6 +208,8 @@ gymnasium.register("Failing-v0", entry_point=Failing, disable_env_checker=True)
         ("key", "its step 5: the observation has no key 'lamp'"),
         ("nothing", "its step 5: the observation is a NoneType, not a mapping"),
         ("info", "its step 5: its info is a NoneType, not a dict"),
+        ("nan at the end", "its step 5: the observation 'speed' is nan at index 1"),
+        ("second reset", "its step 5: reset() raised RuntimeError: no road"),
     ],
 )
 def test_a_failing_environment_is_named(kind: str, how: str, says: str) -> None:
@@ -333,6 +340,38 @@ def test_what_envpool_cannot_do_is_refused() -> None:
         _make("CartPole-v1", "envpool", settings=["frame_stack=2"])
     with pytest.raises(EnvError, match="wings"):
         _make("CartPole-v1", "envpool", env_args=["wings=2"])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_whole_numbers_are_not_normalised(alone: bool) -> None:
+    """SB3's buffer would cut them to whole numbers again."""
+    memory = spaces.Box(0, 255, (5,), np.uint8)
+    space = memory if alone else spaces.Dict({"ram": memory, "x": spaces.Box(-1, 1, (2,))})
+    policy = "MlpPolicy" if alone else "MultiInputPolicy"
+
+    def model(**normalizer: Any) -> TRPO:
+        env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(2), space)])
+        return TRPO(policy, VecNormalize(env, **normalizer), n_steps=64, batch_size=64)
+
+    with pytest.raises(SpaceError, match=r"uint8.* holds whole numbers.*DtypeObservation"):
+        model(norm_obs_keys=None if alone else ["ram", "x"])
+    model(norm_obs=False).learn(64)
+    if not alone:
+        model(norm_obs_keys=["x"]).learn(64)
+
+
+def test_the_evaluations_normaliser_is_the_trainings() -> None:
+    settings = ["normalize={clip_obs: 2.5, epsilon: 0.5}", "gamma=0.9"]
+    config = load_config("CartPole-v1", settings=settings)
+    env = make_training_env(config)
+    evaluation = make_evaluation_env(config, env)
+    assert env.gamma == 0.9
+    assert (evaluation.clip_obs, evaluation.epsilon) == (2.5, 0.5)
+    assert evaluation.obs_rms is env.obs_rms
+    assert not evaluation.training
+    assert not evaluation.norm_reward
+    evaluation.close()
+    env.close()
 
 
 def test_a_normaliser_that_does_not_fit_is_refused() -> None:
