@@ -227,6 +227,31 @@ def test_a_failing_environment_is_named(kind: str, how: str, says: str) -> None:
     assert says in str(caught.value)
 
 
+class Falls(RandomEnv):
+    """Its observation is NaN where an episode ends, and nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2), length=5)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, truncated, info = super().step(action)
+        return observation * (np.nan if truncated else 1), reward, truncated, False, info
+
+
+gymnasium.register("Falls-v0", entry_point=Falls, disable_env_checker=True)
+
+
+@pytest.mark.parametrize("kind", ["sync", "subproc"])
+def test_an_episodes_last_observation_is_looked_at_too(kind: str) -> None:
+    env = _make("tests.train.test_vec_envs:Falls-v0", kind)
+    env.reset()
+    for _ in range(4):
+        env.step(np.zeros(2, dtype=np.int64))
+    with pytest.raises(EnvError, match="its step 5: the observation is nan at index 0"):
+        env.step(np.zeros(2, dtype=np.int64))
+    env.close()
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_large_number_is_no_failure() -> None:
     env = _make("tests.train.test_vec_envs:Failing-v0", "sync", env_args=["how=huge"])
