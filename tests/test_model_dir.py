@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from trpo_deploy.errors import ModelDirError
-from trpo_deploy.model_dir import ModelDir, atomic_path, atomic_write, find_onnx, find_source
+from trpo_deploy.model_dir import (
+    ModelDir,
+    append,
+    atomic_path,
+    atomic_write,
+    find_onnx,
+    find_source,
+)
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -57,6 +65,28 @@ def test_a_config_of_another_program_makes_no_model_folder(tmp_path: Path) -> No
     with pytest.raises(ModelDirError, match="no model folder"):
         ModelDir(tmp_path).create(force=True)
     assert (tmp_path / "config.yaml").read_text() == "my: project\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
+def test_a_folder_is_one_runs_at_a_time(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path / "model")
+    with folder.claimed():
+        with pytest.raises(ModelDirError, match="another run is writing"), folder.claimed():
+            pass
+        assert folder.root.is_dir()
+    with folder.claimed():
+        pass
+    assert list(folder.root.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no disk that is full")
+def test_what_cannot_be_added_is_not_added_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "progress.csv"
+    append(path, "a,b\n")
+    append(path, "1,2\n")
+    assert path.read_text() == "a,b\n1,2\n"
+    with pytest.raises(ModelDirError, match="cannot write /dev/full"):
+        append(Path("/dev/full"), "3,4\n")
 
 
 def test_sources_are_found_by_their_layout(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Everything heavy is imported inside of the commands, so that ``--help`` answers 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def main() -> None:
@@ -37,20 +38,24 @@ def main() -> None:
     # Environments and classes of the user's are named by module: python -m finds those in the
     # working folder, and so does the command. Last, so that nothing installed is replaced.
     sys.path.append(os.getcwd())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± is no reason to stop
     try:
         app()
     except TrpoDeployError as error:
         message = " ".join(str(error).split())
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
+        Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
             f"[bold red]error:[/] {_escape(message)}"
         )
         sys.exit(1)
 
 
-def _escape(text: str) -> str:
+def _escape(text: object) -> str:
+    """Text as it is, with no square brackets taken for a style."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(str(text))
 
 
 class Backend(str, Enum):
@@ -197,7 +202,8 @@ def train(
         )
     except KeyboardInterrupt:
         out.print(
-            f"stopped; go on with: trpo-deploy train {_escape(env_id)} -o {folder.root} --resume"
+            f"stopped; go on with: trpo-deploy train {_escape(env_id)} "
+            f"-o {_escape(folder.root)} --resume"
         )
         raise typer.Exit(130) from None
     _print_training(result)
@@ -206,11 +212,11 @@ def train(
 
         own = SourceOptions(allow_import=config.own_classes)
         _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
-        out.print(f"next: trpo-deploy serve {folder.root}")
+        out.print(f"next: trpo-deploy serve {_escape(folder.root)}")
     elif folder.onnx.is_file():
         out.print(
-            f"note: {folder.onnx} is still of the policy before; export this one with: "
-            f"trpo-deploy export {folder.root}"
+            f"note: {_escape(folder.onnx)} is still of the policy before; export this one "
+            f"with: trpo-deploy export {_escape(folder.root)}"
         )
 
 
@@ -286,7 +292,7 @@ def evaluate(
     if result.note:
         out.print(f"note: {_escape(result.note)}")
     out.print(
-        f"{result.env_id}: return {returns.mean():.1f} ± {returns.std():.1f} "
+        f"{_escape(result.env_id)}: return {returns.mean():.1f} ± {returns.std():.1f} "
         f"(min {returns.min():.1f}, max {returns.max():.1f}, {len(returns)} episodes, "
         f"{backend.value})"
     )
@@ -401,7 +407,7 @@ def inspect(policy: Model, as_json: Json = False) -> None:
         own = {"sha256": loaded.sha256, "size": path.stat().st_size, "certificate": certificate}
         _print_json({**json.loads(spec.to_json()), **own, "changed_sources": changed})
         return
-    out.print(f"[bold]{_escape(str(path))}[/]: {spec.algorithm} on {spec.env_id or 'unknown'}")
+    out.print(f"[bold]{_escape(path)}[/]: {spec.algorithm} on {spec.env_id or 'unknown'}")
     for role, tensors, space in (
         ("input", spec.inputs, spec.observation_space),
         ("output", spec.outputs, spec.action_space),
@@ -494,7 +500,7 @@ def bundle(
     from trpo_deploy.serve import bundle as pack
 
     path = pack(models, output)
-    out.print(f"wrote {path}; serve it with: bentoml serve {path}")
+    out.print(f"wrote {_escape(path)}; serve it with: bentoml serve {_escape(path)}")
 
 
 @app.command()
@@ -551,12 +557,12 @@ def _print_training(result: TrainResult) -> None:
     reached = "return reached" if result.stopped_early else "all steps done"
     out.print(
         f"trained {result.timesteps:,} steps in {result.seconds:.0f} s ({reached}): return "
-        f"{result.last.mean:.1f} ± {result.last.std:.1f}, in {result.folder.root}"
+        f"{result.last.mean:.1f} ± {result.last.std:.1f}, in {_escape(result.folder.root)}"
     )
     if result.best.mean > result.last.mean:
         out.print(
             f"best evaluation: {result.best.mean:.1f} at {result.best.timesteps:,} steps; "
-            f"export it with: trpo-deploy export {result.folder.best.root}"
+            f"export it with: trpo-deploy export {_escape(result.folder.best.root)}"
         )
 
 
@@ -591,11 +597,11 @@ def _print_verdict(certificate: dict[str, Any] | None, sha256: str) -> None:
 
 
 def _print_export(result: Export) -> None:
-    out.print(f"wrote {result.path} ({result.size / 1024:.1f} kB) and {result.card.name}")
+    out.print(f"wrote {_escape(result.path)} ({result.size / 1024:.1f} kB) and {result.card.name}")
     for warning in result.warnings:
         out.print(f"[yellow]warning[/]: {_escape(warning)}")
     if result.skipped:
-        out.print(f"not read, as nothing needs it: {', '.join(result.skipped)}")
+        out.print(f"not read, as nothing needs it: {_escape(', '.join(result.skipped))}")
     if result.certificate is None:
         out.print("not verified: there is no certificate beside it")
     else:

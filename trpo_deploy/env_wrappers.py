@@ -31,9 +31,9 @@ def wrapper_list(env_wrapper: Any) -> list[dict[str, dict[str, Any]]]:
     if isinstance(env_wrapper, str):
         return [{env_wrapper: {}}]
     if isinstance(env_wrapper, Mapping):
-        pairs = {name: dict(arguments or {}) for name, arguments in env_wrapper.items()}
-        return [{name: arguments} for name, arguments in pairs.items()]
-    if isinstance(env_wrapper, Sequence):
+        if all(isinstance(each, Mapping) for each in env_wrapper.values() if each is not None):
+            return [{name: dict(arguments or {})} for name, arguments in env_wrapper.items()]
+    elif isinstance(env_wrapper, Sequence):
         return [wrapper for item in env_wrapper for wrapper in wrapper_list(item)]
     raise ConfigError(
         f"env_wrapper={env_wrapper!r}: expected a dotted name, or a list of names or of "

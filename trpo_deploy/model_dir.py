@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from trpo_deploy.errors import ModelDirError
+
+if sys.platform != "win32":
+    import fcntl
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,41 @@ class ModelDir:
             ModelDirError: the path is a file, is not writable, or is a folder with something in
                 it and ``force`` is not set, or with no run in it.
         """
-        if self.root.exists() and not self.root.is_dir():
-            raise ModelDirError(f"{self.root} is a file; give a folder with -o")
+        self._make()
         self.sweep()
-        if self.root.is_dir() and any(self.root.iterdir()):
+        if any(self.root.iterdir()):
             if not force:
                 raise ModelDirError(
                     f"{self.root} is not empty; give another folder with -o, or add --force"
                 )
             self._clear()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder, and keep other runs out of it while the block lasts.
+
+        Raises:
+            ModelDirError: the path is a file, cannot be made, or belongs to a run that goes on.
+        """
+        self._make()
+        if sys.platform == "win32":
+            yield
+            return
+        # Of the folder itself, as a file would be left behind; it ends with the process.
+        handle = os.open(self.root, os.O_RDONLY)
+        try:
+            if not _locked(handle):
+                raise ModelDirError(
+                    f"another run is writing into {self.root}; wait for its end, or give another "
+                    "folder with -o"
+                )
+            yield
+        finally:
+            os.close(handle)
+
+    def _make(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise ModelDirError(f"{self.root} is a file; give a folder with -o")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -147,6 +177,18 @@ class ModelDir:
         return [self.checkpoint, *policies, *logs, self.config]
 
 
+def _locked(handle: int) -> bool:
+    """Lock a file for this process; false if another one has."""
+    assert sys.platform != "win32"
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # not every file system has locks
+        return True
+    return True
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its name once the block has ended well.
@@ -183,6 +225,25 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def append(path: Path, text: str) -> None:
+    """Add to a file, whole or not at all.
+
+    Raises:
+        ModelDirError: it cannot be written.
+    """
+    try:
+        with path.open("ab") as file:
+            size = file.tell()
+            try:
+                file.write(text.encode())
+                file.flush()
+            except OSError:
+                file.truncate(size)
+                raise
+    except OSError as error:
+        raise ModelDirError(f"cannot write {path}: {error.strerror}") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from gymnasium import spaces
@@ -219,7 +220,7 @@ def _training(policy_zip: PolicyZip, evaluations: Path | None) -> dict[str, floa
         # The evaluation nearest to the end of what this policy was trained for.
         row: Array = results[int(np.abs(timesteps - policy_zip.num_timesteps).argmin())]
         mean, std = float(row.mean()), float(row.std())
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError) as error:
         raise ExportError(f"{evaluations} holds no evaluations ({error})") from error
     return {**training, "return_mean": mean, "return_std": std, "episodes": len(row)}
 

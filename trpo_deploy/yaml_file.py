@@ -21,6 +21,13 @@ def _ordered_dict(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
     return dict(arguments[0]) if arguments else {}
 
 
+def _text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
+    assert isinstance(node, yaml.ScalarNode)
+    return str(loader.construct_scalar(node))
+
+
+# No setting takes a date, and a checkpoint holds none.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
 _Loader.add_constructor(
     "tag:yaml.org,2002:python/object/apply:collections.OrderedDict", _ordered_dict
 )
@@ -51,8 +58,8 @@ def parse_yaml_value(text: str) -> Any:
         ConfigError: the text is no YAML.
     """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"{text!r} is no YAML value ({_one_line(error)})") from error
 
 

@@ -11,6 +11,7 @@ import sb3_contrib
 import torch
 from torch import nn
 
+from trpo_deploy.env_wrappers import wrapper_list
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.train import TRPO, TrainConfig, load_config
 from trpo_deploy.train.config import preset_names
@@ -241,6 +242,24 @@ def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> N
     path = str(tmp_path / preset) if preset.endswith(".yml") else preset
     with pytest.raises(ConfigError, match=says):
         load_config("CartPole-v1", preset=path)
+
+
+def test_a_date_is_text() -> None:
+    config = load_config("CartPole-v1", env_args=["start=2024-01-01", "end=2024-13-41"])
+    assert config.env_kwargs == {"start": "2024-01-01", "end": "2024-13-41"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("env_kwargs=5", "env_kwargs=5: expected a mapping"),
+        ("policy_kwargs={1: 2}", "unknown setting 1"),
+        ("env_wrapper={gymnasium.wrappers.TimeLimit: 50}", "env_wrapper=.*expected a dotted name"),
+    ],
+)
+def test_a_value_of_another_form_is_refused(setting: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        wrapper_list(load_config("CartPole-v1", settings=[setting]).env_wrapper)
 
 
 def test_a_number_without_a_point_is_a_number() -> None:

@@ -235,6 +235,21 @@ def with_mlp_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     return policy
 
 
+def hooked(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    policy.mlp_extractor.register_forward_hook(lambda *_: None)
+    return policy
+
+
+def gradient_hooked(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    policy.value_net.weight.register_hook(lambda gradient: gradient)
+    return policy
+
+
+def with_a_method_of_its_own(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    policy.mlp_extractor.forward_actor = policy.mlp_extractor.policy_net.__call__
+    return policy
+
+
 def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     policy.vf_features_extractor = OtherExtractor(policy.observation_space)
     return policy
@@ -251,6 +266,9 @@ def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
         pruned(policy_of(spaces.Discrete(2))),
         with_mlp_extractor(policy_of(spaces.Discrete(2))),
         with_critics_extractor(policy_of(spaces.Discrete(2), share_features_extractor=False)),
+        hooked(policy_of(spaces.Discrete(2))),
+        gradient_hooked(policy_of(spaces.Discrete(2))),
+        with_a_method_of_its_own(policy_of(spaces.Discrete(2))),
     ],
     ids=[
         "gSDE",
@@ -261,6 +279,9 @@ def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
         "a pruned layer",
         "an mlp extractor of the user",
         "a critic's extractor of the user",
+        "a hook",
+        "a gradient's hook",
+        "a method of the user",
     ],
 )
 def test_anything_else_takes_the_generic_path(policy: ActorCriticPolicy) -> None:
@@ -271,6 +292,15 @@ def test_a_layer_with_a_parameter_that_nobody_knows_takes_the_generic_path() -> 
     policy = policy_of(spaces.Discrete(2))
     policy.register_parameter("temperature", nn.Parameter(torch.ones(1)))
     assert standard_mlp(policy) is None
+
+
+def test_an_optimiser_with_a_hook_calls_it() -> None:
+    calls = []
+    env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))] * 2)
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, n_critic_updates=3, seed=0)
+    model.policy.optimizer.register_step_pre_hook(lambda *_: calls.append(1))
+    model.learn(128)
+    assert len(calls) == 3 * 2
 
 
 def test_parameters_keep_their_own_memory() -> None:

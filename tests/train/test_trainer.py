@@ -20,6 +20,7 @@ from trpo_deploy.export import export_policy
 from trpo_deploy.model_dir import ModelDir, find_source
 from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
 from trpo_deploy.train import evaluate, load_config, train
+from trpo_deploy.train.csv_log import CsvLog
 from trpo_deploy.train.trainer import Reports
 from trpo_deploy.yaml_file import read_yaml
 
@@ -202,6 +203,39 @@ def test_a_folder_that_is_not_empty_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="not empty"):
         train(load_config("CartPole-v1"), ModelDir(tmp_path))
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+class Generous(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A user's own."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *others = super().step(action)
+        return observation, float(reward) + 100, *others
+
+
+def test_both_backends_put_a_wrapper_of_the_users_on(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path / "m")
+    settings = ["n_steps=16", "n_envs=1", "batch_size=16", f"env_wrapper={__name__}.Generous"]
+    config = load_config("CartPole-v1", settings=settings, n_timesteps=16, eval_episodes=1)
+    train(config, folder)
+    export_policy(find_source(folder.root), folder.onnx, verify=False)
+    for backend in ("onnx", "torch"):
+        played = evaluate(folder.root, backend=backend, episodes=2)
+        assert played.returns.min() > 100
+
+
+def test_a_log_of_rows_added_and_written_anew_is_one(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path)
+    log = CsvLog(folder)
+    rows = [{"a": 1, "b": 2.5}, {"b": "x,y"}, {"a": 3, "c": 4}, {"c": 5}]
+    for row in rows:
+        log.write(row, {})
+    resumed = CsvLog(folder, n_rows=3)  # the last was of after the checkpoint
+    resumed.write({"a": 6}, {})
+    with folder.progress.open(newline="") as file:
+        read = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    expected = [*rows[:3], {"a": 6}]
+    assert read == [{k: str(v) for k, v in row.items()} for row in expected]
 
 
 def test_both_backends_play_images_alike(tmp_path: Path) -> None:

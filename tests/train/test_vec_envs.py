@@ -385,6 +385,34 @@ def test_whole_numbers_are_not_normalised(alone: bool) -> None:
         model(norm_obs_keys=["x"]).learn(64)
 
 
+class Pictured(RandomEnv):
+    """Sees an image."""
+
+    def __init__(self, *, keys: bool) -> None:
+        image = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+        vector = spaces.Box(-1, 1, (2,))
+        both = spaces.Dict({"image": image, "vector": vector})
+        super().__init__(spaces.Discrete(2), both if keys else image)
+
+
+gymnasium.register("Pictured-v0", entry_point=Pictured, disable_env_checker=True)
+
+
+@pytest.mark.parametrize("keys", [True, False])
+def test_images_are_not_normalised(keys: bool) -> None:
+    def make(normalize: str) -> None:
+        _make(
+            "tests.train.test_vec_envs:Pictured-v0",
+            "sync",
+            env_args=[f"keys={keys}"],
+            settings=[f"normalize={normalize}"],
+        ).close()
+
+    with pytest.raises(SpaceError, match="is an image, which the policy scales by itself"):
+        make("{norm_obs_keys: [vector, image]}" if keys else "true")
+    make("{norm_obs_keys: [vector]}" if keys else "{norm_obs: false}")
+
+
 def test_the_evaluations_normaliser_is_the_trainings() -> None:
     settings = ["normalize={clip_obs: 2.5, epsilon: 0.5}", "gamma=0.9"]
     config = load_config("CartPole-v1", settings=settings)

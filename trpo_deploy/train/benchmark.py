@@ -111,7 +111,11 @@ def benchmark(
 
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(train_one, runs))
-    results = [result for env_id in env_ids if (result := load_result(output, env_id, timesteps))]
+    try:
+        found = [load_result(output, env_id, timesteps) for env_id in env_ids]
+    except ModelDirError as error:
+        raise ModelDirError("; ".join([*failures, str(error)])) from error
+    results = [result for result in found if result is not None]
     if results:
         write_report(results, output)
     if failures:

@@ -246,7 +246,7 @@ def _check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
 def unknown_name(name: str, known: Iterable[str]) -> str:
     """A message for a name that is not known, with the nearest one that is."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
     return f"unknown setting {name!r}; {hint}"
 
@@ -294,7 +294,9 @@ def load_config(
             **{name: value for name, value in flags.items() if value is not None},
         }
     )
-    env_kwargs = {**(values.pop("env_kwargs", None) or {}), **_assignments(env_args, "--env-arg")}
+    env_kwargs = values.pop("env_kwargs", None) or {}
+    _check_kind("env_kwargs", env_kwargs, (dict,))
+    env_kwargs = {**env_kwargs, **_assignments(env_args, "--env-arg")}
     known = {each.name for each in fields(TrainConfig)} - {"env_id", "hyperparameters"}
     for name in values:
         if name in _REFUSED:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
-from trpo_deploy.model_dir import ModelDir, atomic_write
+from trpo_deploy.model_dir import ModelDir, append, atomic_write
 
 
 class CsvLog(KVWriter):
@@ -31,8 +31,10 @@ class CsvLog(KVWriter):
         self._path = folder.progress
         self._report = report
         self._rows: list[dict[str, Any]] = []
+        self._columns: list[str] = []
+        """Of the file as it is; none before the first row."""
         if n_rows and self._path.is_file():
-            with self._path.open(newline="", encoding="utf-8") as file:
+            with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
                 rows = list(csv.DictReader(file))[:n_rows]
             self._rows = [{k: v for k, v in row.items() if v != ""} for row in rows]
 
@@ -47,7 +49,7 @@ class CsvLog(KVWriter):
         key_excluded: dict[str, tuple[str, ...]],
         step: int = 0,  # noqa: ARG002 - it is among the values as time/total_timesteps
     ) -> None:
-        """Add a row and write the file anew."""
+        """Add a row, or write the file anew if it has a column that the others have not."""
         row = {
             # Without the type: a float32 is written shorter than the float that a resume reads.
             name: value.item() if isinstance(value, np.generic) else value
@@ -55,13 +57,18 @@ class CsvLog(KVWriter):
             if "csv" not in key_excluded.get(name, ())
         }
         self._rows.append(row)
-        columns = sorted({name for each in self._rows for name in each})
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self._rows)
-        atomic_write(self._path, text.getvalue())
+        if self._columns and row.keys() <= set(self._columns):
+            append(self._path, self._text([row]))
+        else:
+            self._columns = sorted({name for each in self._rows for name in each})
+            header = {name: name for name in self._columns}
+            atomic_write(self._path, self._text([header, *self._rows]))
         self._report(row)
+
+    def _text(self, rows: list[dict[str, Any]]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, self._columns).writerows(rows)
+        return text.getvalue()
 
     def close(self) -> None:
         """Nothing is open between two rows."""

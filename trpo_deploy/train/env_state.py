@@ -81,7 +81,7 @@ def _layer_state(layer: AnyEnv) -> dict[str, Any]:
 def _is_fixed(value: Any) -> bool:
     if isinstance(value, FunctionType):
         # What a function closes over may change; in Gymnasium's wrappers and ours it does not.
-        own = value.__module__.startswith(("gymnasium.", "trpo_deploy."))
+        own = (value.__module__ or "").startswith(("gymnasium.", "trpo_deploy."))
         return own or value.__closure__ is None
     return isinstance(value, _FIXED)
 

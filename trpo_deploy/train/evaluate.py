@@ -91,12 +91,20 @@ def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, En
 
 
 def _torch(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, Environment]:
-    loaded = load_source(find_source(model), SourceOptions(env_id=env_id))
+    source = find_source(model)
+    loaded = load_source(source, SourceOptions(env_id=env_id))
     policy = loaded.reference
     action_space = space_from_gymnasium(policy.action_space)
     assert not isinstance(action_space, DictSpace)
-    known = _known(env_id or loaded.env_id, model)
-    environment, _ = loaded.environment(known, (policy.frame_space, action_space))
+    known, spaces = _known(env_id or loaded.env_id, model), (policy.frame_space, action_space)
+    environment: Environment | None
+    if source.model_dir is not None:
+        # A run of ours: its wrappers may be of any package, as they were in the training.
+        arguments = _setting(source.config, "env_kwargs") or {}
+        wrappers = _setting(source.config, "env_wrapper")
+        environment = find_environment(known, arguments, *spaces, wrappers)
+    else:
+        environment, _ = loaded.environment(known, spaces)
     assert environment is not None  # one that is asked for is found, or an error
     return (
         lambda obs, state: policy.predict(obs, state, deterministic=deterministic),

@@ -213,6 +213,8 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
         and type(policy.vf_features_extractor) is FlattenExtractor
         and type(policy.action_dist) in _DISTRIBUTIONS
         and type(policy.action_net) is nn.Linear
+        and not any(_is_watched(module) for module in policy.modules())
+        and not any(_is_watched(parameter) for parameter in policy.parameters())
     )
     if not plain:
         return None
@@ -226,6 +228,15 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     known = sorted(id(p) for p in (*found.actor_parameters, *critic.parameters))
     trained = sorted(id(p) for p in policy.parameters() if p.requires_grad)
     return found if known == trained else None
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _is_watched(part: nn.Module | nn.Parameter) -> bool:
+    """Whether somebody wants to be called, or to take the place of a method."""
+    replaced = any(name.startswith("forward") for name in vars(part))
+    return replaced or any(getattr(part, name, None) for name in _HOOKS)
 
 
 def _dense(modules: Sequence[nn.Module]) -> DenseNetwork | None:

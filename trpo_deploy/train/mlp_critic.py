@@ -27,6 +27,8 @@ def is_plain_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramete
     if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
         return False
     group = optimizer.param_groups[0]
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return False
     # A layer that was put in later is not among them, and SB3 leaves it as it is.
     if not {id(p) for p in parameters} <= {id(p) for p in group["params"]}:
         return False

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.errors import SpaceError
@@ -19,20 +20,43 @@ def check_normalized_spaces(env: VecNormalize | None) -> None:
     Raises:
         SpaceError: naming the space.
     """
-    if env is None or not env.norm_obs:
+    if env is None:
         return
-    space = env.observation_space
-    parts = {"the observations": space}
-    if isinstance(space, spaces.Dict):
-        parts = {f"the observation {key!r}": space[key] for key in env.norm_obs_keys or ()}
-    for what, part in parts.items():
-        if part.dtype is not None and part.dtype.kind in "iu":
+    for what, part in _normalized_parts(env, env.observation_space).items():
+        if part.dtype is not None and part.dtype.kind in "iub":
             raise SpaceError(
                 f"{part} of {what} holds whole numbers, and normalised ones would be cut to whole "
                 "numbers again: make them floats in a wrapper, as "
                 "gymnasium.wrappers.DtypeObservation with dtype: float32 does, or train on them as "
                 "they are with normalize={norm_obs: false}"
             )
+
+
+def check_no_images(env: VecNormalize, raw_space: spaces.Space[Any]) -> None:
+    """Refuse to normalise images: an exported policy would take what the normaliser gives.
+
+    Args:
+        env: the normaliser.
+        raw_space: what it normalises, copied before: SB3 changes a Dict in place.
+
+    Raises:
+        SpaceError: naming the space.
+    """
+    for what, part in _normalized_parts(env, raw_space).items():
+        if is_image_space(part):
+            raise SpaceError(
+                f"{part} of {what} is an image, which the policy scales by itself; leave it out of "
+                "the normaliser with --set 'normalize={norm_obs: false}', or name the other "
+                "observations with norm_obs_keys"
+            )
+
+
+def _normalized_parts(env: VecNormalize, space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
+    if not env.norm_obs:
+        return {}
+    if isinstance(space, spaces.Dict):
+        return {f"the observation {key!r}": space[key] for key in env.norm_obs_keys or ()}
+    return {"the observations": space}
 
 
 def copy_statistics(env: VecNormalize | None) -> dict[str, Any] | None:

@@ -103,19 +103,20 @@ def train(
         check_same_settings(checkpoint, config)
     with closed_after(make_training_env(config)) as env:
         model = _make_model(config, env)
-        if checkpoint is not None:
-            check_same_spaces(checkpoint, model)
-            folder.sweep()
-        else:
-            folder.create(force=force or resume)
-            if resume:
-                reports.note(f"no checkpoint in {folder.root} yet: starting from the beginning")
-        # After the folder, in which it may lie.
-        outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
-        atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
-        with closed_after(make_evaluation_env(config, env)) as evaluation_env:
-            evaluation = EvaluationCallback(config, evaluation_env, folder, reports.evaluation)
-            return _learn(model, config, folder, evaluation, checkpoint, outputs, reports)
+        with folder.claimed():
+            if checkpoint is not None:
+                check_same_spaces(checkpoint, model)
+                folder.sweep()
+            else:
+                folder.create(force=force or resume)
+                if resume:
+                    reports.note(f"no checkpoint in {folder.root} yet: starting from the beginning")
+            # After the folder, in which it may lie.
+            outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
+            atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
+            with closed_after(make_evaluation_env(config, env)) as evaluation_env:
+                evaluation = EvaluationCallback(config, evaluation_env, folder, reports.evaluation)
+                return _learn(model, config, folder, evaluation, checkpoint, outputs, reports)
 
 
 def _learn(
@@ -196,7 +197,16 @@ def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
             device=_device(config),
             **config.algorithm_arguments(),
         )
-    except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"policy={config.policy} and these settings make no TRPO for {config.env_id}, with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from trpo_deploy.environment import MAX_EPISODE_STEPS, Environment
 from trpo_deploy.errors import ConfigError, SpaceError
 from trpo_deploy.train.checked_env import CheckedVecEnv, ReportingEnv
 from trpo_deploy.train.config import TrainConfig
+from trpo_deploy.train.normalizer import check_no_images
 from trpo_deploy.train.sync_vec_env import SyncVecEnv
 
 _TAKEN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -38,14 +40,21 @@ def make_training_env(config: TrainConfig) -> VecEnv:
     env = _make(config, config.vec_env, config.n_envs, config.seed)
     if not config.normalize:
         return env
+    raw_space = copy.deepcopy(env.observation_space)
     try:
-        return VecNormalize(env, **_normalizer_arguments(config))
-    except (TypeError, ValueError) as error:
+        normalized = VecNormalize(env, **_normalizer_arguments(config))
+    except (LookupError, TypeError, ValueError) as error:
         env.close()
         raise ConfigError(
             f"normalize={config.normalize!r} does not fit {config.env_id}: "
             f"{' '.join(str(error).split())}; --set normalize=false trains on raw observations"
         ) from error
+    try:
+        check_no_images(normalized, raw_space)
+    except SpaceError:
+        env.close()
+        raise
+    return normalized
 
 
 def make_evaluation_env(config: TrainConfig, training_env: VecEnv) -> VecEnv:
