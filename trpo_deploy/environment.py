@@ -282,6 +282,12 @@ def _array_problem(what: str, observation: Any, space: spaces.Space[Any]) -> str
     array = np.asarray(observation)
     if array.shape != space.shape:
         return f"{what} has the shape {array.shape}, not {space.shape}"
+    if array.dtype.kind not in "biuf":
+        return f"{what} is {observation!r:.40}, not of numbers"
+    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)) and not space.contains(
+        np.asarray(array, space.dtype)
+    ):
+        return f"{what} is {array}, outside of {space}"
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return None
     place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())

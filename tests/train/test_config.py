@@ -244,9 +244,11 @@ def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> N
         load_config("CartPole-v1", preset=path)
 
 
-def test_a_date_is_text() -> None:
-    config = load_config("CartPole-v1", env_args=["start=2024-01-01", "end=2024-13-41"])
-    assert config.env_kwargs == {"start": "2024-01-01", "end": "2024-13-41"}
+def test_dates_and_quoted_numbers_are_text() -> None:
+    arguments = {"start": "2024-01-01", "end": "2024-13-41", "code": '"0042"', "scale": "1e-3"}
+    texts = [f"{name}={value}" for name, value in arguments.items()]
+    config = load_config("CartPole-v1", env_args=texts)
+    assert config.env_kwargs == {**arguments, "code": "0042", "scale": 0.001}
 
 
 @pytest.mark.parametrize(

@@ -385,6 +385,44 @@ def test_whole_numbers_are_not_normalised(alone: bool) -> None:
         model(norm_obs_keys=["x"]).learn(64)
 
 
+class Strange(RandomEnv):
+    """Gives an observation that its space does not have."""
+
+    def __init__(self, kind: str) -> None:
+        box = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        space = {"discrete": spaces.Discrete(3), "multi": spaces.MultiDiscrete([2, 3])}
+        super().__init__(spaces.Discrete(2), space.get(kind, box))
+        wrong = {"discrete": 3, "multi": np.array([1, 3]), "text": np.array(["a", "b"])}
+        wrong |= {"objects": np.array([None, 1]), "ragged": [1.0, [2.0]]}
+        self.wrong = wrong.get(kind, np.array([0.0, 1e300]))
+
+    def step(self, action: Any) -> Any:
+        return self.wrong, *super().step(action)[1:]
+
+
+gymnasium.register("Strange-v0", entry_point=Strange, disable_env_checker=True)
+
+
+@pytest.mark.parametrize("how", ["sync", "subproc"])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("discrete", r"is 3, outside of Discrete\(3\)"),
+        ("multi", r"is \[1 3\], outside of MultiDiscrete"),
+        ("text", "not of numbers"),
+        ("objects", "not of numbers"),
+        ("ragged", r"step\(\) raised ValueError"),
+        ("huge", r"is 1e\+300 at index 1"),
+    ],
+)
+def test_an_observation_that_the_space_does_not_have(how: str, kind: str, says: str) -> None:
+    env = _make("tests.train.test_vec_envs:Strange-v0", how, env_args=[f"kind={kind}"])
+    env.reset()
+    with pytest.raises(EnvError, match=says):
+        env.step(np.zeros(2, dtype=np.int64))
+    env.close()
+
+
 class Pictured(RandomEnv):
     """Sees an image."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +16,8 @@ from trpo_deploy.errors import EnvError
 from trpo_deploy.train.env_state import environment_state, restore_environment
 
 _FAILURE = "trpo_deploy.failure"
+_LARGE = 1e38
+"""What is well below this is finite in float32, as the policy computes."""
 
 
 class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -35,9 +36,9 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Start an episode; after a failure, any observation with the report."""
         try:
             observation, info = self.env.reset(**kwargs)
+            problem = self._problem(observation, info)
         except Exception as error:  # anything: an environment is somebody's code
-            return self.observation_space.sample(), {_FAILURE: _describe("reset", error)}
-        problem = self._problem(observation, info)
+            problem = _describe("reset", error)
         if problem is not None:
             return self.observation_space.sample(), {_FAILURE: problem}
         return observation, info
@@ -62,7 +63,8 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not isinstance(info, dict):
             return f"its info is a {type(info).__name__}, not a dict"
         # The usual case at once; whether numbers are finite is seen for all environments together.
-        if isinstance(observation, np.ndarray) and observation.shape == self._shape:
+        is_array = type(observation) is np.ndarray and observation.dtype.kind == "f"
+        if is_array and observation.shape == self._shape:
             return None
         return observation_problem(observation, self.observation_space)
 
@@ -138,14 +140,16 @@ class CheckedVecEnv(VecEnvWrapper):
             self._check_finite(observations, "the observation", first)
 
     def _check_finite(self, values: Any, what: str, first: int) -> None:
-        # The sum of squares is not finite if a value is not, and takes a third of the time. That
-        # squares can overflow costs a second look, and no more.
-        if values.dtype.kind != "f" or math.isfinite(np.vdot(values, values)):
+        # The sum of squares is large or NaN if a value is, and takes a third of the time. That
+        # squares are larger than values costs a second look, and no more.
+        if values.dtype.kind != "f" or float(np.vdot(values, values)) < _LARGE**2:
             return
-        if np.isfinite(values).all():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values.astype(np.float32))
+        if finite.all():
             return
         rows = values.reshape(len(values), -1)
-        i, place = (int(index) for index in np.argwhere(~np.isfinite(rows))[0])
+        i, place = (int(index) for index in np.argwhere(~finite.reshape(rows.shape))[0])
         where = "" if rows.shape[1] == 1 else f" at index {place}"
         self._fail(first + i, f"{what} is {rows[i, place]}{where}")
 

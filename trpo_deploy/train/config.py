@@ -314,7 +314,9 @@ def _assignments(texts: Iterable[str], flag: str) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ConfigError(f"{flag} {text!r}: expected key=value")
-        values[name] = _number(name, parse_yaml_value(value))
+        parsed = parse_yaml_value(value)
+        quoted = value.lstrip()[:1] in ("'", '"')  # text that looks like a number is meant
+        values[name] = parsed if quoted else _number(name, parsed)
     return values
 
 
