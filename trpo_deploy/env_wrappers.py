@@ -41,6 +41,12 @@ def wrapper_list(env_wrapper: Any) -> list[dict[str, dict[str, Any]]]:
     )
 
 
+def wrapper_classes(env_wrapper: Any) -> tuple[str, ...]:
+    """The classes that :func:`wrap` would import, as ``package.module:Class``."""
+    names = [name for wrapper in wrapper_list(env_wrapper) for name in wrapper]
+    return tuple(":".join(name.rsplit(".", 1)) for name in names)
+
+
 def wrap(env: AnyEnv, env_wrapper: Any, frame_stack: int | None) -> AnyEnv:
     """Put wrappers around an environment, the first one innermost.
 

@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_wrapper,
 )
 
-from trpo_deploy.env_wrappers import wrapper_list
+from trpo_deploy.env_wrappers import wrapper_classes, wrapper_list
 from trpo_deploy.environment import Environment, find_environment, newest_environment
 from trpo_deploy.errors import ExportError, TrpoDeployError
 from trpo_deploy.model_dir import PolicySource, file_sha256
@@ -53,7 +53,7 @@ class SourceOptions:
     frame_stack: int | None = None
     """Frames that ``VecFrameStack`` put together."""
     allow_import: tuple[str, ...] = ()
-    """Classes of the user's own that the zip may name, as ``package.module:Class``."""
+    """Classes of the user's own that the source may name, as ``package.module:Class``."""
     normalize_check: bool = True
     """Whether a run that says it normalised must have its statistics."""
 
@@ -73,6 +73,8 @@ class LoadedSource:
     training: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     """Entries of the zip that were not decoded, since nothing needs them."""
+    allow_import: tuple[str, ...] = ()
+    """See :class:`SourceOptions`."""
 
     def environment(self, asked: str | None, spaces: _Spaces) -> tuple[Environment | None, str]:
         """The environment asked for, or the source's own; and why there is none, or another.
@@ -83,11 +85,11 @@ class LoadedSource:
         env_id = asked or self.env_id
         if env_id is None:
             return None, "the source does not tell its environment; name it with --env"
-        unknown = _unknown_wrappers(self.env_wrapper)
+        unknown = _unknown_wrappers(self.env_wrapper, self.allow_import)
         if unknown and asked is None:
             return None, (
                 f"the training wrapped {env_id} in {', '.join(unknown)}, which is not known here, "
-                "so that the policy was not played"
+                "so that the policy was not played; --allow-import module:Class allows it"
             )
         try:
             wrappers = None if unknown else list(self.env_wrapper)
@@ -120,13 +122,14 @@ def load_source(source: PolicySource, options: SourceOptions) -> LoadedSource:
             f"{source.config} says that the run normalised, but there are no statistics; give them "
             "with --vecnormalize FILE, or insist with --no-normalize-check"
         )
-    policy_zip = read_policy_zip(source.policy_zip, options.allow_import)
+    wrappers = tuple(wrapper_list(config.get("env_wrapper")))
+    named = set(options.allow_import) - set(wrapper_classes(wrappers))
+    policy_zip = read_policy_zip(source.policy_zip, sorted(named))
     hashes = {source.policy_zip.name: policy_zip.sha256}
     statistics = None
     if source.vecnormalize is not None:
         statistics = read_vecnormalize(source.vecnormalize)
         hashes[source.vecnormalize.name] = file_sha256(source.vecnormalize)
-    wrappers = tuple(wrapper_list(config.get("env_wrapper")))
     environment = Environment(
         options.env_id or source.env_id or config.get("env_id") or "",
         dict(config.get("env_kwargs") or {}),
@@ -149,6 +152,7 @@ def load_source(source: PolicySource, options: SourceOptions) -> LoadedSource:
         sb3_version=policy_zip.sb3_version,
         training=_training(policy_zip, source.evaluations),
         skipped=policy_zip.skipped,
+        allow_import=options.allow_import,
     )
 
 
@@ -185,18 +189,22 @@ def _wrapping(
     layout = options.image_layout
     parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
     if layout is None and any(is_image_space(part) for part in parts):
-        layout = _layout(space, frame_stack, environment)
+        layout = _layout(space, frame_stack, environment, options.allow_import)
     return Wrapping(layout, frame_stack)
 
 
 def _layout(
-    space: spaces.Space[Any], frame_stack: int, environment: Environment
+    space: spaces.Space[Any],
+    frame_stack: int,
+    environment: Environment,
+    allow_import: Sequence[str],
 ) -> ImageLayout | None:
     """The environment's own, or what its wrappers make of it."""
-    names = [name for each in wrapper_list(environment.env_wrapper) for name in each]
+    wrappers = wrapper_list(environment.env_wrapper)
+    names = [name for each in wrappers for name in each]
     if names and names[-1] == _ATARI_WRAPPER:
         return "hwc"  # so that Atari's games need not be installed
-    if not environment.env_id or _unknown_wrappers(wrapper_list(environment.env_wrapper)):
+    if not environment.env_id or _unknown_wrappers(wrappers, allow_import):
         return None
     try:
         with newest_environment(environment).opened() as made:
@@ -205,8 +213,11 @@ def _layout(
         return None
 
 
-def _unknown_wrappers(wrappers: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [name for each in wrappers for name in each if not _KNOWN_WRAPPERS.fullmatch(name)]
+def _unknown_wrappers(
+    wrappers: Sequence[Mapping[str, Any]], allow_import: Sequence[str]
+) -> list[str]:
+    names = [name for each in wrappers for name in each if not _KNOWN_WRAPPERS.fullmatch(name)]
+    return [name for name in names if not {*wrapper_classes(name)} <= {*allow_import}]
 
 
 def _training(policy_zip: PolicyZip, evaluations: Path | None) -> dict[str, float]:

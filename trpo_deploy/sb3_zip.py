@@ -32,6 +32,7 @@ from gymnasium import spaces
 from stable_baselines3.common import policies
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
+from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from trpo_deploy.canonical import canonical_action_space, canonical_observation_space
@@ -425,8 +426,11 @@ def _imported(names: Iterable[str]) -> dict[str, type]:
             raise ConfigError(
                 f"{name!r} cannot be imported ({error}); expected package.module:Class"
             ) from error
-        if not (isinstance(value, type) and issubclass(value, nn.Module)):
-            raise ConfigError(f"{name!r} is no class of a network (torch.nn.Module)")
+        if not (isinstance(value, type) and issubclass(value, (nn.Module, Optimizer))):
+            raise ConfigError(
+                f"{name!r} is no class of a network (torch.nn.Module) or optimiser, and no wrapper "
+                "of the run"
+            )
         found[f"{value.__module__}.{value.__qualname__}"] = value
         found[f"{module}.{attribute}"] = value
     return found

@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ConfigError, EnvError, ModelDirError, SpaceError
-from trpo_deploy.export import export_policy
+from trpo_deploy.export import SourceOptions, export_policy
 from trpo_deploy.model_dir import ModelDir, find_source
 from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
 from trpo_deploy.train import evaluate, load_config, train
@@ -213,15 +213,43 @@ class Generous(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, float(reward) + 100, *others
 
 
-def test_both_backends_put_a_wrapper_of_the_users_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("env_id", "policy"),
+    [("CartPole-v1", "MlpPolicy"), (f"{__name__}:SmallPictures-v0", "CnnPolicy")],
+)
+def test_both_backends_put_a_wrapper_of_the_users_on(
+    env_id: str, policy: str, tmp_path: Path
+) -> None:
     folder = ModelDir(tmp_path / "m")
-    settings = ["n_steps=16", "n_envs=1", "batch_size=16", f"env_wrapper={__name__}.Generous"]
-    config = load_config("CartPole-v1", settings=settings, n_timesteps=16, eval_episodes=1)
+    own = f"env_wrapper={__name__}.Generous"
+    config = load_config(
+        env_id,
+        settings=[f"policy={policy}", "n_steps=16", "n_envs=1", "batch_size=16", own],
+        n_timesteps=16,
+        eval_episodes=1,
+    )
     train(config, folder)
-    export_policy(find_source(folder.root), folder.onnx, verify=False)
+    # As trpo-deploy train does it: the layout of images is what the wrapper makes of it.
+    reading = SourceOptions(allow_import=config.own_classes)
+    export_policy(find_source(folder.root), folder.onnx, verify=False, reading=reading)
     for backend in ("onnx", "torch"):
         played = evaluate(folder.root, backend=backend, episodes=2)
         assert played.returns.min() > 100
+
+
+class Patient(torch.optim.SGD):
+    """A user's own."""
+
+
+def test_a_policy_with_an_optimiser_of_the_users_is_exported(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path / "m")
+    own = f"policy_kwargs={{optimizer_class: {__name__}.Patient}}"
+    settings = ["n_steps=16", "n_envs=1", "batch_size=16", own]
+    config = load_config("CartPole-v1", settings=settings, n_timesteps=16, eval_episodes=1)
+    train(config, folder)
+    reading = SourceOptions(allow_import=config.own_classes)
+    export_policy(find_source(folder.root), folder.onnx, verify=False, reading=reading)
+    assert folder.onnx.is_file()
 
 
 def test_a_log_of_rows_added_and_written_anew_is_one(tmp_path: Path) -> None:

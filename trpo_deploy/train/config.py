@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium.envs.registration import find_highest_version, parse_env_id
 from stable_baselines3.common.vec_env import VecNormalize
 
-from trpo_deploy.env_wrappers import wrapper_list
+from trpo_deploy.env_wrappers import wrapper_classes, wrapper_list
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.train.literals import parse_literal
 from trpo_deploy.train.names import linear_schedule, policy_arguments
@@ -139,12 +139,13 @@ class TrainConfig:
 
     @property
     def own_classes(self) -> tuple[str, ...]:
-        """The policy's classes that are the user's, as ``package.module:Class``."""
+        """Classes of the policy and wrappers that are the user's, as ``package.module:Class``."""
         arguments = policy_arguments(self.hyperparameters.get("policy_kwargs") or {})
         classes = [value for value in arguments.values() if isinstance(value, type)]
         libraries = ("torch.", "stable_baselines3.")
         own = [each for each in classes if not each.__module__.startswith(libraries)]
-        return tuple(f"{each.__module__}:{each.__qualname__}" for each in own)
+        named = tuple(f"{each.__module__}:{each.__qualname__}" for each in own)
+        return named + wrapper_classes(self.env_wrapper)
 
     def algorithm_arguments(self) -> dict[str, Any]:
         """The hyperparameters as :class:`TRPO` takes them."""

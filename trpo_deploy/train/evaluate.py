@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trpo_deploy.env_wrappers import wrapper_classes
 from trpo_deploy.environment import (
     Act,
     Environment,
@@ -92,19 +93,15 @@ def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, En
 
 def _torch(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, Environment]:
     source = find_source(model)
-    loaded = load_source(source, SourceOptions(env_id=env_id))
+    # The wrappers of a run of ours may be of any package, as they were in the training.
+    wrappers = None if source.model_dir is None else _setting(source.config, "env_wrapper")
+    reading = SourceOptions(env_id=env_id, allow_import=wrapper_classes(wrappers))
+    loaded = load_source(source, reading)
     policy = loaded.reference
     action_space = space_from_gymnasium(policy.action_space)
     assert not isinstance(action_space, DictSpace)
-    known, spaces = _known(env_id or loaded.env_id, model), (policy.frame_space, action_space)
-    environment: Environment | None
-    if source.model_dir is not None:
-        # A run of ours: its wrappers may be of any package, as they were in the training.
-        arguments = _setting(source.config, "env_kwargs") or {}
-        wrappers = _setting(source.config, "env_wrapper")
-        environment = find_environment(known, arguments, *spaces, wrappers)
-    else:
-        environment, _ = loaded.environment(known, spaces)
+    known = _known(env_id or loaded.env_id, model)
+    environment, _ = loaded.environment(known, (policy.frame_space, action_space))
     assert environment is not None  # one that is asked for is found, or an error
     return (
         lambda obs, state: policy.predict(obs, state, deterministic=deterministic),
