@@ -252,6 +252,30 @@ def test_a_policy_with_an_optimiser_of_the_users_is_exported(tmp_path: Path) -> 
     assert folder.onnx.is_file()
 
 
+class Parked(RandomEnv):
+    """Does not start."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+
+    def reset(self, **_: Any) -> Any:
+        raise RuntimeError("no road")
+
+
+gymnasium.register("Parked-v0", entry_point=Parked, disable_env_checker=True)
+
+
+def test_a_model_is_not_given_up_for_an_environment_that_does_not_start(
+    run: ModelDir, tmp_path: Path
+) -> None:
+    folder = ModelDir(tmp_path / "m")
+    shutil.copytree(run.root, folder.root)
+    before = folder.policy_zip.read_bytes()
+    with pytest.raises(EnvError, match=r"Parked-v0: reset\(\) raised RuntimeError: no road"):
+        train(load_config(f"{__name__}:Parked-v0"), folder, force=True)
+    assert folder.policy_zip.read_bytes() == before
+
+
 def test_a_log_of_rows_added_and_written_anew_is_one(tmp_path: Path) -> None:
     folder = ModelDir(tmp_path)
     log = CsvLog(folder)

@@ -275,6 +275,17 @@ def test_one_sample_that_is_left_has_no_spread_either() -> None:
     TRPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, sub_sampling_factor=63)
 
 
+def test_no_sub_sampling_is_one_or_zero_as_in_sb3_contrib() -> None:
+    policies = []
+    for factor in (0, 1):
+        env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))])
+        model = TRPO(
+            "MlpPolicy", env, n_steps=64, batch_size=64, seed=0, sub_sampling_factor=factor
+        )
+        policies.append(model.learn(128).policy.state_dict())
+    torch.testing.assert_close(*policies, rtol=0, atol=0)
+
+
 def test_a_truncated_mini_batch_is_warned_of() -> None:
     with pytest.warns(UserWarning, match="not a multiple of batch_size=100"):
         TRPO("MlpPolicy", "CartPole-v1", n_steps=128, batch_size=100)

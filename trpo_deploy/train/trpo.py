@@ -525,7 +525,7 @@ class TRPO(OnPolicyAlgorithm):
 
 
 def _check_rollout_size(model: TRPO) -> None:
-    size, factor = model.n_steps * model.n_envs, model.sub_sampling_factor
+    size, factor = model.n_steps * model.n_envs, max(model.sub_sampling_factor, 1)
     if model.normalize_advantage and size <= factor:
         # The type that SB3 and sb3-contrib have here; their users catch it.
         what = "1" if factor == 1 else f"sub_sampling_factor={factor}"
@@ -543,8 +543,8 @@ def _check_rollout_size(model: TRPO) -> None:
 
 
 def _every(rollout: RolloutBufferSamples, factor: int) -> RolloutBufferSamples:
-    """Every ``factor``-th sample."""
-    if factor == 1:
+    """Every ``factor``-th sample; all of them for zero too, as in sb3-contrib."""
+    if factor <= 1:
         return rollout
     return RolloutBufferSamples(*(_every_row(column, factor) for column in rollout))
 
