@@ -21,6 +21,20 @@ class Residual(BaseFeaturesExtractor):
         return first + torch.relu(self.second(first))
 
 
+class Normalized(BaseFeaturesExtractor):
+    """With the statistics of batches, which a trained policy has learnt once."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, 5)
+        self.layers = nn.Sequential(nn.Linear(observation_space.shape[0], 5), nn.BatchNorm1d(5))
+        with torch.no_grad():
+            self.layers[1].running_mean += 0.5
+            self.layers[1].running_var *= 3
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.layers(observations)
+
+
 class KeyedSum(BaseFeaturesExtractor):
     """Of an observation with keys."""
 

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from onnx import numpy_helper
 
 from tests.command import run_cli
-from tests.export.extractors import KeyedSum, Residual
+from tests.export.extractors import KeyedSum, Normalized, Residual
 from tests.export.policies import BOX, exported, make_model, save, statistics_for
 from trpo_deploy import TRPO
 from trpo_deploy.errors import ExportError
@@ -158,6 +158,20 @@ def test_an_extractor_of_the_users_own_by_name(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     for wrong in ("no.such:Thing", "json:loads", "nothing"):
         run_cli("export", tmp_path, "--allow-import", wrong).assert_one_clear_line(wrong)
+
+
+@pytest.mark.parametrize("opset", [13, 15])
+def test_an_extractor_with_batch_statistics_is_the_same_in_all_engines(
+    opset: int, tmp_path: Path
+) -> None:
+    """onnx's own evaluator, left to itself, takes those of each batch below opset 14."""
+    model = make_model(policy_kwargs={"features_extractor_class": Normalized})
+    reading = SourceOptions(allow_import=("tests.export.extractors:Normalized",))
+    options = ExportOptions(opset=opset)
+    certificate = exported(model, tmp_path, reading=reading, options=options).certificate
+    assert certificate is not None
+    assert certificate.passed
+    assert any("onnx reference" in check.name for check in certificate.checks)
 
 
 @pytest.mark.parametrize("share", [True, False])

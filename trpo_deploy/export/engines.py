@@ -16,6 +16,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from trpo_deploy.errors import PolicyFileError
 from trpo_deploy.export.heads import PARAMETERS
@@ -107,8 +108,30 @@ def _converted(
     return converted
 
 
+class BatchNormalization(OpRun):
+    """Of a trained network; below opset 14 onnx's own mixes the batch's statistics in."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        scale: Array,
+        bias: Array,
+        mean: Array,
+        var: Array,
+        epsilon: float = 1e-5,
+        **_: Any,
+    ) -> tuple[Array]:
+        shape = (1, -1, *(1,) * (x.ndim - 2))
+        factor = scale / np.sqrt(var + epsilon)
+        return (((x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)),)
+
+
 def _onnx_reference(content: bytes) -> Callable[[Inputs], Outputs]:
-    evaluator = ReferenceEvaluator(onnx.load_model_from_string(content))
+    evaluator = ReferenceEvaluator(
+        onnx.load_model_from_string(content), new_ops=[BatchNormalization]
+    )
     names = list(evaluator.output_names)
 
     def run(batch: Inputs) -> Outputs:
