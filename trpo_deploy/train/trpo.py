@@ -355,12 +355,7 @@ class TRPO(OnPolicyAlgorithm):
         self._statistics_before = copy_statistics(self.get_vec_normalize_env())
         self._moments_before = self.return_moments
         if self.scale_returns:
-            scale, running = deviation(self.return_moments), self._running_returns
-            if running is None or len(running) != env.num_envs:
-                running = np.zeros(env.num_envs)
-            assert self._last_episode_starts is not None
-            running = np.where(self._last_episode_starts, 0.0, running)
-            env = ScaledRewards(env, scale, self.gamma, running)
+            env = self._scaled(env)
         mlp = standard_mlp(self.policy)
         if mlp is not None and can_collect(self):
             complete = collect_mlp_rollout(
@@ -372,6 +367,15 @@ class TRPO(OnPolicyAlgorithm):
             self.return_moments = with_returns(self.return_moments, np.array(env.seen))
             self._running_returns = env.returns
         return complete
+
+    def _scaled(self, env: VecEnv) -> ScaledRewards:
+        """The environments with rewards in units of the returns' deviation so far."""
+        running = self._running_returns
+        if running is None or len(running) != env.num_envs:
+            running = np.zeros(env.num_envs)
+        assert self._last_episode_starts is not None
+        running = np.where(self._last_episode_starts, 0.0, running)
+        return ScaledRewards(env, deviation(self.return_moments), self.gamma, running)
 
     def train(self) -> None:
         """One update from the rollout buffer: a policy step, then the critic's regression.
