@@ -226,6 +226,26 @@ def test_another_run_is_not_resumed(
     assert before == {path: path.read_bytes() for path in stopped.root.rglob("*") if path.is_file()}
 
 
+class Unknown(RandomEnv):
+    """Takes an argument that may be unknown."""
+
+    def __init__(self, mass: float) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.mass = mass
+
+
+gymnasium.register("Unknown-v0", entry_point=Unknown, disable_env_checker=True)
+
+
+def test_an_argument_that_is_nan_is_the_same_again(tmp_path: Path) -> None:
+    folder = ModelDir(tmp_path / "m")
+    _interrupted(_config("Unknown-v0", env_args=["mass=.nan"]), folder, update=2)
+    result = train(_config("Unknown-v0", env_args=["mass=.nan"]), folder, resume=True)
+    assert result.timesteps == 1536
+    with pytest.raises(ConfigError, match=r"env_kwargs=\{'mass': nan\}, not \{'mass': 1.0\}"):
+        train(_config("Unknown-v0", env_args=["mass=1.0"]), folder, resume=True)
+
+
 class Resized(RandomEnv):
     """Has another observation space when it is made again."""
 

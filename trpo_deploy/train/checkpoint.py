@@ -106,7 +106,9 @@ def check_same_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
     before, now = _flat(checkpoint.config), _flat(config.to_dict())
     for name in sorted(before.keys() | now.keys(), key=lambda name: (name != "env_id", name)):
         ours, theirs = before.get(name), now.get(name)
-        if name not in _MAY_CHANGE and ours != theirs:
+        # A NaN among an environment's arguments is not equal to itself, and reads the same.
+        same = ours == theirs or repr(ours) == repr(theirs)
+        if name not in _MAY_CHANGE and not same:
             raise ConfigError(
                 f"the run to resume has {name}={ours!r}, not {theirs!r}; leave that setting out, "
                 "or train into another folder with -o"
