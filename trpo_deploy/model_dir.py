@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -234,14 +235,12 @@ def append(path: Path, text: str) -> None:
         ModelDirError: it cannot be written.
     """
     try:
-        with path.open("ab") as file:
-            size = file.tell()
-            try:
-                file.write(text.encode())
-                file.flush()
-            except OSError:
+        # Without a buffer, which would be written once more before the file is cut back.
+        with path.open("ab", buffering=0) as file:
+            size, data = file.tell(), text.encode()
+            if file.write(data) != len(data):
                 file.truncate(size)
-                raise
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise ModelDirError(f"cannot write {path}: {error.strerror}") from error
 

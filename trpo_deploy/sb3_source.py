@@ -217,7 +217,7 @@ def _unknown_wrappers(
     wrappers: Sequence[Mapping[str, Any]], allow_import: Sequence[str]
 ) -> list[str]:
     names = [name for each in wrappers for name in each if not _KNOWN_WRAPPERS.fullmatch(name)]
-    return [name for name in names if not {*wrapper_classes(name)} <= {*allow_import}]
+    return [name for name in names if wrapper_classes(name)[0] not in allow_import]
 
 
 def _training(policy_zip: PolicyZip, evaluations: Path | None) -> dict[str, float]:

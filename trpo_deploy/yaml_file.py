@@ -40,8 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, no YAML, another Python tag, or no mapping.
     """
     try:
-        # _Loader is a SafeLoader: an unknown tag is an error, never a call.
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        value = _load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError) as error:
@@ -58,7 +57,7 @@ def parse_yaml_value(text: str) -> Any:
         ConfigError: the text is no YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return _load(text)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"{text!r} is no YAML value ({_one_line(error)})") from error
 
@@ -67,6 +66,11 @@ def to_yaml(value: dict[str, Any]) -> str:
     """A mapping as YAML text, in the order given."""
     text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     return text
+
+
+def _load(text: str) -> Any:
+    # _Loader is a SafeLoader: an unknown tag is an error, never a call.
+    return yaml.load(text, Loader=_Loader)  # noqa: S506
 
 
 def _one_line(error: Exception) -> str:

@@ -49,8 +49,9 @@ def test_it_trains_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> No
     assert load_result(tmp_path, "CartPole-v1", 10_000) is None
 
 
-def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
-    for seed, times in ((100, [10, 20]), (101, [20])):
+@pytest.mark.parametrize("other", [[20], [15, 20]])
+def test_runs_that_do_not_belong_together_are_refused(other: list[int], tmp_path: Path) -> None:
+    for seed, times in ((100, [10, 20]), (101, other)):
         folder = tmp_path / "runs" / "X-v0" / f"seed-{seed}"
         folder.mkdir(parents=True)
         results = np.zeros((len(times), 2))

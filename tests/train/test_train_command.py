@@ -131,6 +131,18 @@ def test_evaluate_makes_a_film(folder: ModelDir, tmp_path: Path) -> None:
     assert film.read_bytes()[4:8] == b"ftyp"
 
 
+def test_any_name_of_a_folder_and_a_terminal_of_ascii(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    settings = ("--set", "n_steps=16", "--set", "batch_size=16", "--eval-episodes", 1)
+    steps = ("-n", 16, "--n-envs", 1, "--tensorboard", "run[/b]/:smile:")
+    run = run_cli("train", "CartPole-v1", "-o", "run[/b]", *settings, *steps, cwd=tmp_path)
+    assert run.code == 0, run.error
+    assert "next: trpo-deploy serve run[/b]" in run.output
+    assert list((tmp_path / "run[/b]" / ":smile:").iterdir())
+
+
 @pytest.mark.parametrize("vec_env", ["sync", "subproc"])
 def test_ctrl_c_leaves_what_goes_on(vec_env: str, tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "m")

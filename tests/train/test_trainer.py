@@ -21,7 +21,7 @@ from trpo_deploy.model_dir import ModelDir, find_source
 from trpo_deploy.sb3_zip import read_policy_zip, read_vecnormalize
 from trpo_deploy.train import evaluate, load_config, train
 from trpo_deploy.train.csv_log import CsvLog
-from trpo_deploy.train.trainer import Reports
+from trpo_deploy.train.trainer import Reports, _device
 from trpo_deploy.yaml_file import read_yaml
 
 
@@ -237,6 +237,19 @@ def test_both_backends_put_a_wrapper_of_the_users_on(
         assert played.returns.min() > 100
 
 
+@pytest.mark.parametrize(
+    ("policy", "device", "taken"),
+    [
+        ("MlpPolicy", "auto", "cpu"),
+        ("CnnPolicy", "auto", "auto"),
+        ("MlpPolicy", "cuda", "cuda"),
+    ],
+)
+def test_a_small_network_takes_no_gpu_by_itself(policy: str, device: str, taken: str) -> None:
+    config = load_config("CartPole-v1", settings=[f"policy={policy}"], device=device)
+    assert _device(config) == taken
+
+
 class Patient(torch.optim.SGD):
     """A user's own."""
 
@@ -271,7 +284,7 @@ def test_a_model_is_not_given_up_for_an_environment_that_does_not_start(
     folder = ModelDir(tmp_path / "m")
     shutil.copytree(run.root, folder.root)
     before = folder.policy_zip.read_bytes()
-    with pytest.raises(EnvError, match=r"Parked-v0: reset\(\) raised RuntimeError: no road"):
+    with pytest.raises(EnvError, match=r"at step 0: reset\(\) raised RuntimeError: no road"):
         train(load_config(f"{__name__}:Parked-v0"), folder, force=True)
     assert folder.policy_zip.read_bytes() == before
 

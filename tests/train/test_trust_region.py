@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 from trpo_deploy.train.trust_region import (
+    LineSearch,
     actor_parameters,
     conjugate_gradient,
     fisher_vector_product,
@@ -132,7 +133,7 @@ def test_conjugate_gradient_trusts_no_curvature_that_is_not_positive(curvature: 
 
 def search(
     evaluate: Callable[[float], tuple[float, float]], start: float = 0.0
-) -> tuple[float, object]:
+) -> tuple[float, LineSearch]:
     """A line search over one number, from ``start`` by a full step of one."""
     parameter = torch.nn.Parameter(torch.tensor([start], dtype=torch.float64))
 
@@ -148,7 +149,7 @@ def test_line_search_takes_the_longest_step_inside() -> None:
     position, found = search(lambda x: (x, 0.1 * x * x))
     # 0.1 x^2 < 0.01 first holds at a quarter: 0.025 and 0.00625
     assert position == 0.25
-    assert found.step == 0.25  # type: ignore[attr-defined]
+    assert found.step == 0.25
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_a_failed_line_search_leaves_the_parameters_untouched(
     start = 0.1 + 0.2  # not a round number: it must come back to the last bit
     position, found = search(evaluate, start)
     assert position == start
-    assert found.step == 0  # type: ignore[attr-defined]
+    assert found.step == 0
 
 
 def test_kl_reductions_differ_by_the_number_of_dimensions() -> None:

@@ -38,7 +38,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, info = self.env.reset(**kwargs)
             problem = self._problem(observation, info)
         except Exception as error:  # anything: an environment is somebody's code
-            problem = failure("reset", error)
+            problem = _describe("reset", error)
         if problem is not None:
             return self.observation_space.sample(), {_FAILURE: problem}
         return observation, info
@@ -49,7 +49,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             result = self.env.step(action)
             problem = self._problem(result[0], result[4])
         except Exception as error:
-            problem = failure("step", error)
+            problem = _describe("step", error)
         if problem is None:
             return result
         return self.observation_space.sample(), 0.0, False, False, {_FAILURE: problem}
@@ -77,8 +77,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         restore_environment(self.env, state)
 
 
-def failure(method: str, error: Exception) -> str:
-    """What went wrong in an environment, on one line."""
+def _describe(method: str, error: Exception) -> str:
     reason = " ".join(str(error).split())
     return f"{method}() raised {type(error).__name__}" + (f": {reason}" if reason else "")
 

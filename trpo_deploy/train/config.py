@@ -139,7 +139,7 @@ class TrainConfig:
 
     @property
     def own_classes(self) -> tuple[str, ...]:
-        """Classes of the policy and wrappers that are the user's, as ``package.module:Class``."""
+        """The policy's classes that are the user's, and all wrappers: ``package.module:Class``."""
         arguments = policy_arguments(self.hyperparameters.get("policy_kwargs") or {})
         classes = [value for value in arguments.values() if isinstance(value, type)]
         libraries = ("torch.", "stable_baselines3.")

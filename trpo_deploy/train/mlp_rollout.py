@@ -87,7 +87,7 @@ def collect_mlp_rollout(
         ]
         model._last_obs = new_obs
         model._last_episode_starts = dones
-    n_steps = n_rollout_steps
+    n_steps = n_rollout_steps  # for callbacks, which find it so in SB3's rollout
     _complete(model, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()

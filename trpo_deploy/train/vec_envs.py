@@ -16,9 +16,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
-from trpo_deploy.environment import MAX_EPISODE_STEPS, Environment
-from trpo_deploy.errors import ConfigError, EnvError, SpaceError
-from trpo_deploy.train.checked_env import CheckedVecEnv, ReportingEnv, failure
+from trpo_deploy.environment import MAX_EPISODE_STEPS, Environment, Episode
+from trpo_deploy.errors import ConfigError, SpaceError
+from trpo_deploy.train.checked_env import CheckedVecEnv, ReportingEnv
 from trpo_deploy.train.config import TrainConfig
 from trpo_deploy.train.normalizer import check_no_images
 from trpo_deploy.train.sync_vec_env import SyncVecEnv
@@ -106,9 +106,10 @@ def _make(
 ) -> VecEnv:
     # One in this process first: a mistake in a worker ends it before it can say which, and one in
     # the first reset would come when the model folder has been emptied for the run.
-    with _environment(config).opened() as first:
+    environment = _environment(config)
+    with environment.opened() as first:
         _check_spaces(config, first)
-        _check_reset(config, first, seed)
+        Episode(environment, first, seed)
         if vec_env == "envpool":
             from trpo_deploy.train.envpool_env import EnvPoolVecEnv
 
@@ -162,13 +163,6 @@ def _check_spaces(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
             "draws real ones: make it a MultiDiscrete, or round in a wrapper with "
             "--set env_wrapper=module.Class"
         )
-
-
-def _check_reset(config: TrainConfig, env: gymnasium.Env[Any, Any], seed: int) -> None:
-    try:
-        env.reset(seed=seed)
-    except Exception as error:  # anything: an environment is somebody's code
-        raise EnvError(f"{config.env_id}: {failure('reset', error)}") from error
 
 
 _WHAT_TO_DO: dict[type, str] = {
