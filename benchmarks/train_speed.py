@@ -45,6 +45,7 @@ MEMORY_TARGET = 1.1
 BARE_STEPS = 6000
 MUJOCO = {"batch_size": 128, "cg_max_steps": 25, "n_critic_updates": 20}
 CHEETAH = {**MUJOCO, "target_kl": 0.04}
+GSDE = {"gamma": 0.9, "n_critic_updates": 15, "use_sde": True, "sde_sample_freq": 4}
 CARTPOLE = {"batch_size": 512, "cg_damping": 1e-3, "gae_lambda": 0.98, "n_critic_updates": 20}
 
 
@@ -120,6 +121,7 @@ CASES = {
     "CartPole-v1": Case(
         "CartPole-v1", CARTPOLE, rollout=1024, updates=10, normalize=False, to_sb3_contrib=6.0
     ),
+    "Pendulum-v1, gSDE": Case("Pendulum-v1", GSDE, normalize=False),
     "CnnPolicy": Case(
         "Frames-v0",
         {},

@@ -35,6 +35,18 @@ ACTION_SPACES = {
     "multi discrete": spaces.MultiDiscrete([2, 3]),
     "multi binary": spaces.MultiBinary(3),
 }
+GSDE: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "one deviation a feature": {"full_std": False},
+    "expln": {"use_expln": True, "log_std_init": 0.0},  # on both sides of the change of formula
+    "expln, one deviation a feature": {
+        "use_expln": True,
+        "full_std": False,
+        "log_std_init": 0.0,
+    },
+    "squashed": {"squash_output": True},
+    "no hidden layer": {"net_arch": []},
+}
 ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
 
 
@@ -54,7 +66,19 @@ def policy_of(action_space: spaces.Space[Any], **kwargs: Any) -> ActorCriticPoli
 def test_the_fisher_vector_product_is_that_of_double_backward(
     space: spaces.Space[Any], activation: type[nn.Module], reduction: Any
 ) -> None:
-    policy = policy_of(space, activation_fn=activation)
+    check_fisher_vector_product(policy_of(space, activation_fn=activation), reduction)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("option", GSDE)
+def test_the_fisher_vector_product_of_gsde_is_that_of_double_backward(
+    option: str, reduction: Any
+) -> None:
+    policy = policy_of(ACTION_SPACES["box"], use_sde=True, **GSDE[option])
+    check_fisher_vector_product(policy, reduction)
+
+
+def check_fisher_vector_product(policy: ActorCriticPolicy, reduction: Any) -> None:
     observations = torch.randn(100, 3)
     with torch.no_grad():
         old = copy.copy(policy.get_distribution(observations))
@@ -104,13 +128,13 @@ def patched(generic: bool) -> Any:
     return mock.patch.object(trpo_module, "standard_mlp", decide)
 
 
-def trained(space: spaces.Space[Any], generic: bool, **kwargs: Any) -> TRPO:
-    env = DummyVecEnv([lambda: RandomEnv(space)] * 2)
+def trained(space: spaces.Space[Any], generic: bool, n_envs: int = 2, **kwargs: Any) -> TRPO:
+    env = DummyVecEnv([lambda: RandomEnv(space)] * n_envs)
     arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
     model = TRPO("MlpPolicy", env, **arguments)
     assert standard_mlp(model.policy) is not None
     with patched(generic):
-        return model.learn(2 * 128)
+        return model.learn(2 * 64 * n_envs)
 
 
 @pytest.mark.filterwarnings("ignore:The rollout of")
@@ -119,8 +143,27 @@ def trained(space: spaces.Space[Any], generic: bool, **kwargs: Any) -> TRPO:
 def test_both_paths_give_the_same_policy_and_optimiser(
     option: str, space: spaces.Space[Any]
 ) -> None:
-    unrolled = trained(space, generic=False, **OPTIONS[option])
-    generic = trained(space, generic=True, **OPTIONS[option])
+    check_both_paths(space, **OPTIONS[option])
+
+
+@pytest.mark.parametrize("sde_sample_freq", [-1, 4])
+@pytest.mark.parametrize("n_envs", [1, 2])  # for one environment SB3 has a noise of its own
+@pytest.mark.parametrize("option", GSDE)
+def test_both_paths_give_the_same_policy_and_optimiser_with_gsde(
+    option: str, n_envs: int, sde_sample_freq: int
+) -> None:
+    check_both_paths(
+        ACTION_SPACES["box"],
+        n_envs,
+        use_sde=True,
+        sde_sample_freq=sde_sample_freq,
+        policy_kwargs=GSDE[option],
+    )
+
+
+def check_both_paths(space: spaces.Space[Any], n_envs: int = 2, **kwargs: Any) -> None:
+    unrolled = trained(space, False, n_envs, **kwargs)
+    generic = trained(space, True, n_envs, **kwargs)
     # As against sb3-contrib: float32 sums in another order, over two updates.
     torch.testing.assert_close(
         unrolled.policy.state_dict(), generic.policy.state_dict(), rtol=1e-4, atol=2e-5
@@ -225,6 +268,11 @@ def sharing(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     return policy
 
 
+def learning_features(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    policy.action_dist.learn_features = True
+    return policy
+
+
 def pruned(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     prune.l1_unstructured(policy.action_net, "weight", amount=0.5)
     return policy
@@ -258,7 +306,7 @@ def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
 @pytest.mark.parametrize(
     "policy",
     [
-        policy_of(spaces.Box(-1, 1, (2,)), use_sde=True),
+        learning_features(policy_of(spaces.Box(-1, 1, (2,)), use_sde=True)),
         policy_of(spaces.Discrete(2), activation_fn=nn.SiLU),
         policy_of(spaces.Discrete(2), features_extractor_class=OtherExtractor),
         Other(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), lambda _: 1e-3),
@@ -271,7 +319,7 @@ def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
         with_a_method_of_its_own(policy_of(spaces.Discrete(2))),
     ],
     ids=[
-        "gSDE",
+        "gSDE that teaches the features",
         "an unknown activation",
         "an extractor of the user",
         "a policy of the user",

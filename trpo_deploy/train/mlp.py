@@ -18,6 +18,7 @@ from stable_baselines3.common.distributions import (
     CategoricalDistribution,
     DiagGaussianDistribution,
     MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
 )
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
@@ -179,7 +180,7 @@ class StandardMlp:
     actor: DenseNetwork
     critic: DenseNetwork
     log_std: nn.Parameter | None
-    """Of a Gaussian; the other distributions have none."""
+    """Of a Gaussian, or of gSDE's noise; the other distributions have none."""
 
     @property
     def actor_parameters(self) -> list[nn.Parameter]:
@@ -192,6 +193,7 @@ _DISTRIBUTIONS = (
     CategoricalDistribution,
     DiagGaussianDistribution,
     MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
 )
 
 
@@ -212,6 +214,7 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
         and type(policy.pi_features_extractor) is FlattenExtractor
         and type(policy.vf_features_extractor) is FlattenExtractor
         and type(policy.action_dist) in _DISTRIBUTIONS
+        and not getattr(policy.action_dist, "learn_features", False)
         and type(policy.action_net) is nn.Linear
         and not any(_is_watched(module) for module in policy.modules())
         and not any(_is_watched(parameter) for parameter in policy.parameters())
@@ -222,8 +225,9 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     critic = _dense([*policy.mlp_extractor.value_net, policy.value_net])
     if actor is None or critic is None:
         return None
-    gaussian = type(policy.action_dist) is DiagGaussianDistribution
-    found = StandardMlp(actor, critic, policy.log_std if gaussian else None)
+    continuous = (DiagGaussianDistribution, StateDependentNoiseDistribution)
+    log_std = policy.log_std if isinstance(policy.action_dist, continuous) else None
+    found = StandardMlp(actor, critic, log_std)
     # Each once, or actor and critic share one.
     known = sorted(id(p) for p in (*found.actor_parameters, *critic.parameters))
     trained = sorted(id(p) for p in policy.parameters() if p.requires_grad)

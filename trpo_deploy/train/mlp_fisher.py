@@ -18,6 +18,7 @@ from stable_baselines3.common.distributions import (
     DiagGaussianDistribution,
     Distribution,
     MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
 )
 from torch import Tensor, nn
 
@@ -45,21 +46,21 @@ def mlp_fisher_vector_product(
     products = DenseProducts(mlp.actor, len(features))
     batch, outputs = products.forward(features).shape
     metric = _metric(distribution)
+    deviations = None if mlp.log_std is None else _deviations(mlp.log_std, distribution, batch)
     dimensions = outputs if reduction == "mean" and _averaged(distribution) else 1
     scale = 1.0 / (batch * dimensions)
     shapes = mlp.actor_parameters
     result = torch.empty(sum(p.numel() for p in shapes), device=features.device)
     gradients = split(result, shapes)
-    first = 0 if mlp.log_std is None else 1
+    first = 0 if deviations is None else 1
 
     @torch.no_grad()
     def product(vector: Tensor) -> Tensor:
         direction = split(vector, shapes)
         moved = products.jacobian_product(features, direction[first:])
         products.transposed_product(features, metric(moved).mul_(scale), gradients[first:])
-        if first:
-            # The KL's second derivative in log sigma is 2 for each dimension.
-            torch.mul(direction[0], 2.0 * scale * batch, out=gradients[0])
+        if deviations is not None:
+            torch.mul(deviations(direction[0]), scale, out=gradients[0])
         return result + damping * vector
 
     return product
@@ -76,9 +77,41 @@ def _averaged(distribution: Distribution) -> bool:
     return not isinstance(distribution, (CategoricalDistribution, MultiCategoricalDistribution))
 
 
+def _deviations(
+    log_std: nn.Parameter, distribution: Distribution, batch: int
+) -> Callable[[Tensor], Tensor]:
+    """``u -> F u`` with F the Fisher matrix in ``log_std``, summed over the batch.
+
+    It has no part in common with that of the network: gSDE's noise does not teach the features
+    that it is made of.
+    """
+    if isinstance(distribution, DiagGaussianDistribution):
+        # The KL's second derivative in log sigma is 2 for each dimension.
+        return lambda u: u * (2.0 * batch)
+    assert isinstance(distribution, StateDependentNoiseDistribution)
+    # An action's variance v is the sum over features of their squares times the squares of their
+    # deviations (Raffin et al. 2021, arXiv:2005.05719). The KL's second derivative in v is
+    # 1 / (2 v^2).
+    squares = distribution._latent_sde.detach() ** 2
+    with torch.enable_grad():
+        variances = distribution.get_std(log_std) ** 2
+        (slope,) = torch.autograd.grad(variances.sum(), log_std)
+    # Without full_std all actions have one column.
+    columns = variances.shape[1] // log_std.shape[1]
+    slope = slope / columns
+    metric = 0.5 * distribution.distribution.scale.detach().pow(-4)
+
+    def product(u: Tensor) -> Tensor:
+        weighted = metric * (squares @ (slope * u))
+        back = squares.t() @ weighted
+        return slope * (back if columns == 1 else back.sum(dim=1, keepdim=True))
+
+    return product
+
+
 def _metric(distribution: Distribution) -> Callable[[Tensor], Tensor]:
     """``u -> M u`` with M the Fisher matrix in the network's output, row by row."""
-    if isinstance(distribution, DiagGaussianDistribution):
+    if isinstance(distribution, (DiagGaussianDistribution, StateDependentNoiseDistribution)):
         precision = distribution.distribution.scale.detach().pow(-2)
         return lambda u: u * precision
     if isinstance(distribution, CategoricalDistribution):

@@ -20,6 +20,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -27,8 +28,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from trpo_deploy.spec import Array
 from trpo_deploy.train.mlp import StandardMlp
 
-Sampler: TypeAlias = Callable[[Array], Array]
-"""From what the network gives, ``(envs, n)``, to one action for each environment."""
+Sampler: TypeAlias = Callable[[Array, Array], Array]
+"""From the last layer's input and output, ``(envs, n)``, to one action for each environment."""
 
 
 def can_collect(model: OnPolicyAlgorithm) -> bool:
@@ -60,15 +61,19 @@ def collect_mlp_rollout(
     """
     model.policy.set_training_mode(False)
     rollout_buffer.reset()
+    if model.use_sde:
+        model.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
     actor, sample, to_env = _actor(mlp), _sampler(model, mlp), _to_env(model)
     step = _stepper(env)
     truncated: list[tuple[int, int, Array]] = []
     assert model._last_obs is not None
     for n_steps in range(n_rollout_steps):
+        if model.use_sde and model.sde_sample_freq > 0 and n_steps % model.sde_sample_freq == 0:
+            model.policy.reset_noise(env.num_envs)
         last_obs: Any = model._last_obs
         obs_tensor = torch.from_numpy(last_obs)
-        actions = sample(actor(last_obs))
+        actions = sample(*actor(last_obs))
         clipped_actions = to_env(actions)
         new_obs, rewards, dones, infos = step(clipped_actions)
         model.num_timesteps += env.num_envs
@@ -152,20 +157,20 @@ def generalized_advantages(
     return np.asarray(advantages)
 
 
-def _actor(mlp: StandardMlp) -> Callable[[Array], Array]:
-    """The network in NumPy, on the memory of the torch parameters."""
+def _actor(mlp: StandardMlp) -> Callable[[Array], tuple[Array, Array]]:
+    """The last layer's input and output in NumPy, on the memory of the torch parameters."""
     layers = [
         (linear.weight.detach().numpy().T, linear.bias.detach().numpy())
         for linear in mlp.actor.linears
     ]
     functions = [activation.array for activation in mlp.actor.activations]
 
-    def forward(observations: Array) -> Array:
+    def forward(observations: Array) -> tuple[Array, Array]:
         x = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
         for (weight, bias), function in zip(layers, functions, strict=False):
             x = function(np.dot(x, weight) + bias)
         weight, bias = layers[-1]
-        return np.asarray(np.dot(x, weight) + bias)
+        return x, np.dot(x, weight) + bias
 
     return forward
 
@@ -173,27 +178,43 @@ def _actor(mlp: StandardMlp) -> Callable[[Array], Array]:
 def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
     """How to draw actions, with the random numbers that torch's distributions would take."""
     space = model.action_space
+    if model.use_sde:
+        return partial(_state_dependent, model.policy)
     if isinstance(space, spaces.Box):
         assert mlp.log_std is not None
         deviation = mlp.log_std.detach().exp().numpy()
         noise_tensor = torch.empty(model.n_envs, len(deviation))
         noise = noise_tensor.numpy()
 
-        def gaussian(mean: Array) -> Array:
+        def gaussian(_: Array, mean: Array) -> Array:
             noise_tensor.normal_()
             actions: Array = mean + noise * deviation
             return actions if len(space.shape) == 1 else actions.reshape(-1, *space.shape)
 
         return gaussian
     if isinstance(space, spaces.Discrete):
-        return _categorical
+        return lambda _, logits: _categorical(logits)
     if isinstance(space, spaces.MultiDiscrete):
         cuts = np.cumsum(space.nvec)[:-1]
-        return lambda logits: np.stack(
+        return lambda _, logits: np.stack(
             [_categorical(part) for part in np.split(logits, cuts, axis=1)], axis=1
         )
     assert isinstance(space, spaces.MultiBinary)
-    return lambda logits: torch.bernoulli(torch.from_numpy(logits).sigmoid_()).numpy()
+    return lambda _, logits: torch.bernoulli(torch.from_numpy(logits).sigmoid_()).numpy()
+
+
+def _state_dependent(policy: ActorCriticPolicy, latent: Array, mean: Array) -> Array:
+    """The actions of gSDE, whose noise is linear in the features that the mean is linear in."""
+    distribution: Any = policy.action_dist
+    if len(latent) == 1:
+        noise = np.dot(latent, distribution.exploration_mat.detach().numpy())
+    else:
+        matrices = distribution.exploration_matrices.detach().numpy()
+        noise = np.matmul(latent[:, None], matrices)[:, 0]
+    actions: Array = mean + noise
+    if policy.squash_output:
+        actions = np.tanh(actions)
+    return actions.reshape(-1, *policy.action_space.shape)  # type: ignore[misc]
 
 
 def _categorical(logits: Array) -> Array:
