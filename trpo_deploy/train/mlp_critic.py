@@ -15,7 +15,6 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from trpo_deploy.train.critic import NOT_FINITE, CriticFit, all_finite
 from trpo_deploy.train.mlp import DenseNetwork, DenseProducts, network_input
@@ -60,7 +59,8 @@ def fit_mlp_critic(
         full, rest = DenseProducts(critic, rows), DenseProducts(critic, size % rows)
         for _ in range(n_updates):
             order = torch.from_numpy(np.random.permutation(size)).to(returns.device)
-            batches = (torch.split(column[order], rows) for column in (features, returns))
+            shuffled = (column.index_select(0, order) for column in (features, returns))
+            batches = (torch.split(column, rows) for column in shuffled)
             for x, y in zip(*batches, strict=True):
                 products = full if len(y) == rows else rest
                 norms.append(_gradient(products, x, y, adam.gradients))
@@ -128,20 +128,21 @@ class FlatAdam:
         """One step along :attr:`gradient`."""
         group = self._optimizer.param_groups[0]
         beta1, beta2 = group["betas"]
-        adam(
+        self._steps += 1
+        # What torch.optim's own fused Adam calls; its way there takes longer than the kernel.
+        torch._fused_adam_(
             [self.vector],
             [self.gradient],
             [self.moments["exp_avg"]],
             [self.moments["exp_avg_sq"]],
             [],
             [self._steps],
-            fused=True,
-            amsgrad=False,
+            lr=group["lr"],
             beta1=beta1,
             beta2=beta2,
-            lr=group["lr"],
             weight_decay=0.0,
             eps=group["eps"],
+            amsgrad=False,
             maximize=False,
         )
 

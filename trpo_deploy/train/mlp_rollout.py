@@ -2,15 +2,16 @@
 
 Torch's overhead for one small observation is many times the arithmetic, so actions come from
 NumPy views of the same weights. Noise is drawn from torch as its distributions draw it, which
-costs little and makes this the same rollout as SB3's own, but for rounding. Values,
-log-probabilities and the bootstraps at time limits are what the same torch modules give for the
-whole rollout at once.
+makes this the same rollout as SB3's own, but for rounding; where it does not depend on the
+policy it is drawn ahead, with nothing else in the processor's caches. Values, log-probabilities
+and the bootstraps at time limits are what the same torch modules give for the whole rollout at
+once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor
 
 from trpo_deploy.spec import Array
 from trpo_deploy.train.mlp import StandardMlp
@@ -64,7 +66,7 @@ def collect_mlp_rollout(
     if model.use_sde:
         model.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
-    actor, sample, to_env = _actor(mlp), _sampler(model, mlp), _to_env(model)
+    actor, sample, to_env = _actor(mlp), _sampler(model, mlp, n_rollout_steps), _to_env(model)
     step = _stepper(env)
     truncated: list[tuple[int, int, Array]] = []
     assert model._last_obs is not None
@@ -175,29 +177,34 @@ def _actor(mlp: StandardMlp) -> Callable[[Array], tuple[Array, Array]]:
     return forward
 
 
-def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
-    """How to draw actions, with the random numbers that torch's distributions would take."""
+def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp, n_steps: int) -> Sampler:
+    """How to draw so many steps' actions, with the random numbers that torch would take."""
     space = model.action_space
     if model.use_sde:
         return partial(_state_dependent, model.policy)
     if isinstance(space, spaces.Box):
         assert mlp.log_std is not None
         deviation = mlp.log_std.detach().exp().numpy()
-        noise_tensor = torch.empty(model.n_envs, len(deviation))
-        noise = noise_tensor.numpy()
+        (normal,) = _drawn(torch.Tensor.normal_, n_steps, model.n_envs, [len(deviation)])
+        noise = iter(normal * deviation)
 
         def gaussian(_: Array, mean: Array) -> Array:
-            noise_tensor.normal_()
-            actions: Array = mean + noise * deviation
+            actions: Array = mean + next(noise)
             return actions if len(space.shape) == 1 else actions.reshape(-1, *space.shape)
 
         return gaussian
     if isinstance(space, spaces.Discrete):
-        return lambda _, logits: _categorical(logits)
+        (noise,) = _gumbel(n_steps, model.n_envs, [int(space.n)])
+        return lambda _, logits: (logits + next(noise)).argmax(axis=1)
     if isinstance(space, spaces.MultiDiscrete):
         cuts = np.cumsum(space.nvec)[:-1]
+        parts = _gumbel(n_steps, model.n_envs, space.nvec.tolist())
         return lambda _, logits: np.stack(
-            [_categorical(part) for part in np.split(logits, cuts, axis=1)], axis=1
+            [
+                (part + next(noise)).argmax(axis=1)
+                for part, noise in zip(np.split(logits, cuts, axis=1), parts, strict=True)
+            ],
+            axis=1,
         )
     assert isinstance(space, spaces.MultiBinary)
     return lambda _, logits: torch.bernoulli(torch.from_numpy(logits).sigmoid_()).numpy()
@@ -217,11 +224,25 @@ def _state_dependent(policy: ActorCriticPolicy, latent: Array, mean: Array) -> A
     return actions.reshape(-1, *policy.action_space.shape)  # type: ignore[misc]
 
 
-def _categorical(logits: Array) -> Array:
-    """As ``torch.multinomial`` draws one sample: the first of exponential clocks to ring."""
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    clocks = torch.empty(logits.shape).exponential_().numpy()
-    return np.asarray((weights / clocks).argmax(axis=1))
+def _gumbel(n_steps: int, n_envs: int, sizes: list[int]) -> list[Iterator[Array]]:
+    """What is added to logits, of which the largest is then drawn, for each step and part.
+
+    ``torch.multinomial`` lets the first of exponential clocks ring, which is the same: the
+    largest ``p / t`` is that of ``log p - log t``.
+    """
+    clocks = _drawn(torch.Tensor.exponential_, n_steps, n_envs, sizes)
+    return [iter(-np.log(each)) for each in clocks]
+
+
+def _drawn(
+    draw: Callable[[Tensor], object], n_steps: int, n_envs: int, sizes: list[int]
+) -> list[Array]:
+    """Random numbers ``(steps, envs, size)`` of each part, step by step and part by part."""
+    parts = [torch.empty(n_steps, n_envs, size) for size in sizes]
+    for step in range(n_steps):
+        for part in parts:
+            draw(part[step])
+    return [part.numpy() for part in parts]
 
 
 def _to_env(model: OnPolicyAlgorithm) -> Callable[[Array], Array]:
