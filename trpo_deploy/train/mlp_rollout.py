@@ -318,8 +318,10 @@ def _update(rms: RunningMeanStd, batch: Array) -> None:
 def _update_scalar(rms: RunningMeanStd, batch: list[float]) -> None:
     """:func:`_update` for the few returns of a step, where NumPy costs more than the numbers."""
     mean, total = float(rms.mean), rms.count + len(batch)
-    distances = [value - mean for value in batch]
-    moved = sum(distances)
-    squares = sum([distance * distance for distance in distances]) + float(rms.var) * rms.count
-    rms.mean = np.asarray(mean + moved / total)
-    rms.var, rms.count = np.asarray((squares - moved * moved / total) / total), total
+    moved, squares = 0.0, float(rms.var) * rms.count
+    for value in batch:
+        distance = value - mean
+        moved += distance
+        squares += distance * distance
+    variance = (squares - moved * moved / total) / total
+    rms.mean, rms.var, rms.count = np.asarray(mean + moved / total), np.asarray(variance), total
