@@ -44,7 +44,7 @@ GSDE: dict[str, dict[str, Any]] = {
         "full_std": False,
         "log_std_init": 0.0,
     },
-    "squashed": {"squash_output": True},
+    "squashed": {"squash_output": True, "log_std_init": -1.0},
     "no hidden layer": {"net_arch": []},
 }
 ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
@@ -176,6 +176,58 @@ def check_both_paths(space: spaces.Space[Any], n_envs: int = 2, **kwargs: Any) -
     )
     losses = [model.logger.name_to_value["train/value_loss"] for model in (unrolled, generic)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+class Meddler(BaseCallback):
+    """Draws from torch's generator between the steps, and changes gSDE's noise."""
+
+    def _on_step(self) -> bool:
+        torch.rand(3)
+        if self.model.use_sde and self.n_calls % 5 == 0:
+            # For as many environments as there are, and for others, which get one noise for all.
+            self.model.policy.reset_noise(self.n_calls // 5 % 3 + 1)
+        return self.num_timesteps < 100  # in the middle of the first rollout
+
+
+class Rounding(RandomEnv):
+    """SB3's actions of a Box of whole numbers are not whole."""
+
+    def step(self, action: Any) -> Any:
+        return super().step(np.asarray(action).astype(self.action_space.dtype))
+
+
+WHOLE_NUMBERS = spaces.Box(-2, 2, (2,), np.int32)
+
+
+@pytest.mark.filterwarnings("ignore:Action space is not")
+@pytest.mark.parametrize(
+    ("space", "kwargs"),
+    [
+        *((space, {}) for space in (*ACTION_SPACES.values(), WHOLE_NUMBERS)),
+        (spaces.Box(-1, 1, (2, 2)), {"use_sde": True}),
+        (WHOLE_NUMBERS, {"use_sde": True}),
+        # Actions at their bounds, where a logarithm makes much of the last digit.
+        (
+            ACTION_SPACES["box"],
+            {"use_sde": True, "policy_kwargs": {"squash_output": True, "log_std_init": 0.5}},
+        ),
+    ],
+    ids=lambda value: str(value).replace(" ", ""),
+)
+def test_both_rollouts_are_the_same_whatever_a_callback_does(
+    space: spaces.Space[Any], kwargs: dict[str, Any]
+) -> None:
+    buffers = []
+    for generic in (False, True):
+        env = DummyVecEnv([lambda: Rounding(space)] * 2)
+        model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, **kwargs)
+        with patched(generic):
+            model.learn(128, callback=Meddler())
+            model.learn(128, reset_num_timesteps=False)
+        buffers.append(model.rollout_buffer)
+    for name in ("observations", "actions", "log_probs", "values", "advantages"):
+        ours, sb3s = (getattr(buffer, name) for buffer in buffers)
+        np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-4, err_msg=name)  # float32
 
 
 class Forgetful(RandomEnv):

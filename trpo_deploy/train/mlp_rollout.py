@@ -2,16 +2,15 @@
 
 Torch's overhead for one small observation is many times the arithmetic, so actions come from
 NumPy views of the same weights. Noise is drawn from torch as its distributions draw it, which
-makes this the same rollout as SB3's own, but for rounding; where it does not depend on the
-policy it is drawn ahead, with nothing else in the processor's caches. Values, log-probabilities
-and the bootstraps at time limits are what the same torch modules give for the whole rollout at
-once.
+costs little and makes this the same rollout as SB3's own, but for rounding, also where callbacks
+or environments draw from torch in between. Values, log-probabilities and the bootstraps at time
+limits are what the same torch modules give for the whole rollout at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,12 +19,11 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
-from torch import Tensor
 
 from trpo_deploy.spec import Array
 from trpo_deploy.train.mlp import StandardMlp
@@ -36,10 +34,13 @@ Sampler: TypeAlias = Callable[[Array, Array], Array]
 
 def can_collect(model: OnPolicyAlgorithm) -> bool:
     """Whether :func:`collect_mlp_rollout` can take the place of SB3's rollout."""
-    space = model.observation_space
+    space, actions = model.observation_space, model.action_space
+    # A buffer of fewer digits than the policy's gives other log-probabilities afterwards.
+    exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
     return (
         isinstance(space, spaces.Box)
         and not is_image_space(space)
+        and exact
         and type(model.rollout_buffer) is RolloutBuffer
         and model.device.type == "cpu"
     )
@@ -66,7 +67,7 @@ def collect_mlp_rollout(
     if model.use_sde:
         model.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
-    actor, sample, to_env = _actor(mlp), _sampler(model, mlp, n_rollout_steps), _to_env(model)
+    actor, sample, to_env = _actor(mlp), _sampler(model, mlp), _to_env(model)
     step = _stepper(env)
     truncated: list[tuple[int, int, Array]] = []
     assert model._last_obs is not None
@@ -177,72 +178,59 @@ def _actor(mlp: StandardMlp) -> Callable[[Array], tuple[Array, Array]]:
     return forward
 
 
-def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp, n_steps: int) -> Sampler:
-    """How to draw so many steps' actions, with the random numbers that torch would take."""
-    space = model.action_space
-    if model.use_sde:
-        return partial(_state_dependent, model.policy)
+def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
+    """How to draw actions, with the random numbers that torch's distributions would take."""
+    space, distribution = model.action_space, model.policy.action_dist
+    if isinstance(distribution, StateDependentNoiseDistribution):
+        assert isinstance(space, spaces.Box)
+        return partial(_state_dependent, distribution, space.shape)
     if isinstance(space, spaces.Box):
         assert mlp.log_std is not None
         deviation = mlp.log_std.detach().exp().numpy()
-        (normal,) = _drawn(torch.Tensor.normal_, n_steps, model.n_envs, [len(deviation)])
-        noise = iter(normal * deviation)
+        noise_tensor = torch.empty(model.n_envs, len(deviation))
+        noise = noise_tensor.numpy()
 
         def gaussian(_: Array, mean: Array) -> Array:
-            actions: Array = mean + next(noise)
+            noise_tensor.normal_()
+            actions: Array = mean + noise * deviation
             return actions if len(space.shape) == 1 else actions.reshape(-1, *space.shape)
 
         return gaussian
     if isinstance(space, spaces.Discrete):
-        (noise,) = _gumbel(n_steps, model.n_envs, [int(space.n)])
-        return lambda _, logits: (logits + next(noise)).argmax(axis=1)
+        return lambda _, logits: _categorical(logits)
     if isinstance(space, spaces.MultiDiscrete):
         cuts = np.cumsum(space.nvec)[:-1]
-        parts = _gumbel(n_steps, model.n_envs, space.nvec.tolist())
         return lambda _, logits: np.stack(
-            [
-                (part + next(noise)).argmax(axis=1)
-                for part, noise in zip(np.split(logits, cuts, axis=1), parts, strict=True)
-            ],
-            axis=1,
+            [_categorical(part) for part in np.split(logits, cuts, axis=1)], axis=1
         )
     assert isinstance(space, spaces.MultiBinary)
     return lambda _, logits: torch.bernoulli(torch.from_numpy(logits).sigmoid_()).numpy()
 
 
-def _state_dependent(policy: ActorCriticPolicy, latent: Array, mean: Array) -> Array:
-    """The actions of gSDE, whose noise is linear in the features that the mean is linear in."""
-    distribution: Any = policy.action_dist
-    if len(latent) == 1:
+def _state_dependent(
+    distribution: StateDependentNoiseDistribution,
+    shape: tuple[int, ...],
+    latent: Array,
+    mean: Array,
+) -> Array:
+    """The actions of gSDE, as its ``get_noise`` chooses between one matrix and one for each."""
+    matrices = distribution.exploration_matrices
+    if len(latent) == 1 or len(latent) != len(matrices):
         noise = np.dot(latent, distribution.exploration_mat.detach().numpy())
     else:
-        matrices = distribution.exploration_matrices.detach().numpy()
-        noise = np.matmul(latent[:, None], matrices)[:, 0]
+        noise = np.matmul(latent[:, None], matrices.detach().numpy())[:, 0]
     actions: Array = mean + noise
-    if policy.squash_output:
-        actions = np.tanh(actions)
-    return actions.reshape(-1, *policy.action_space.shape)  # type: ignore[misc]
+    if distribution.bijector is not None:
+        # NumPy's differs in the last digit, which near the bounds moves log-probabilities.
+        actions = torch.tanh(torch.from_numpy(actions)).numpy()
+    return actions.reshape(-1, *shape)
 
 
-def _gumbel(n_steps: int, n_envs: int, sizes: list[int]) -> list[Iterator[Array]]:
-    """What is added to logits, of which the largest is then drawn, for each step and part.
-
-    ``torch.multinomial`` lets the first of exponential clocks ring, which is the same: the
-    largest ``p / t`` is that of ``log p - log t``.
-    """
-    clocks = _drawn(torch.Tensor.exponential_, n_steps, n_envs, sizes)
-    return [iter(-np.log(each)) for each in clocks]
-
-
-def _drawn(
-    draw: Callable[[Tensor], object], n_steps: int, n_envs: int, sizes: list[int]
-) -> list[Array]:
-    """Random numbers ``(steps, envs, size)`` of each part, step by step and part by part."""
-    parts = [torch.empty(n_steps, n_envs, size) for size in sizes]
-    for step in range(n_steps):
-        for part in parts:
-            draw(part[step])
-    return [part.numpy() for part in parts]
+def _categorical(logits: Array) -> Array:
+    """As ``torch.multinomial`` draws one sample: the first of exponential clocks to ring."""
+    weights = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
+    weights /= torch.empty(logits.shape).exponential_().numpy()
+    return np.asarray(weights.argmax(axis=1))
 
 
 def _to_env(model: OnPolicyAlgorithm) -> Callable[[Array], Array]:
