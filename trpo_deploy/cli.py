@@ -8,7 +8,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,7 +101,7 @@ Source = Annotated[
     ),
 ]
 Model = Annotated[Path, typer.Argument(help="A model folder or a policy.onnx.", show_default=False)]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything that is random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is random.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the model folder that is there.")]
 Statistics = Annotated[
@@ -175,13 +179,13 @@ def train(
 
     require("train", *(["export"] if export else []))
     from trpo_deploy.model_dir import ModelDir, find_source
-    from trpo_deploy.train import load_config
+    from trpo_deploy.train import load_config, settings_to_resume
 
     if resume and force:
         raise typer.BadParameter("--resume goes on with a run and --force throws it away: choose")
     folder = ModelDir(output or Path("models") / env_id.replace(":", "_").replace("/", "_"))
-    if resume and preset is None and folder.config.is_file():
-        preset = str(folder.config)
+    if resume and preset is None:
+        preset = settings_to_resume(folder)
     config = load_config(
         env_id,
         preset=preset,
@@ -196,28 +200,54 @@ def train(
         eval_episodes=eval_episodes,
         checkpoint_every=checkpoint_every,
     )
+    # A scheduler's and a container's way to end a run.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = train_with_progress(
             config, folder, force=force, resume=resume, tensorboard=tensorboard, show=progress
         )
     except KeyboardInterrupt:
-        out.print(
-            f"stopped; go on with: trpo-deploy train {_escape(env_id)} "
-            f"-o {_escape(folder.root)} --resume"
-        )
+        if folder.config.is_file():
+            again = f"trpo-deploy train {_word(env_id)} -o {_word(folder.root)} --resume"
+            out.print(f"stopped; go on with: {again}")
+        else:
+            out.print("stopped before anything was learned; start anew with the same command")
         raise typer.Exit(130) from None
-    _print_training(result)
+    _print_training(result, config)
     if export:
-        from trpo_deploy.export import SourceOptions, export_policy
+        try:
+            with _interrupts_held():
+                import onnxruntime  # noqa: F401
 
-        own = SourceOptions(allow_import=config.own_classes)
-        _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
-        out.print(f"next: trpo-deploy serve {_escape(folder.root)}")
+                from trpo_deploy.export import SourceOptions, export_policy
+            own = SourceOptions(allow_import=config.own_classes)
+            _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
+        except KeyboardInterrupt:
+            again = _export_command(folder, config)
+            out.print(f"stopped; the policy is trained, export it with: {again}")
+            raise typer.Exit(130) from None
+        out.print(f"next: trpo-deploy serve {_word(folder.root)}")
     elif folder.onnx.is_file():
         out.print(
             f"note: {_escape(folder.onnx)} is still of the policy before; export this one "
-            f"with: trpo-deploy export {_escape(folder.root)}"
+            f"with: {_export_command(folder, config)}"
         )
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block.
+
+    Within the import of a compiled module it may end as anything up to a segmentation fault.
+    """
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def train_with_progress(
@@ -256,6 +286,7 @@ def evaluate(
         bool, typer.Option("--stochastic", help="Draw actions at random, as in training.")
     ] = False,
     env: OtherEnv = None,
+    allow_import: AllowImport = None,
     video: Annotated[
         Path | None, typer.Option(help="Show the first episode in this MP4 file.")
     ] = None,
@@ -274,6 +305,7 @@ def evaluate(
         episodes=episodes,
         seed=seed,
         deterministic=not stochastic,
+        allow_import=allow_import or (),
         video=video,
     )
     returns = result.returns
@@ -553,7 +585,17 @@ def demo(
     run_demo(output, out)
 
 
-def _print_training(result: TrainResult) -> None:
+def _word(text: object) -> str:
+    """As a word of a command that can be pasted into a shell."""
+    return _escape(shlex.quote(str(text)))
+
+
+def _export_command(folder: ModelDir, config: TrainConfig) -> str:
+    own = "".join(f" --allow-import {_word(name)}" for name in config.own_classes)
+    return f"trpo-deploy export {_word(folder.root)}{own}"
+
+
+def _print_training(result: TrainResult, config: TrainConfig) -> None:
     reached = "return reached" if result.stopped_early else "all steps done"
     out.print(
         f"trained {result.timesteps:,} steps in {result.seconds:.0f} s ({reached}): return "
@@ -562,7 +604,7 @@ def _print_training(result: TrainResult) -> None:
     if result.best.mean > result.last.mean:
         out.print(
             f"best evaluation: {result.best.mean:.1f} at {result.best.timesteps:,} steps; "
-            f"export it with: trpo-deploy export {_escape(result.folder.best.root)}"
+            f"export it with: {_export_command(result.folder.best, config)}"
         )
 
 

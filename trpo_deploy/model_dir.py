@@ -95,8 +95,10 @@ class ModelDir:
         self.sweep()
         if any(self.root.iterdir()):
             if not force:
+                resumable = "go on with --resume, " if self.checkpoint.is_file() else ""
                 raise ModelDirError(
-                    f"{self.root} is not empty; give another folder with -o, or add --force"
+                    f"{self.root} is not empty; {resumable}give another folder with -o, or start "
+                    "anew with --force"
                 )
             self._clear()
 

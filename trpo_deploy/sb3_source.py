@@ -119,8 +119,9 @@ def load_source(source: PolicySource, options: SourceOptions) -> LoadedSource:
     config = _config(source)
     if source.vecnormalize is None and options.normalize_check and _normalizes(config):
         raise ExportError(
-            f"{source.config} says that the run normalised, but there are no statistics; give them "
-            "with --vecnormalize FILE, or insist with --no-normalize-check"
+            f"{source.config} says that the run normalised, but there are no statistics; "
+            "trpo-deploy export takes them with --vecnormalize FILE, or none with "
+            "--no-normalize-check"
         )
     wrappers = tuple(wrapper_list(config.get("env_wrapper")))
     named = set(options.allow_import) - set(wrapper_classes(wrappers))

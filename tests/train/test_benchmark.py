@@ -43,10 +43,23 @@ def test_it_trains_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> No
     second = run_cli(*arguments, "--seeds", 2)
     assert second.code == 0, second.error
     assert policy.stat().st_mtime_ns == before
+    # What a crash left of a file is written anew.
+    evaluations = policy.with_name("evaluations.npz")
+    evaluations.write_bytes(evaluations.read_bytes()[:30])
+    assert run_cli(*arguments, "--seeds", 2).code == 0
     result = load_result(tmp_path, "CartPole-v1", 2048)
     assert result is not None
     assert len(result.returns) == 2
     assert load_result(tmp_path, "CartPole-v1", 10_000) is None
+
+
+def test_runs_of_another_length_are_not_joined_by_new_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "CartPole-v1" / "seed-100"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("n_timesteps: 3000")
+    arguments = ("benchmark", "--env", "CartPole-v1", "--seeds", 2, "-n", 1000, "-o", tmp_path)
+    run_cli(*arguments).assert_one_clear_line("are of 3000 steps, not 1000", "-n", "-o")
+    assert [path.name for path in folder.parent.iterdir()] == ["seed-100"]  # before any training
 
 
 @pytest.mark.parametrize("other", [[20], [15, 20]])

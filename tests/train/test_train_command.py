@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+import trpo_deploy.export
 from tests.command import hear_ctrl_c, run_cli
+from trpo_deploy.cli import _interrupts_held, app
 from trpo_deploy.model_dir import ModelDir
 from trpo_deploy.train import load_config
 from trpo_deploy.train.display import TrainingDisplay, log_table
@@ -53,13 +56,43 @@ def test_resume_needs_none_of_the_settings_again(folder: ModelDir) -> None:
     assert (config["seed"], config["n_timesteps"]) == (4, 1536)
     assert config["hyperparameters"]["n_steps"] == 128
     run_cli(*resume, "--set", "gamma=0.5").assert_one_clear_line("gamma=0.99, not 0.5", "-o")
+    # A default that the run was not told is the same as one that it was.
+    assert run_cli(*resume, "--set", "cg_max_steps=15").code == 0
+    run_cli(*resume, "--set", "cg_max_steps=9").assert_one_clear_line("cg_max_steps=15, not 9")
     other = run_cli("train", "Acrobot-v1", "-o", folder.root, "--resume")
     other.assert_one_clear_line("run on CartPole-v1, not on Acrobot-v1")
     run_cli(*resume, "-n", 1000).assert_one_clear_line("has made 1536 of 1536 steps")
     assert run_cli(*resume, "--force").code == 2
+    run_cli(*resume[:-2]).assert_one_clear_line("is not empty; go on with --resume")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "no text"])
+def test_resume_finds_the_settings_in_the_checkpoint(damage: str, tmp_path: Path) -> None:
+    train = ("train", "CartPole-v1", "-o", tmp_path / "m", "--no-progress")
+    assert run_cli(*train, *SHORT, "--seed", 4, "--eval-episodes", 1).code == 0
+    folder = ModelDir(tmp_path / "m")
+    before = folder.config.read_bytes()
+    if damage == "gone":
+        folder.config.unlink()
+    else:
+        kept = {"cut": before[: len(before) // 2], "empty": b"", "no text": b"\xff\xfe\x00"}
+        folder.config.write_bytes(kept[damage])
+    run = run_cli(*train, "--resume", "--no-export")
+    assert run.code == 0, run.error
+    assert folder.config.read_bytes() == before
+
+
+def test_a_log_with_more_fields_than_columns_is_gone_on_with(folder: ModelDir) -> None:
+    text = folder.progress.read_text()
+    folder.progress.write_text("a,b\n1,2,3,4\n")
+    run = run_cli("train", "CartPole-v1", "-o", folder.root, "--resume", "--no-export")
+    folder.progress.write_text(text)
+    assert run.code == 0, run.error
 
 
 OWN = """
+import time
+
 import gymnasium
 from gymnasium.envs.classic_control import CartPoleEnv
 from stable_baselines3.common.torch_layers import FlattenExtractor
@@ -68,6 +101,13 @@ gymnasium.register("Cart-v0", entry_point=CartPoleEnv, max_episode_steps=50)
 
 class Extractor(FlattenExtractor):
     pass
+
+class Slow(CartPoleEnv):
+    def reset(self, **kwargs):
+        print("reset", flush=True)
+        time.sleep(60)
+
+gymnasium.register("Slow-v0", entry_point=Slow)
 """
 
 
@@ -85,6 +125,10 @@ def test_what_lies_in_the_working_folder_is_trained_and_exported(tmp_path: Path)
     )
     assert run.returncode == 0, run.stderr
     assert "certificate: the same policy" in run.stdout
+    model = ("evaluate", "models/own_Cart-v0", "--backend", "torch", "--episodes", 1)
+    run_cli(*model, cwd=tmp_path).assert_one_clear_line("--allow-import module:Class")
+    played = run_cli(*model, "--allow-import", "own:Extractor", cwd=tmp_path)
+    assert played.code == 0, played.error
 
 
 def test_a_batch_that_is_cut_short_is_one_warning(tmp_path: Path) -> None:
@@ -139,12 +183,15 @@ def test_any_name_of_a_folder_and_a_terminal_of_ascii(
     steps = ("-n", 16, "--n-envs", 1, "--tensorboard", "run[/b]/:smile:")
     run = run_cli("train", "CartPole-v1", "-o", "run[/b]", *settings, *steps, cwd=tmp_path)
     assert run.code == 0, run.error
-    assert "next: trpo-deploy serve run[/b]" in run.output
+    assert "next: trpo-deploy serve 'run[/b]'" in run.output  # as a shell takes it
     assert list((tmp_path / "run[/b]" / ":smile:").iterdir())
 
 
-@pytest.mark.parametrize("vec_env", ["sync", "subproc"])
-def test_ctrl_c_leaves_what_goes_on(vec_env: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("vec_env", "sent"),
+    [("sync", signal.SIGINT), ("subproc", signal.SIGINT), ("sync", signal.SIGTERM)],
+)
+def test_ctrl_c_leaves_what_goes_on(vec_env: str, sent: signal.Signals, tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "m")
     command = ["-m", "trpo_deploy", "train", "CartPole-v1", "-o", str(folder.root)]
     process = subprocess.Popen(
@@ -158,7 +205,7 @@ def test_ctrl_c_leaves_what_goes_on(vec_env: str, tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not folder.progress.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the workers as well
+    os.killpg(process.pid, sent)  # as a terminal sends it, to the workers as well
     output, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "Traceback" not in error
@@ -167,6 +214,57 @@ def test_ctrl_c_leaves_what_goes_on(vec_env: str, tmp_path: Path) -> None:
     assert not list(folder.root.rglob("*.tmp"))
     run = run_cli("train", "CartPole-v1", "-o", folder.root, "--resume", "-n", 1024, "--no-export")
     assert run.code == 0, run.error
+
+
+def test_ctrl_c_before_anything_was_learned_says_so(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trpo_deploy", "train", "own:Slow-v0", "-o", "m"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        preexec_fn=hear_ctrl_c,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reset\n"
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert output == "stopped before anything was learned; start anew with the same command\n"
+    assert error == ""
+    assert not (tmp_path / "m").exists()
+
+
+def test_ctrl_c_in_the_export_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trpo_deploy.export, "export_policy", stopped)
+    folder = tmp_path / "a run"
+    arguments = ["train", "CartPole-v1", "-o", folder, *SHORT[:-1], "--eval-episodes", 1]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--no-progress"])
+    assert result.exit_code == 130, result.output
+    assert f"the policy is trained, export it with: trpo-deploy export '{folder}'" in result.output
+    assert ModelDir(folder).policy_zip.is_file()
+    assert not ModelDir(folder).onnx.exists()
+
+
+def test_ctrl_c_waits_for_the_end_of_an_import() -> None:
+    before, imported = signal.getsignal(signal.SIGINT), []
+
+    def interrupted() -> None:
+        with _interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            imported.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert imported
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_terminal_shows_the_log_the_speed_and_the_return() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import stats
@@ -22,6 +23,7 @@ from trpo_deploy.errors import ModelDirError, TrainingError
 from trpo_deploy.model_dir import ModelDir, atomic_write
 from trpo_deploy.spec import Array
 from trpo_deploy.train.plots import benchmark_curves
+from trpo_deploy.yaml_file import read_yaml
 
 MUJOCO = tuple(
     f"{name}-{version}"
@@ -94,8 +96,12 @@ def benchmark(
         report: called with a line for each run that ends.
 
     Raises:
+        ModelDirError: the runs that are there have other lengths, so that a table of them and of
+            these would compare what was evaluated at different steps.
         TrainingError: a run failed; all others were finished first.
     """
+    for env_id in env_ids:
+        _check_lengths(output, env_id, seeds, timesteps)
     runs = [(env_id, seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds) for env_id in env_ids]
     failures: list[str] = []
 
@@ -123,6 +129,19 @@ def benchmark(
     return results
 
 
+def _check_lengths(output: Path, env_id: str, seeds: int, timesteps: int) -> None:
+    """Runs that are there can be made longer, and then no new ones go beside them."""
+    root = _folder(output, env_id, FIRST_SEED).root.parent
+    found = {path.parent.name: read_yaml(path) for path in sorted(root.glob("seed-*/config.yaml"))}
+    lengths = {run.get("n_timesteps") for run in found.values()}
+    asked = {f"seed-{seed}" for seed in range(FIRST_SEED, FIRST_SEED + seeds)}
+    if asked - found.keys() and lengths - {timesteps}:
+        raise ModelDirError(
+            f"the runs of {env_id} in {output} are of {' and '.join(map(str, lengths))} steps, not "
+            f"{timesteps}; ask for as many with -n, or give another folder with -o"
+        )
+
+
 def _folder(output: Path, env_id: str, seed: int) -> ModelDir:
     return ModelDir(output / "runs" / env_id.replace(":", "_").replace("/", "_") / f"seed-{seed}")
 
@@ -141,11 +160,12 @@ def _train(env_id: str, seed: int, timesteps: int, folder: ModelDir) -> str | No
 
 
 def _timesteps(folder: ModelDir) -> int:
-    """How far the evaluations of a run have come."""
-    if not folder.evaluations.is_file():
+    """How far the evaluations of a run have come; a resumed run writes a damaged file anew."""
+    try:
+        with np.load(folder.evaluations) as evaluations:
+            return int(evaluations["timesteps"][-1])
+    except (OSError, EOFError, LookupError, ValueError, BadZipFile):
         return 0
-    with np.load(folder.evaluations) as evaluations:
-        return int(evaluations["timesteps"][-1])
 
 
 def _last_return(folder: ModelDir) -> float:

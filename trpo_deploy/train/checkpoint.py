@@ -8,6 +8,7 @@ pending log values, the evaluations and the best policy so far.
 
 from __future__ import annotations
 
+import inspect
 import random
 import time
 from dataclasses import dataclass, fields
@@ -19,14 +20,20 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.errors import ConfigError, ModelDirError
-from trpo_deploy.model_dir import ModelDir
-from trpo_deploy.train.config import TrainConfig
+from trpo_deploy.model_dir import ModelDir, atomic_write
+from trpo_deploy.train.config import HYPERPARAMETERS, TrainConfig
 from trpo_deploy.train.plain import dump_plain, load_plain
 from trpo_deploy.train.trpo import TRPO
+from trpo_deploy.yaml_file import read_yaml, to_yaml
 
 _FORMAT = 3
 # What a resumed run may change: how long it is, where it is computed, how often it is written.
 _MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device")
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(TRPO.__init__).parameters.items()
+    if name in HYPERPARAMETERS
+}
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_refusals_in_a_row", "_n_refusals")
 _BUFFERS = ("ep_info_buffer", "ep_success_buffer")
 _NOISE = ("exploration_mat", "exploration_matrices")
@@ -83,6 +90,25 @@ def read_checkpoint(folder: ModelDir) -> Checkpoint | None:
         ) from error
 
 
+def settings_to_resume(folder: ModelDir) -> str | None:
+    """The run's ``config.yaml``, written anew from the checkpoint if it is damaged or gone.
+
+    Returns:
+        Its path, as a preset; None if there is neither.
+
+    Raises:
+        ModelDirError: the checkpoint is needed and cannot be read.
+    """
+    try:
+        whole = {"hyperparameters", "versions"} <= read_yaml(folder.config).keys()
+    except ConfigError:
+        whole = False
+    checkpoint = None if whole else read_checkpoint(folder)
+    if checkpoint is not None:
+        atomic_write(folder.config, to_yaml(checkpoint.config))
+    return str(folder.config) if folder.config.is_file() else None
+
+
 def load_checkpoint(data: bytes) -> Checkpoint:
     """A checkpoint from the content of its file.
 
@@ -122,8 +148,8 @@ def check_same_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings without a level for hyperparameters."""
-    return {**config, **config["hyperparameters"], "hyperparameters": None}
+    """Settings without a level for hyperparameters, and with those that were left out."""
+    return {**_DEFAULTS, **config, **config["hyperparameters"], "hyperparameters": None}
 
 
 def check_same_spaces(checkpoint: Checkpoint, model: TRPO) -> None:

@@ -61,6 +61,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "learning_rate_end": (0.0, math.inf),
     "critic_max_grad_norm": (0.0, math.inf),
     "n_critic_updates": (0, math.inf),
+    "seed": (0, 2**32 - 1),
     "sde_sample_freq": (-1, math.inf),
     "clip_obs": (0.0, math.inf),
     "clip_reward": (0.0, math.inf),
@@ -212,7 +213,7 @@ def _check_range(name: str, value: Any) -> None:
     if name in _ENDS_LEFT_OUT and not low < value < high:
         raise ConfigError(f"{name}={value!r}: expected a number between {low:g} and {high:g}")
     if not low <= value <= high:
-        expected = f"a number from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
+        expected = f"a number from {low:g}" + ("" if math.isinf(high) else f" to {high:.10g}")
         raise ConfigError(f"{name}={value!r}: expected {expected}")
 
 

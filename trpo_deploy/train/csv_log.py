@@ -36,7 +36,8 @@ class CsvLog(KVWriter):
         if n_rows and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
                 rows = list(csv.DictReader(file))[:n_rows]
-            self._rows = [{k: v for k, v in row.items() if v != ""} for row in rows]
+            # Fields beyond the columns, as a damaged file may have them, come under None.
+            self._rows = [{k: v for k, v in row.items() if k is not None and v} for row in rows]
 
     @property
     def n_rows(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,7 @@ def evaluate(
     episodes: int = 20,
     seed: int = 0,
     deterministic: bool = True,
+    allow_import: Sequence[str] = (),
     video: Path | None = None,
 ) -> Evaluation:
     """Play episodes with seeds ``seed``, ``seed + 1``, ...
@@ -53,6 +55,8 @@ def evaluate(
         episodes: how many.
         seed: of the first episode.
         deterministic: the most likely action, or one drawn at random.
+        allow_import: for ``torch``, classes of the user's own, as ``module:Class``, that the policy
+            zip may name; they are run.
         video: an MP4 file to show the first of these episodes in.
 
     Raises:
@@ -60,7 +64,10 @@ def evaluate(
         ModelDirError: there is no such file, or it is not of the policy that is beside it now.
         EnvError: the environment cannot be made, does not fit the policy, or has no pictures.
     """
-    act, environment = (_onnx if backend == "onnx" else _torch)(model, env_id, deterministic)
+    if backend == "onnx":
+        act, environment = _onnx(model, env_id, deterministic)
+    else:
+        act, environment = _torch(model, env_id, deterministic, allow_import)
     if video is not None:
         record_episode(environment, act, seed, video)
     returns = play(environment, act, range(seed, seed + episodes)).returns
@@ -91,11 +98,14 @@ def _onnx(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, En
     return lambda obs, state: policy.predict(obs, state, None, deterministic), environment
 
 
-def _torch(model: Path, env_id: str | None, deterministic: bool) -> tuple[Act, Environment]:
+def _torch(
+    model: Path, env_id: str | None, deterministic: bool, allow_import: Sequence[str]
+) -> tuple[Act, Environment]:
     source = find_source(model)
     # The wrappers of a run of ours may be of any package, as they were in the training.
     wrappers = None if source.model_dir is None else _setting(source.config, "env_wrapper")
-    reading = SourceOptions(env_id=env_id, allow_import=wrapper_classes(wrappers))
+    allowed = (*allow_import, *wrapper_classes(wrappers))
+    reading = SourceOptions(env_id=env_id, allow_import=allowed)
     loaded = load_source(source, reading)
     policy = loaded.reference
     action_space = space_from_gymnasium(policy.action_space)

@@ -55,6 +55,7 @@ def policy_arguments(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     for key, (kind, modules) in _CLASSES.items():
         if isinstance(arguments.get(key), str):
             arguments[key] = _class(key, arguments[key], kind, modules)
+    _check_net_arch(arguments.get("net_arch"))
     if arguments.get("optimizer_class") in _NO_OPTIMIZERS:
         name = arguments["optimizer_class"].__name__
         raise ConfigError(
@@ -62,6 +63,24 @@ def policy_arguments(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
             "a gradient for a step; take Adam or another one"
         )
     return arguments
+
+
+def _check_net_arch(net_arch: Any) -> None:
+    """SB3 takes any key, and leaves out the layers of one that it does not know."""
+    # Before 1.8 SB3 had the mapping in a list.
+    old = isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], dict)
+    networks = net_arch[0] if old else net_arch
+    if networks is None:
+        return
+    named = networks if isinstance(networks, dict) else {"pi": networks}
+    known = named.keys() <= {"pi", "vf"}
+    widths = [layers for layers in named.values() if isinstance(layers, list)]
+    whole = all(type(width) is int and width > 0 for layers in widths for width in layers)
+    if not (known and whole and len(widths) == len(named)):
+        raise ConfigError(
+            f"policy_kwargs: net_arch={net_arch!r}: expected the widths of hidden layers, such as "
+            "[64, 64], or {pi: [64, 64], vf: [64, 64]} for actor and critic"
+        )
 
 
 _NO_OPTIMIZERS = (torch.optim.LBFGS, torch.optim.SparseAdam)
