@@ -218,6 +218,7 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("normalize={clip_obs: -1}", "clip_obs=-1: expected a number from 0"),
         ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot fit the critic"),
         ("n_critic_updates=-3", "expected a number from 0"),
+        ("net_arch=[64]", "net_arch is the policy's: --set 'policy_kwargs={net_arch: ...}'"),
         ("seed=-1", "seed=-1: expected a number from 0 to 4294967295"),
         ("policy_kwargs={net_arch: {pi: [8], vff: [8]}}", "or {pi: [64, 64], vf: [64, 64]}"),
         ("policy_kwargs={net_arch: [0]}", "expected the widths of hidden layers"),

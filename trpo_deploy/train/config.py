@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import find_highest_version, parse_env_id
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.env_wrappers import wrapper_classes, wrapper_list
@@ -227,6 +228,10 @@ def _check_kind(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
 
 _POLICY_IS_GIVEN = ("self", "observation_space", "action_space", "lr_schedule", "use_sde")
 """What the algorithm gives to a policy by itself."""
+_POLICY_ARGUMENTS = inspect.signature(ActorCriticPolicy.__init__).parameters.keys() - set(
+    _POLICY_IS_GIVEN
+)
+"""What a policy is given in ``policy_kwargs``."""
 
 
 def _check_arguments(
@@ -303,6 +308,8 @@ def load_config(
     for name in values:
         if name in _REFUSED:
             raise ConfigError(f"{name} is not supported; {_REFUSED[name]}")
+        if name in _POLICY_ARGUMENTS:
+            raise ConfigError(f"{name} is the policy's: --set 'policy_kwargs={{{name}: ...}}'")
         if name not in known and name not in HYPERPARAMETERS:
             raise ConfigError(unknown_name(name, known | set(HYPERPARAMETERS)))
     chosen: dict[str, Any] = {name: value for name, value in values.items() if name in known}
