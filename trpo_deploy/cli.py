@@ -178,7 +178,7 @@ def train(
     from trpo_deploy.extras import require
 
     require("train", *(["export"] if export else []))
-    from trpo_deploy.model_dir import ModelDir, find_source
+    from trpo_deploy.model_dir import ModelDir
     from trpo_deploy.train import load_config, settings_to_resume
 
     if resume and force:
@@ -215,23 +215,29 @@ def train(
         raise typer.Exit(130) from None
     _print_training(result, config)
     if export:
-        try:
-            with _interrupts_held():
-                import onnxruntime  # noqa: F401
-
-                from trpo_deploy.export import SourceOptions, export_policy
-            own = SourceOptions(allow_import=config.own_classes)
-            _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
-        except KeyboardInterrupt:
-            again = _export_command(folder, config)
-            out.print(f"stopped; the policy is trained, export it with: {again}")
-            raise typer.Exit(130) from None
-        out.print(f"next: trpo-deploy serve {_word(folder.root)}")
+        _export_trained(folder, config)
     elif folder.onnx.is_file():
         out.print(
             f"note: {_escape(folder.onnx)} is still of the policy before; export this one "
             f"with: {_export_command(folder, config)}"
         )
+
+
+def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
+    from trpo_deploy.model_dir import find_source
+
+    try:
+        with _interrupts_held():
+            import onnxruntime  # noqa: F401
+
+            from trpo_deploy.export import SourceOptions, export_policy
+        own = SourceOptions(allow_import=config.own_classes)
+        _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
+    except KeyboardInterrupt:
+        again = _export_command(folder, config)
+        out.print(f"stopped; the policy is trained, export it with: {again}")
+        raise typer.Exit(130) from None
+    out.print(f"next: trpo-deploy serve {_word(folder.root)}")
 
 
 @contextmanager
