@@ -147,7 +147,8 @@ gymnasium.register(
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 def test_a_finished_run_goes_on(env_id: str, tmp_path: Path) -> None:
-    settings = ("learning_rate=0.002",)
+    # With CartPole's own a longer run has another trust region from the beginning on.
+    settings = ("learning_rate=0.002", "target_kl_end=null")
     whole, parts = ModelDir(tmp_path / "whole"), ModelDir(tmp_path / "parts")
     train(_config(env_id, *settings, steps=1536), whole)
     train(_config(env_id, *settings, steps=768), parts)
