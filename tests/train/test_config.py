@@ -250,6 +250,15 @@ def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> N
         load_config("CartPole-v1", preset=path)
 
 
+@pytest.mark.parametrize(
+    "net_arch",
+    [[], [64], (64, 32), {"pi": [8], "vf": []}, {"vf": [8]}, [{"pi": [8], "vf": [8]}], None],
+    ids=str,
+)
+def test_every_form_of_net_arch_is_taken(net_arch: Any) -> None:
+    TrainConfig("CartPole-v1", hyperparameters={"policy_kwargs": {"net_arch": net_arch}})
+
+
 def test_dates_and_quoted_numbers_are_text() -> None:
     arguments = {"start": "2024-01-01", "end": "2024-13-41", "code": '"0042"', "scale": "1e-3"}
     texts = [f"{name}={value}" for name, value in arguments.items()]

@@ -129,6 +129,9 @@ def test_what_lies_in_the_working_folder_is_trained_and_exported(tmp_path: Path)
     run_cli(*model, cwd=tmp_path).assert_one_clear_line("--allow-import module:Class")
     played = run_cli(*model, "--allow-import", "own:Extractor", cwd=tmp_path)
     assert played.code == 0, played.error
+    again = run_cli("train", "own:Cart-v0", "--resume", "--no-export", cwd=tmp_path)
+    assert again.code == 0, again.error
+    assert "trpo-deploy export models/own_Cart-v0 --allow-import own:Extractor" in again.output
 
 
 def test_a_batch_that_is_cut_short_is_one_warning(tmp_path: Path) -> None:

@@ -136,9 +136,10 @@ def _check_lengths(output: Path, env_id: str, seeds: int, timesteps: int) -> Non
     lengths = {run.get("n_timesteps") for run in found.values()}
     asked = {f"seed-{seed}" for seed in range(FIRST_SEED, FIRST_SEED + seeds)}
     if asked - found.keys() and lengths - {timesteps}:
+        those = " and ".join(sorted(map(str, lengths)))
         raise ModelDirError(
-            f"the runs of {env_id} in {output} are of {' and '.join(map(str, lengths))} steps, not "
-            f"{timesteps}; ask for as many with -n, or give another folder with -o"
+            f"the runs of {env_id} in {output} are of {those} steps, not {timesteps}; ask for as "
+            "many with -n, or give another folder with -o"
         )
 
 

@@ -8,7 +8,6 @@ pending log values, the evaluations and the best policy so far.
 
 from __future__ import annotations
 
-import inspect
 import random
 import time
 from dataclasses import dataclass, fields
@@ -29,11 +28,6 @@ from trpo_deploy.yaml_file import read_yaml, to_yaml
 _FORMAT = 3
 # What a resumed run may change: how long it is, where it is computed, how often it is written.
 _MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device")
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(TRPO.__init__).parameters.items()
-    if name in HYPERPARAMETERS
-}
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_refusals_in_a_row", "_n_refusals")
 _BUFFERS = ("ep_info_buffer", "ep_success_buffer")
 _NOISE = ("exploration_mat", "exploration_matrices")
@@ -149,7 +143,7 @@ def check_same_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     """Settings without a level for hyperparameters, and with those that were left out."""
-    return {**_DEFAULTS, **config, **config["hyperparameters"], "hyperparameters": None}
+    return {**HYPERPARAMETERS, **config, **config["hyperparameters"], "hyperparameters": None}
 
 
 def check_same_spaces(checkpoint: Checkpoint, model: TRPO) -> None:

@@ -42,10 +42,12 @@ _NOT_HYPERPARAMETERS = {
     "rollout_buffer_kwargs",
     "_init_setup_model",
 }
-HYPERPARAMETERS = tuple(
-    name for name in inspect.signature(TRPO.__init__).parameters if name not in _NOT_HYPERPARAMETERS
-)
-"""What :class:`TRPO` can be told by a preset or ``--set``."""
+HYPERPARAMETERS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(TRPO.__init__).parameters.items()
+    if name not in _NOT_HYPERPARAMETERS
+}
+"""What :class:`TRPO` can be told by a preset or ``--set``, with what it takes if it is not."""
 
 # What RL Zoo's presets may hold and a run here does not take.
 _REFUSED = {

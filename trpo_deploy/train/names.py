@@ -74,7 +74,7 @@ def _check_net_arch(net_arch: Any) -> None:
         return
     named = networks if isinstance(networks, dict) else {"pi": networks}
     known = named.keys() <= {"pi", "vf"}
-    widths = [layers for layers in named.values() if isinstance(layers, list)]
+    widths = [layers for layers in named.values() if isinstance(layers, (list, tuple))]
     whole = all(type(width) is int and width > 0 for layers in widths for width in layers)
     if not (known and whole and len(widths) == len(named)):
         raise ConfigError(
