@@ -33,8 +33,12 @@ def test_a_missing_extra_is_one_line_with_the_command(monkeypatch: pytest.Monkey
     from trpo_deploy import extras
     from trpo_deploy.errors import MissingExtraError
 
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "onnx" else object())
-    extras.require("train")
+    monkeypatch.setattr(
+        extras, "find_spec", lambda name: None if name == "matplotlib" else object()
+    )
+    extras.require("export")
     with pytest.raises(MissingExtraError) as caught:
         extras.require("train", "export")
-    assert str(caught.value) == 'onnx not installed; run: pip install "trpo-deploy[train,export]"'
+    assert str(caught.value) == (
+        'matplotlib not installed; run: pip install "trpo-deploy[train,export]"'
+    )

@@ -8,7 +8,7 @@ from trpo_deploy.errors import MissingExtraError
 
 # One import name for each distribution that an extra brings beyond the core.
 _MODULES = {
-    "train": ("torch", "stable_baselines3", "gymnasium", "yaml", "matplotlib"),
+    "train": ("torch", "stable_baselines3", "gymnasium", "yaml", "matplotlib", "onnx"),
     "export": ("torch", "stable_baselines3", "gymnasium", "yaml", "onnx"),
     "serve": ("bentoml", "orjson", "httptools", "prometheus_client", "uvicorn", "websockets"),
     "video": ("imageio_ffmpeg",),

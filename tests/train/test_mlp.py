@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +25,7 @@ from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
 from trpo_deploy.train import trpo as trpo_module
 from trpo_deploy.train.mlp import standard_mlp
+from trpo_deploy.train.mlp_critic import MlpRegression
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.mlp_rollout import can_collect
 from trpo_deploy.train.sync_vec_env import SyncVecEnv
@@ -360,6 +362,8 @@ def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     [
         learning_features(policy_of(spaces.Box(-1, 1, (2,)), use_sde=True)),
         policy_of(spaces.Discrete(2), activation_fn=nn.SiLU),
+        policy_of(spaces.Discrete(2), activation_fn=partial(nn.LeakyReLU, -0.1)),
+        policy_of(spaces.Discrete(2), activation_fn=partial(nn.ELU, -0.1)),
         policy_of(spaces.Discrete(2), features_extractor_class=OtherExtractor),
         Other(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), lambda _: 1e-3),
         sharing(policy_of(spaces.Discrete(2))),
@@ -373,6 +377,8 @@ def with_critics_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     ids=[
         "gSDE that teaches the features",
         "an unknown activation",
+        "a leak upwards",
+        "an exponential upwards",
         "an extractor of the user",
         "a policy of the user",
         "layers of both networks",
@@ -392,6 +398,50 @@ def test_a_layer_with_a_parameter_that_nobody_knows_takes_the_generic_path() -> 
     policy = policy_of(spaces.Discrete(2))
     policy.register_parameter("temperature", nn.Parameter(torch.ones(1)))
     assert standard_mlp(policy) is None
+
+
+def test_the_critics_regression_runs_beside_the_policy_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started, update_actor = TRPO._started_regression, TRPO._update_actor
+    regressions: list[Any] = []
+
+    def remember(model: TRPO, *arguments: Any) -> Any:
+        regressions.append(started(model, *arguments))
+        return regressions[-1]
+
+    def after_the_regression(model: TRPO, *arguments: Any) -> Any:
+        regressions[-1]._outputs.result(timeout=60)
+        return update_actor(model, *arguments)
+
+    monkeypatch.setattr(TRPO, "_started_regression", remember)
+    monkeypatch.setattr(TRPO, "_update_actor", after_the_regression)
+    trained(spaces.Discrete(3), generic=False)
+    assert len(regressions) == 2
+
+
+@pytest.mark.parametrize("max_grad_norm", [None, 0.5])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_regression_changes_nothing_before_it_is_committed_and_is_silent(
+    activation: type[nn.Module], max_grad_norm: float | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kwargs = {"activation_fn": activation}
+    model = trained(spaces.Discrete(3), generic=False, policy_kwargs=kwargs)
+    mlp = standard_mlp(model.policy)
+    assert mlp is not None
+    before = copy.deepcopy([model.policy.state_dict(), model.policy.optimizer.state_dict()])
+    regression = MlpRegression(model.policy, mlp.critic, model.rollout_buffer, 3, 64, max_grad_norm)
+    regression._outputs.result(timeout=60)
+    after = [model.policy.state_dict(), model.policy.optimizer.state_dict()]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert regression.commit().refusal is None
+    for parameter, old in zip(mlp.critic.parameters, critic_of(before[0]), strict=True):
+        assert not torch.equal(parameter, old)
+    assert capfd.readouterr() == ("", "")
+
+
+def critic_of(state: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    return [value for name, value in state.items() if "value" in name]
 
 
 def test_an_optimiser_with_a_hook_calls_it() -> None:

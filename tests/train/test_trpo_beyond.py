@@ -314,7 +314,7 @@ def test_the_fisher_matrix_is_that_of_every_so_manieth_sample(generic: bool) -> 
         with torch.no_grad():
             old = copy.copy(model.policy.get_distribution(chosen))
         kl = mean_kl(model.policy.get_distribution(chosen), old)
-        return model._fisher_vector_product(chosen, kl, mlp)[1]
+        return model._fisher_vector_product(chosen, old, kl, mlp)[1]
 
     sub_sampled = product(observations)
     model.fisher_sub_sampling_factor = 1

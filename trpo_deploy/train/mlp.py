@@ -37,39 +37,79 @@ class Activation:
     backward: Callable[[Tensor, Tensor], object]
     """In place: a gradient times the derivative, given the value."""
     array: Callable[[Array], Array]
-    """From ``z`` to the value in NumPy."""
+    """From ``z`` to the value in NumPy; may overwrite ``z``."""
+    onnx: str
+    """The ONNX operator from ``z`` to the value, with its attributes."""
+    onnx_slope: tuple[str, ...]
+    """ONNX's text for ``{slope}``, the derivative, from the value ``{h}``."""
+
+
+_ONNX_ONE_ABOVE_ZERO = (
+    "{slope}_zero = Constant<value_float = 0.0>()",
+    "{slope}_one = Constant<value_float = 1.0>()",
+    "{slope}_above = Greater({h}, {slope}_zero)",
+    "{slope} = Where({slope}_above, {slope}_one, {slope}_below)",
+)
 
 
 def _activation(module: nn.Module) -> Activation | None:
     if type(module) is nn.Tanh:
         # One kernel in place of three, in the most frequent case.
         tanh_backward = torch.ops.aten.tanh_backward.grad_input
-        return Activation(torch.tanh_, lambda g, h: tanh_backward(g, h, grad_input=g), np.tanh)
+        return Activation(
+            apply=torch.tanh_,
+            backward=lambda g, h: tanh_backward(g, h, grad_input=g),
+            array=lambda z: np.tanh(z, out=z),
+            onnx="Tanh",
+            onnx_slope=(
+                "{slope}_one = Constant<value_float = 1.0>()",
+                "{slope}_less = Mul({h}, {h})",
+                "{slope} = Sub({slope}_one, {slope}_less)",
+            ),
+        )
     if type(module) is nn.ReLU:
         return Activation(
-            torch.relu_, lambda g, h: g.mul_(h > 0), lambda z: np.maximum(z, np.float32(0))
+            apply=torch.relu_,
+            backward=lambda g, h: g.mul_(h > 0),
+            array=lambda z: np.maximum(z, np.float32(0), out=z),
+            onnx="Relu",
+            onnx_slope=("{slope} = Sign({h})",),
         )
     if type(module) is nn.Sigmoid:
         # (1 + tanh(z / 2)) / 2 does not overflow.
         half = np.float32(0.5)
         return Activation(
-            torch.sigmoid_,
-            lambda g, h: g.mul_(h).mul_(1 - h),
-            lambda z: half * (1 + np.tanh(half * z)),
+            apply=torch.sigmoid_,
+            backward=lambda g, h: g.mul_(h).mul_(1 - h),
+            array=lambda z: half * (1 + np.tanh(half * z)),
+            onnx="Sigmoid",
+            onnx_slope=("{slope}_less = Mul({h}, {h})", "{slope} = Sub({h}, {slope}_less)"),
         )
-    if type(module) is nn.ELU:
-        alpha = module.alpha
+    # The value's sign tells which side of zero it came from, unless these turn it round.
+    if type(module) is nn.ELU and module.alpha >= 0:
+        alpha = float(module.alpha)
         return Activation(
-            lambda z: nn.functional.elu_(z, alpha),
-            lambda g, h: g.mul_(torch.where(h > 0, 1.0, h + alpha)),
-            lambda z: np.where(z > 0, z, np.float32(alpha) * np.expm1(np.minimum(z, 0))),
+            apply=lambda z: nn.functional.elu_(z, alpha),
+            backward=lambda g, h: g.mul_(torch.where(h > 0, 1.0, h + alpha)),
+            array=lambda z: np.where(z > 0, z, np.float32(alpha) * np.expm1(np.minimum(z, 0))),
+            onnx=f"Elu<alpha = {alpha!r}>",
+            onnx_slope=(
+                f"{{slope}}_alpha = Constant<value_float = {alpha!r}>()",
+                "{slope}_below = Add({h}, {slope}_alpha)",
+                *_ONNX_ONE_ABOVE_ZERO,
+            ),
         )
-    if type(module) is nn.LeakyReLU:
-        leak = module.negative_slope
+    if type(module) is nn.LeakyReLU and module.negative_slope >= 0:
+        leak = float(module.negative_slope)
         return Activation(
-            lambda z: nn.functional.leaky_relu_(z, leak),
-            lambda g, h: g.mul_(torch.where(h > 0, 1.0, leak)),
-            lambda z: np.where(z > 0, z, np.float32(leak) * z),
+            apply=lambda z: nn.functional.leaky_relu_(z, leak),
+            backward=lambda g, h: g.mul_(torch.where(h > 0, 1.0, leak)),
+            array=lambda z: np.where(z > 0, z, np.float32(leak) * z),
+            onnx=f"LeakyRelu<alpha = {leak!r}>",
+            onnx_slope=(
+                f"{{slope}}_below = Constant<value_float = {leak!r}>()",
+                *_ONNX_ONE_ABOVE_ZERO,
+            ),
         )
     return None
 

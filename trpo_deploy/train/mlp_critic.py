@@ -1,28 +1,34 @@
-"""The critic's regression for a standard MLP: the same steps as the generic one, unrolled.
+"""The critic's regression for a standard MLP: the same steps as the generic one, as one graph.
 
-Gradients are written out and Adam works on one flat vector, which saves the many small
-kernels that dominate at this size.
+All mini-batches of an update, with gradients and Adam written out, are one ONNX graph that
+onnxruntime runs in a single call. The call holds no lock of Python's, so the regression can run
+beside the policy step, on a core of its own: neither needs anything of the other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
+from onnx import parser
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from trpo_deploy.train.critic import NOT_FINITE, CriticFit, all_finite
-from trpo_deploy.train.mlp import DenseNetwork, DenseProducts, network_input
+from trpo_deploy.spec import Array
+from trpo_deploy.train.critic import NOT_FINITE, CriticFit
+from trpo_deploy.train.mlp import DenseNetwork, network_input
 from trpo_deploy.train.mlp_fisher import split
 
 
-def is_plain_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> bool:
-    """Whether :class:`FlatAdam` does with these parameters what the optimiser would."""
+def can_regress(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> bool:
+    """Whether :class:`MlpRegression` does with these parameters what the optimiser would."""
     if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
         return False
     group = optimizer.param_groups[0]
@@ -31,141 +37,237 @@ def is_plain_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramete
     # A layer that was put in later is not among them, and SB3 leaves it as it is.
     if not {id(p) for p in parameters} <= {id(p) for p in group["params"]}:
         return False
+    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
+        return False
     return not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
 
 
-@torch.no_grad()
-def fit_mlp_critic(
-    policy: ActorCriticPolicy,
-    critic: DenseNetwork,
-    buffer: RolloutBuffer,
-    n_updates: int,
-    batch_size: int | None,
-    max_grad_norm: float | None = None,
-) -> CriticFit:
+class MlpRegression:
     """:func:`~trpo_deploy.train.critic.fit_critic` for a dense critic and plain Adam.
 
-    The random draws are those of ``RolloutBuffer.get``, so both give the same critic. The
-    buffer must have been read before, which puts its samples into one row.
-    """
-    observations = buffer.to_torch(buffer.observations)
-    features = network_input(policy, observations, policy.vf_features_extractor)
-    returns = buffer.to_torch(buffer.returns).reshape(-1, 1)
-    size = len(returns)
-    rows = min(batch_size or size, size)
-    norms, counts = [], []
-    adam = FlatAdam(policy.optimizer, critic.parameters)
-    with adam.flat_parameters():
-        full, rest = DenseProducts(critic, rows), DenseProducts(critic, size % rows)
-        for _ in range(n_updates):
-            order = torch.from_numpy(np.random.permutation(size)).to(returns.device)
-            shuffled = (column.index_select(0, order) for column in (features, returns))
-            batches = (torch.split(column, rows) for column in shuffled)
-            for x, y in zip(*batches, strict=True):
-                products = full if len(y) == rows else rest
-                norms.append(_gradient(products, x, y, adam.gradients))
-                counts.append(len(y))
-                if max_grad_norm is not None:
-                    _clip(adam.gradient, max_grad_norm)
-                adam.step()
-    losses = [float(norm) ** 2 / count for norm, count in zip(norms, counts, strict=True)]
-    loss = sum(losses) / max(len(losses), 1)
-    if not (math.isfinite(loss) and all_finite([adam.vector, *adam.moments.values()])):
-        return CriticFit(float("nan"), NOT_FINITE)
-    adam.commit()
-    return CriticFit(loss, None)
-
-
-def _gradient(products: DenseProducts, x: Tensor, y: Tensor, gradients: list[Tensor]) -> Tensor:
-    """The gradient of the mean squared error, and the norm of the errors."""
-    error = products.forward(x).sub_(y)
-    norm: Tensor = torch.linalg.vector_norm(error)
-    products.transposed_product(x, error.mul_(2.0 / len(y)), gradients)
-    return norm
-
-
-def _clip(gradient: Tensor, max_norm: float) -> None:
-    """As ``torch.nn.utils.clip_grad_norm_``."""
-    gradient.mul_((max_norm / (gradient.norm() + 1e-6)).clamp_(max=1.0))
-
-
-class FlatAdam:
-    """``torch.optim.Adam`` on one vector in place of many tensors.
-
-    Nothing of the optimiser or of the parameters has changed before :meth:`commit`.
+    It starts at once, in a thread of its own, on copies: nothing of policy and optimiser changes
+    before :meth:`commit`. The random draws are made here, and are those of ``RolloutBuffer.get``,
+    so both give the same critic.
 
     Args:
-        optimizer: plain Adam, see :func:`is_plain_adam`.
-        parameters: those that take part.
+        policy: whose critic and optimiser are changed.
+        critic: the policy's.
+        buffer: a full rollout with returns, read before, which puts its samples into one row.
+        n_updates: passes over the rollout.
+        batch_size: samples of a mini-batch; None for the whole rollout.
+        max_grad_norm: gradients are scaled down to this norm.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-        self._optimizer = optimizer
-        self._parameters = parameters
-        self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
-        self.gradient = torch.zeros_like(self.vector)
-        self.gradients = split(self.gradient, parameters)
-        self.moments = {name: self._flat_state(name) for name in ("exp_avg", "exp_avg_sq")}
-        # The fused kernel counts on the parameters' device, torch's default Adam on the CPU.
-        steps = float(self._state("step", parameters[0]))
-        self._steps = torch.tensor(steps, device=self.vector.device)
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        critic: DenseNetwork,
+        buffer: RolloutBuffer,
+        n_updates: int,
+        batch_size: int | None,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        self._optimizer, self._parameters = policy.optimizer, critic.parameters
+        with torch.no_grad():
+            observations = buffer.to_torch(buffer.observations)
+            features = network_input(policy, observations, policy.vf_features_extractor)
+        size = len(features)
+        orders = [np.random.permutation(size) for _ in range(n_updates)]
+        steps = float(self._state("step", self._parameters[0]))
+        schedule = _schedule(policy.optimizer, steps, size, batch_size or size, n_updates)
+        self._two_over_rows = schedule["two_over_rows"]
+        self._steps = steps + len(self._two_over_rows)
+        inputs = {
+            "features": features.numpy(),
+            "returns": buffer.returns.reshape(-1, 1).copy(),
+            "ones": np.ones((size, 1), np.float32),
+            "order": np.concatenate([np.empty(0, np.int64), *orders]),
+            "theta": self._flat(lambda parameter: parameter.detach()),
+            **{
+                name: _float32(self._flat(partial(self._state, name)) / (1 - beta))
+                for name, beta in self._moments()
+            },
+            **schedule,
+        }
+        if max_grad_norm is not None:
+            inputs["max_norm"] = _float32(max_grad_norm)
+        session = _session(_graph(critic, clipped=max_grad_norm is not None))
+        thread = ThreadPoolExecutor(1)
+        self._outputs = thread.submit(session.run, None, inputs)
+        thread.shutdown(wait=False)
 
-    @contextmanager
-    def flat_parameters(self) -> Iterator[None]:
-        """Let the parameters be views of :attr:`vector` for a while."""
-        own = [parameter.data for parameter in self._parameters]
-        try:
-            for parameter, view in zip(
-                self._parameters, split(self.vector, self._parameters), strict=True
-            ):
-                parameter.data = view
-            yield
-        finally:
-            for parameter, data in zip(self._parameters, own, strict=True):
-                parameter.data = data
+    @torch.no_grad()
+    def commit(self) -> CriticFit:
+        """Wait for the end, and write parameters and optimiser unless they are not finite."""
+        theta, *sums, squares = self._outputs.result()
+        losses = squares * self._two_over_rows / 2
+        loss = float(losses.sum(dtype=np.float64)) / max(len(losses), 1)
+        if not all(np.isfinite(each).all() for each in (loss, theta, *sums)):
+            return CriticFit(math.nan, NOT_FINITE)
+        for parameter, values in self._by_parameter(theta):
+            parameter.copy_(values)
+            self._optimizer.state[parameter]["step"] = torch.tensor(self._steps)
+        for (name, beta), flat in zip(self._moments(), sums, strict=True):
+            for parameter, values in self._by_parameter(flat):
+                self._optimizer.state[parameter][name] = values * (1 - beta)
+        return CriticFit(loss, None)
 
-    def step(self) -> None:
-        """One step along :attr:`gradient`."""
-        group = self._optimizer.param_groups[0]
-        beta1, beta2 = group["betas"]
-        self._steps += 1
-        # What torch.optim's own fused Adam calls; its way there takes longer than the kernel.
-        torch._fused_adam_(
-            [self.vector],
-            [self.gradient],
-            [self.moments["exp_avg"]],
-            [self.moments["exp_avg_sq"]],
-            [],
-            [self._steps],
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=0.0,
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
-
-    def commit(self) -> None:
-        """Write parameters, moments and the number of steps back."""
-        for name, flat in self.moments.items():
-            for parameter, part in zip(
-                self._parameters, split(flat, self._parameters), strict=True
-            ):
-                self._optimizer.state[parameter][name] = part.clone()
-        for parameter, part in zip(
-            self._parameters, split(self.vector, self._parameters), strict=True
-        ):
-            self._optimizer.state[parameter]["step"] = self._steps.cpu().clone()
-            parameter.copy_(part)
+    def _moments(self) -> Iterable[tuple[str, float]]:
+        """Adam's running means and the part of each that a step keeps."""
+        return zip(("exp_avg", "exp_avg_sq"), self._optimizer.param_groups[0]["betas"], strict=True)
 
     def _state(self, name: str, parameter: nn.Parameter) -> Tensor | float:
         state: dict[str, Tensor] = self._optimizer.state.get(parameter, {})
-        return state.get(name, 0.0)
+        return state.get(name, 0.0)  # zero before the first step
 
-    def _flat_state(self, name: str) -> Tensor:
-        parts = [
-            torch.zeros_like(p) + self._state(name, p)  # zero before the first step
-            for p in self._parameters
-        ]
-        return torch.cat([part.detach().reshape(-1) for part in parts])
+    def _flat(self, of: Callable[[nn.Parameter], Tensor | float]) -> Array:
+        parts = [(torch.zeros_like(p) + of(p)).reshape(-1) for p in self._parameters]
+        return torch.cat(parts).detach().numpy()
+
+    def _by_parameter(self, flat: Array) -> Iterable[tuple[nn.Parameter, Tensor]]:
+        parts = split(torch.from_numpy(flat), self._parameters)
+        return zip(self._parameters, parts, strict=True)
+
+
+def _schedule(
+    adam: torch.optim.Optimizer, steps: float, size: int, rows: int, n_updates: int
+) -> dict[str, Array]:
+    """What the mini-batches are, and how each of them steps.
+
+    Adam (Kingma and Ba 2015, algorithm 1, arXiv:1412.6980) divides running means, which are
+    ``1 - beta`` times a decaying sum. Carried as sums, they need two operations fewer, and the
+    factors go into the step's length and into epsilon.
+
+    Args:
+        adam: the optimiser.
+        steps: that it has made.
+        size: samples.
+        rows: of them in a mini-batch, at most.
+        n_updates: passes over the samples.
+    """
+    group = adam.param_groups[0]
+    beta1, beta2 = group["betas"]
+    start = np.arange(0, size, rows)
+    end = np.minimum(start + rows, size)
+    passes = size * np.arange(n_updates)[:, None]
+    step = steps + 1 + np.arange(n_updates * len(start))
+    scale = np.sqrt((1 - beta2**step) / (1 - beta2))
+    return {
+        "start": (passes + start).reshape(-1, 1),
+        "end": (passes + end).reshape(-1, 1),
+        "two_over_rows": _float32(np.tile(2 / (end - start), n_updates)),
+        "length": _float32(group["lr"] * scale * (1 - beta1) / (1 - beta1**step)),
+        "eps": _float32(group["eps"] * scale),
+        "beta1": _float32(beta1),
+        "beta2": _float32(beta2),
+    }
+
+
+def _float32(value: Any) -> Array:
+    return np.asarray(value, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _session(graph: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # Small products gain nothing by more threads, and the policy step has the other core.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = parser.parse_model(graph).SerializeToString()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _graph(critic: DenseNetwork, *, clipped: bool) -> str:
+    """The regression in ONNX's text form: a loop over mini-batches that carries Adam's vectors."""
+    shapes = [tuple(linear.weight.shape) for linear in critic.linears]
+    lengths = [length for outputs, inputs in shapes for length in (outputs * inputs, outputs)]
+    n = sum(lengths)
+    body = "\n".join([*_gradient(critic), *(_CLIP if clipped else _NO_CLIP), *_ADAM])
+    return f"""<ir_version: 8, opset_import: ["" : 13]>
+regression (
+  float[samples, {shapes[0][1]}] features, float[samples, 1] returns, float[samples, 1] ones,
+  int64[draws] order, int64[steps, 1] start, int64[steps, 1] end, float[steps] two_over_rows,
+  float[steps] length, float[steps] eps, float beta1, float beta2,
+  {"float max_norm," if clipped else ""}
+  float[{n}] theta, float[{n}] exp_avg, float[{n}] exp_avg_sq
+) => (
+  float[{n}] theta_out, float[{n}] exp_avg_out, float[{n}] exp_avg_sq_out, float[steps] squares
+) <
+  int64[1] flat = {{-1}},
+  {", ".join(f"int64[2] shape{i} = {{{o}, {k}}}" for i, (o, k) in enumerate(shapes))},
+  int64[{len(lengths)}] lengths = {{{", ".join(map(str, lengths))}}}
+> {{
+  steps = Shape(two_over_rows)
+  trips = Squeeze(steps)
+  go = Constant<value = bool {{1}}>()
+  theta_out, exp_avg_out, exp_avg_sq_out, squares = Loop(trips, go, theta, exp_avg, exp_avg_sq) <
+    body = mini_batch (int64 i, bool go_in, float[{n}] p, float[{n}] m, float[{n}] v)
+      => (bool go_out, float[{n}] p_out, float[{n}] m_out, float[{n}] v_out, float square) {{
+{body}
+    }}
+  >
+}}"""
+
+
+def _gradient(critic: DenseNetwork) -> list[str]:
+    """``raw``: the gradient of the mean square of the mini-batch's errors."""
+    last = len(critic.linears) - 1
+    layers = range(last + 1)
+    lines = [
+        "go_out = Identity(go_in)",
+        "from = Gather(start, i)",
+        "to = Gather(end, i)",
+        "rows = Slice(order, from, to)",
+        "h0 = Gather(features, rows)",
+        "y = Gather(returns, rows)",
+        "ones_now = Gather(ones, rows)",
+        ", ".join(f"w{i}_flat, b{i}" for i in layers) + " = Split(p, lengths)",
+        *(f"w{i} = Reshape(w{i}_flat, shape{i})" for i in layers),
+    ]
+    for i in layers:
+        lines.append(f"z{i} = Gemm<transB = 1>(h{i}, w{i}, b{i})")
+        if i < last:
+            lines.append(f"h{i + 1} = {critic.activations[i].onnx}(z{i})")
+    lines += [
+        f"error = Sub(z{last}, y)",
+        "square = ReduceSumSquare<keepdims = 0>(error)",
+        "error_scale = Gather(two_over_rows, i)",
+        f"d{last} = Mul(error, error_scale)",
+    ]
+    for i in reversed(layers):
+        for parameter, factor in (("w", f"h{i}"), ("b", "ones_now")):  # a third of ReduceSum's time
+            lines.append(f"g{parameter}{i} = Gemm<transA = 1>(d{i}, {factor})")
+            lines.append(f"g{parameter}{i}_flat = Reshape(g{parameter}{i}, flat)")
+        if i > 0:
+            lines.append(f"e{i} = MatMul(d{i}, w{i})")
+            slope = critic.activations[i - 1].onnx_slope
+            lines += [line.format(h=f"h{i}", slope=f"slope{i}") for line in slope]
+            lines.append(f"d{i - 1} = Mul(e{i}, slope{i})")
+    parts = ", ".join(f"gw{i}_flat, gb{i}_flat" for i in layers)
+    return [*lines, f"raw = Concat<axis = 0>({parts})"]
+
+
+_NO_CLIP = ("g = Identity(raw)",)
+# As torch.nn.utils.clip_grad_norm_.
+_CLIP = (
+    "tiny = Constant<value_float = 1e-6>()",
+    "one = Constant<value_float = 1.0>()",
+    "norm = ReduceL2<keepdims = 0>(raw)",
+    "above_zero = Add(norm, tiny)",
+    "fraction = Div(max_norm, above_zero)",
+    "factor = Min(fraction, one)",
+    "g = Mul(raw, factor)",
+)
+_ADAM = (
+    "m_decayed = Mul(m, beta1)",
+    "m_out = Add(m_decayed, g)",
+    "v_decayed = Mul(v, beta2)",
+    "g_squared = Mul(g, g)",
+    "v_out = Add(v_decayed, g_squared)",
+    "deviation = Sqrt(v_out)",
+    "eps_now = Gather(eps, i)",
+    "denominator = Add(deviation, eps_now)",
+    "direction = Div(m_out, denominator)",
+    "length_now = Gather(length, i)",
+    "p_step = Mul(direction, length_now)",
+    "p_out = Sub(p, p_step)",
+)

@@ -15,6 +15,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -41,7 +42,7 @@ from trpo_deploy.spec import Array
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
 from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
-from trpo_deploy.train.mlp_critic import fit_mlp_critic, is_plain_adam
+from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.mlp_rollout import can_collect, collect_mlp_rollout
 from trpo_deploy.train.normalizer import (
@@ -388,31 +389,40 @@ class TRPO(OnPolicyAlgorithm):
         # Looked up each time: whoever replaces a layer of the policy gets what is there then.
         mlp = standard_mlp(self.policy)
         before = [tensor.detach().clone() for tensor in _tensors(self.policy)]
-        update = self._update_actor(next(self.rollout_buffer.get(batch_size=None)), mlp)
+        rollout = next(self.rollout_buffer.get(batch_size=None))
+        regression = self._started_regression(mlp)
+        update = self._update_actor(rollout, mlp)
         # A rollout that one of the two cannot use teaches neither of them.
-        if update.refusal is None:
-            critic = self._update_critic(update.parameters, mlp)
-        else:
+        if update.refusal is not None:
             critic = CriticFit(math.nan, update.refusal)
+        elif regression is not None:
+            critic = regression.commit()
+        else:
+            critic = fit_critic(
+                self.policy, self.rollout_buffer, update.parameters, *self._critic_settings()
+            )
         if critic.refusal is not None:
             _put_back(self.policy, before)
         self._n_updates += 1
         self._log(update, critic)
         self._count_refusal(critic.refusal)
 
-    def _update_critic(self, actor: list[nn.Parameter], mlp: StandardMlp | None) -> CriticFit:
-        """The regression on the rollout's returns."""
-        policy, buffer = self.policy, self.rollout_buffer
+    def _critic_settings(self) -> tuple[int, int | None, float | None]:
+        """Passes over the rollout, samples of a mini-batch, and the gradient's greatest norm."""
         batch_size = None if self.critic_full_batch else self.batch_size
-        passes, max_norm = self.n_critic_updates, self.critic_max_grad_norm
+        return self.n_critic_updates, batch_size, self.critic_max_grad_norm
+
+    def _started_regression(self, mlp: StandardMlp | None) -> MlpRegression | None:
+        """The regression on the rollout's returns, beside the policy step, where that is possible.
+
+        Else the critic may share parameters with the actor, which the policy step finds.
+        """
         # A buffer of the user's may give its samples otherwise.
-        if (
-            mlp is not None
-            and type(buffer) is RolloutBuffer
-            and is_plain_adam(policy.optimizer, mlp.critic.parameters)
-        ):
-            return fit_mlp_critic(policy, mlp.critic, buffer, passes, batch_size, max_norm)
-        return fit_critic(policy, buffer, actor, passes, batch_size, max_norm)
+        if mlp is None or type(self.rollout_buffer) is not RolloutBuffer:
+            return None
+        if not can_regress(self.policy.optimizer, mlp.critic.parameters):
+            return None
+        return MlpRegression(self.policy, mlp.critic, self.rollout_buffer, *self._critic_settings())
 
     def _update_actor(
         self, rollout: RolloutBufferSamples, mlp: StandardMlp | None = None
@@ -435,7 +445,7 @@ class TRPO(OnPolicyAlgorithm):
             return (advantages * ratio).mean(), mean_kl(new, old, self.kl_reduction)
 
         surrogate, kl = surrogate_and_kl()
-        parameters, product = self._fisher_vector_product(samples.observations, kl, mlp)
+        parameters, product = self._fisher_vector_product(samples.observations, old, kl, mlp)
         gradient = flat_gradient(surrogate, parameters, keep_graph=mlp is None)
         direction, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         curvature = float(direction.dot(product(direction)))
@@ -460,30 +470,30 @@ class TRPO(OnPolicyAlgorithm):
         )
 
     def _fisher_vector_product(
-        self, observations: Any, kl: Tensor, mlp: StandardMlp | None
+        self, observations: Any, old: Distribution, kl: Tensor, mlp: StandardMlp | None
     ) -> tuple[list[nn.Parameter], Callable[[Tensor], Tensor]]:
         """The actor's parameters, and ``v -> (F + damping I) v`` at the old policy.
 
         Args:
             observations: of the samples of the surrogate.
+            old: the old policy's distribution over them.
             kl: of the policy to itself over them, with its graph.
             mlp: the policy as one whose derivatives are written out, if it is one.
         """
+        policy = self.policy
         if self.fisher_sub_sampling_factor > 1:
             observations = _every_row(observations, self.fisher_sub_sampling_factor)
+            with torch.no_grad():
+                old = copy.copy(policy.get_distribution(observations))
         if mlp is not None:
-            policy = self.policy
             with torch.no_grad():
                 features = network_input(policy, observations, policy.pi_features_extractor)
-                distribution = policy.get_distribution(observations)
             return mlp.actor_parameters, mlp_fisher_vector_product(
-                mlp, features, distribution, self.kl_reduction, self.cg_damping
+                mlp, features, old, self.kl_reduction, self.cg_damping
             )
         if self.fisher_sub_sampling_factor > 1:
-            with torch.no_grad():
-                old = copy.copy(self.policy.get_distribution(observations))
-            kl = mean_kl(self.policy.get_distribution(observations), old, self.kl_reduction)
-        parameters, kl_gradient = actor_parameters(kl, self.policy)
+            kl = mean_kl(policy.get_distribution(observations), old, self.kl_reduction)
+        parameters, kl_gradient = actor_parameters(kl, policy)
         return parameters, fisher_vector_product(kl_gradient, parameters, self.cg_damping)
 
     def _log(self, update: ActorUpdate, critic: CriticFit) -> None:
