@@ -1,7 +1,7 @@
 """Rollouts of a standard MLP: a NumPy actor by step, everything else in one batch at the end.
 
 Torch's overhead for one small observation is many times the arithmetic, so actions come from
-NumPy views of the same weights. Noise is drawn from torch as its distributions draw it, which
+NumPy copies of the weights. Noise is drawn from torch as its distributions draw it, which
 costs little and makes this the same rollout as SB3's own, but for rounding, also where callbacks
 or environments draw from torch in between. Values, log-probabilities and the bootstraps at time
 limits are what the same torch modules give for the whole rollout at once.
@@ -67,7 +67,7 @@ def collect_mlp_rollout(
     if model.use_sde:
         model.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
-    actor, sample, to_env = _actor(mlp), _sampler(model, mlp), _to_env(model)
+    actor, sample, to_env = _actor(mlp, env.num_envs), _sampler(model, mlp), _to_env(model)
     step = _stepper(env)
     truncated: list[tuple[int, int, Array]] = []
     assert model._last_obs is not None
@@ -160,22 +160,35 @@ def generalized_advantages(
     return np.asarray(advantages)
 
 
-def _actor(mlp: StandardMlp) -> Callable[[Array], tuple[Array, Array]]:
-    """The last layer's input and output in NumPy, on the memory of the torch parameters."""
-    layers = [
-        (linear.weight.detach().numpy().T, linear.bias.detach().numpy())
-        for linear in mlp.actor.linears
-    ]
+def _actor(mlp: StandardMlp, n_envs: int) -> Callable[[Array], tuple[Array, Array]]:
+    """The last layer's input and output in NumPy, for the weights as they are now."""
+    # Contiguous, and a bias for each row: at this size NumPy takes as long for a transposed
+    # matrix or a broadcast as for the numbers.
+    weights, biases = zip(
+        *(
+            (linear.weight.detach().numpy().T.copy(), _rows(linear.bias.detach().numpy(), n_envs))
+            for linear in mlp.actor.linears
+        ),
+        strict=True,
+    )
     functions = [activation.array for activation in mlp.actor.activations]
 
     def forward(observations: Array) -> tuple[Array, Array]:
-        x = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
-        for (weight, bias), function in zip(layers, functions, strict=False):
-            x = function(np.dot(x, weight) + bias)
-        weight, bias = layers[-1]
-        return x, np.dot(x, weight) + bias
+        x = observations.reshape(n_envs, -1).astype(np.float32, copy=False)
+        for weight, bias, function in zip(weights, biases, functions, strict=False):
+            x = np.dot(x, weight)
+            x += bias
+            x = function(x)
+        output = np.dot(x, weights[-1])
+        output += biases[-1]
+        return x, output
 
     return forward
+
+
+def _rows(values: Array, n_envs: int) -> Array:
+    """The same for each environment."""
+    return np.broadcast_to(values, (n_envs, *values.shape)).copy()
 
 
 def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
@@ -186,8 +199,8 @@ def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
         return partial(_state_dependent, distribution, space.shape)
     if isinstance(space, spaces.Box):
         assert mlp.log_std is not None
-        deviation = mlp.log_std.detach().exp().numpy()
-        noise_tensor = torch.empty(model.n_envs, len(deviation))
+        deviation = _rows(mlp.log_std.detach().exp().numpy(), model.n_envs)
+        noise_tensor = torch.empty(deviation.shape)
         noise = noise_tensor.numpy()
 
         def gaussian(_: Array, mean: Array) -> Array:
@@ -197,11 +210,14 @@ def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
 
         return gaussian
     if isinstance(space, spaces.Discrete):
-        return lambda _, logits: _categorical(logits)
+        draw = _categorical(model.n_envs, int(space.n))
+        return lambda _, logits: draw(logits)
     if isinstance(space, spaces.MultiDiscrete):
+        draws = [_categorical(model.n_envs, int(n)) for n in space.nvec]
         cuts = np.cumsum(space.nvec)[:-1]
         return lambda _, logits: np.stack(
-            [_categorical(part) for part in np.split(logits, cuts, axis=1)], axis=1
+            [draw(part) for draw, part in zip(draws, np.split(logits, cuts, axis=1), strict=True)],
+            axis=1,
         )
     assert isinstance(space, spaces.MultiBinary)
     return lambda _, logits: torch.bernoulli(torch.from_numpy(logits).sigmoid_()).numpy()
@@ -226,11 +242,20 @@ def _state_dependent(
     return actions.reshape(-1, *shape)
 
 
-def _categorical(logits: Array) -> Array:
-    """As ``torch.multinomial`` draws one sample: the first of exponential clocks to ring."""
-    weights = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
-    weights /= torch.empty(logits.shape).exponential_().numpy()
-    return np.asarray(weights.argmax(axis=1))
+def _categorical(n_envs: int, n: int) -> Callable[[Array], Array]:
+    """As ``torch.multinomial`` draws one sample: the first of exponential clocks to ring.
+
+    A clock of mean 1 slowed down to a mean of 1 / p has the logarithm of its time less log p;
+    what all have in common changes nothing.
+    """
+    clock_tensor = torch.empty(n_envs, n)
+    clocks = clock_tensor.numpy()
+
+    def draw(logits: Array) -> Array:
+        clock_tensor.exponential_()
+        return np.asarray((logits - np.log(clocks)).argmax(axis=1))
+
+    return draw
 
 
 def _to_env(model: OnPolicyAlgorithm) -> Callable[[Array], Array]:
@@ -240,7 +265,7 @@ def _to_env(model: OnPolicyAlgorithm) -> Callable[[Array], Array]:
         return lambda actions: actions
     if model.policy.squash_output:
         return model.policy.unscale_action
-    low, high = space.low, space.high
+    low, high = _rows(space.low, model.n_envs), _rows(space.high, model.n_envs)
     return lambda actions: np.minimum(np.maximum(actions, low), high)
 
 
@@ -266,9 +291,8 @@ def _normalized_step(env: VecNormalize, actions: Array) -> tuple[Array, Array, A
         env.returns = env.returns * env.gamma + rewards
         _update_scalar(env.ret_rms, env.returns.tolist())
     if env.norm_reward:
-        limit = env.clip_reward
-        scaled = rewards / math.sqrt(env.ret_rms.var + env.epsilon)
-        rewards = np.minimum(np.maximum(scaled, -limit), limit)
+        limit, deviation = env.clip_reward, math.sqrt(env.ret_rms.var + env.epsilon)
+        rewards = np.array([min(max(r / deviation, -limit), limit) for r in rewards.tolist()])
     if True in dones.tolist():  # a tenth of what any() costs
         env.returns[dones] = 0
         for info, done in zip(infos, dones.tolist(), strict=True):
