@@ -30,6 +30,8 @@ MAX_EPISODE_STEPS = 10_000
 """An episode of an environment without a time limit is cut here."""
 SIDE_BY_SIDE = 32
 """Environments that are open at once."""
+FAILURES = (Exception, SystemExit)
+"""What an environment, somebody's code, may raise; to end the program is not its to choose."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Environment:
                 return wrap(made, self.env_wrapper, self.frame_stack)
         except TrpoDeployError:
             raise
-        except Exception as error:  # anything: an environment is somebody's code
+        except FAILURES as error:
             reason = " ".join(str(error).split())
             raise EnvError(f"the environment {self.env_id} cannot be made ({reason})") from error
 
@@ -242,7 +244,7 @@ class Episode:
     def _failures_named(self, method: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # anything: an environment is somebody's code
+        except FAILURES as error:
             reason = " ".join(str(error).split())
             raise self._error(f"{method}() raised {type(error).__name__}: {reason}") from error
 

@@ -11,7 +11,22 @@ from trpo_deploy.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values, and the one Python tag that RL Zoo writes: an ordered dictionary."""
+    """Plain values, and the one Python tag that RL Zoo writes: an ordered dictionary.
+
+    A key that a mapping has twice is refused: YAML's readers take the last without a word.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As SafeLoader does, before it has merged other mappings in."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{', '.join(twice)} twice in the mapping of line {_line(node)}")
+        return super().construct_mapping(node, deep)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def _ordered_dict(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:

@@ -240,11 +240,13 @@ def test_a_setting_that_cannot_be_is_refused(setting: str, says: str) -> None:
         ("nothing.yml", "cannot read"),
         ("list.yml", "expected a mapping"),
         ("other.yml", "has no entry 'CartPole-v1'; it has Other-v0"),
+        ("twice.yml", "gamma twice in the mapping of line 2"),
     ],
 )
 def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "list.yml").write_text("[1]")
     (tmp_path / "other.yml").write_text("Other-v0: {n_steps: 1}")
+    (tmp_path / "twice.yml").write_text("CartPole-v1:\n  gamma: 0.9\n  n_steps: 8\n  gamma: 0.8")
     path = str(tmp_path / preset) if preset.endswith(".yml") else preset
     with pytest.raises(ConfigError, match=says):
         load_config("CartPole-v1", preset=path)

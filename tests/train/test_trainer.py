@@ -137,6 +137,12 @@ def test_nothing_is_written_when_a_run_cannot_start(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="finds no GPU"):
         train(load_config("CartPole-v1", device="cuda"), folder)
+    with pytest.raises(ConfigError, match="device=gpu: expected auto, cpu, cuda or cuda:N"):
+        train(load_config("CartPole-v1", device="gpu"), folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="device=cuda:2: torch finds 2 here"):
+        train(load_config("CartPole-v1", device="cuda:2"), folder)
     assert not folder.root.exists()
 
 

@@ -172,6 +172,8 @@ class Failing(RandomEnv):
         if self.steps == 5 and self.second:
             if self.how == "raise":
                 raise ZeroDivisionError("the wheel came off")
+            if self.how == "exit":
+                raise SystemExit(3)
             if self.how == "nan":
                 observation["speed"][1] = np.nan
             if self.how == "huge":
@@ -201,6 +203,7 @@ gymnasium.register("Failing-v0", entry_point=Failing, disable_env_checker=True)
     ("how", "says"),
     [
         ("raise", "its step 5: step() raised ZeroDivisionError: the wheel came off"),
+        ("exit", "its step 5: step() raised SystemExit: 3"),
         ("nan", "its step 5: the observation 'speed' is nan at index 1"),
         ("reward", "its step 5: the reward is -inf"),
         ("reset", "its step 0: reset() raised RuntimeError: no road"),
@@ -265,6 +268,7 @@ def test_a_large_number_is_no_failure() -> None:
     ("how", "says"),
     [
         ("raise", "of seed 1 at step 5: step() raised ZeroDivisionError: the wheel came off"),
+        ("exit", "of seed 1 at step 5: step() raised SystemExit: 3"),
         ("nan", "of seed 1 at step 5: the observation 'speed' is nan at index 1"),
         ("reward", "of seed 1 at step 5: the reward is -inf"),
         ("reset", "of seed 1 at step 0: reset() raised RuntimeError: no road"),

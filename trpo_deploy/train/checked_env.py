@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from trpo_deploy.environment import batch, observation_problem
+from trpo_deploy.environment import FAILURES, batch, observation_problem
 from trpo_deploy.errors import EnvError
 from trpo_deploy.train.env_state import environment_state, restore_environment
 
@@ -37,7 +37,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         try:
             observation, info = self.env.reset(**kwargs)
             problem = self._problem(observation, info)
-        except Exception as error:  # anything: an environment is somebody's code
+        except FAILURES as error:
             problem = _describe("reset", error)
         if problem is not None:
             return self.observation_space.sample(), {_FAILURE: problem}
@@ -48,7 +48,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         try:
             result = self.env.step(action)
             problem = self._problem(result[0], result[4])
-        except Exception as error:
+        except FAILURES as error:
             problem = _describe("step", error)
         if problem is None:
             return result
@@ -77,7 +77,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         restore_environment(self.env, state)
 
 
-def _describe(method: str, error: Exception) -> str:
+def _describe(method: str, error: BaseException) -> str:
     reason = " ".join(str(error).split())
     return f"{method}() raised {type(error).__name__}" + (f": {reason}" if reason else "")
 

@@ -177,9 +177,17 @@ def _write_card(
 
 
 def _check_device(device: str) -> None:
+    if device == "auto":
+        return
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"device={device}: expected auto, cpu, cuda or cuda:N") from None
     # SB3 takes the CPU in its place without a word.
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if wanted.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={device}: torch finds no GPU here; leave it out, or say cpu")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={device}: torch finds {torch.cuda.device_count()} here, from 0")
 
 
 def _device(config: TrainConfig) -> str:
