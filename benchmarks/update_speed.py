@@ -230,7 +230,9 @@ def compare(name: str, cases: list[Case], rounds: int, device: torch.device, out
 
 def card(device: torch.device) -> str:
     """The device's name, as its maker has it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "CPU, one torch thread (ours has the critic in one beside it)"
 
 
 def heading(rounds: int, device: torch.device) -> str:
