@@ -19,6 +19,14 @@ def test_importing_brings_nothing_heavy(module: str) -> None:
     assert run.stdout.strip() == ""
 
 
+@pytest.mark.parametrize("module", ["trpo_deploy.train.trpo", "trpo_deploy.train.vec_envs"])
+def test_training_brings_no_onnxruntime_before_the_first_update(module: str) -> None:
+    """It starts a thread, which environments in processes and programs that fork do without."""
+    code = f"import sys, {module}; print('onnxruntime' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 def test_the_public_surface() -> None:
     import trpo_deploy
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +22,17 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
+from torch.distributions import Categorical
 from torch.nn.utils import prune
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
 from trpo_deploy.train import trpo as trpo_module
+from trpo_deploy.train.critic import NOT_FINITE, fit_critic
 from trpo_deploy.train.mlp import standard_mlp
-from trpo_deploy.train.mlp_critic import MlpRegression
+from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
-from trpo_deploy.train.mlp_rollout import can_collect
+from trpo_deploy.train.mlp_rollout import _categorical, can_collect
 from trpo_deploy.train.sync_vec_env import SyncVecEnv
 from trpo_deploy.train.trust_region import actor_parameters, fisher_vector_product, mean_kl
 
@@ -178,6 +183,58 @@ def check_both_paths(space: spaces.Space[Any], n_envs: int = 2, **kwargs: Any) -
     )
     losses = [model.logger.name_to_value["train/value_loss"] for model in (unrolled, generic)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+class NotANumber(RandomEnv):
+    """Has no number for a reward, once in its life."""
+
+    lived = 0
+
+    def step(self, action: Any) -> Any:
+        self.lived += 1
+        observation, reward, *others = super().step(action)
+        return observation, math.nan if self.lived == 100 else reward, *others
+
+
+def test_both_paths_go_on_alike_after_a_refused_update() -> None:
+    models = []
+    for generic in (False, True):
+        env = DummyVecEnv([lambda: NotANumber(ACTION_SPACES["box"])] * 2)
+        model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, n_critic_updates=3, seed=0)
+        with patched(generic):
+            models.append(model.learn(4 * 128))
+    assert [model._n_refusals for model in models] == [1, 1]
+    ours, generic_one = (model.policy.state_dict() for model in models)
+    # As above, over three updates.
+    torch.testing.assert_close(ours, generic_one, rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, -1e7])
+def test_a_draw_depends_on_the_differences_of_the_logits(offset: float) -> None:
+    logits = np.tile(np.float32([0, 2, 1, -1]) + np.float32(offset), (100_000, 1))
+    draw = _categorical(*logits.shape)
+    torch.manual_seed(0)
+    ours = draw(logits)
+    torch.manual_seed(0)
+    torchs = Categorical(logits=torch.from_numpy(logits)).sample().numpy()
+    # Two clocks that ring at the same time, as far as float32 can tell.
+    assert np.count_nonzero(ours != torchs) <= 5
+
+
+LATE = """
+import threading
+from gymnasium import spaces
+from tests.train.environments import RandomEnv
+from trpo_deploy import TRPO
+
+model = TRPO("MlpPolicy", RandomEnv(spaces.Discrete(3)), n_steps=64, batch_size=64, device="cpu")
+threading.Thread(target=lambda: print(model.learn(192).num_timesteps)).start()
+"""
+
+
+def test_a_thread_learns_on_after_the_programs_last_line() -> None:
+    run = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=100)
+    assert (run.stdout.strip(), run.stderr, run.returncode) == ("192", "", 0)
 
 
 class Meddler(BaseCallback):
@@ -438,6 +495,32 @@ def test_a_regression_changes_nothing_before_it_is_committed_and_is_silent(
     for parameter, old in zip(mlp.critic.parameters, critic_of(before[0]), strict=True):
         assert not torch.equal(parameter, old)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("observations", "returns"), [(1.0, 5e18), (1e4, 1e17)], ids=["the loss", "a moment"]
+)
+def test_a_regression_beyond_float32_is_refused_on_both_paths(
+    observations: float, returns: float
+) -> None:
+    model = trained(spaces.Discrete(3), False, policy_kwargs={"activation_fn": nn.ReLU})
+    mlp, buffer = standard_mlp(model.policy), model.rollout_buffer
+    assert mlp is not None
+    buffer.observations *= observations
+    buffer.returns[:] = returns
+    before = copy.deepcopy([model.policy.state_dict(), model.policy.optimizer.state_dict()])
+    assert MlpRegression(model.policy, mlp.critic, buffer, 1, 64).commit().refusal == NOT_FINITE
+    after = [model.policy.state_dict(), model.policy.optimizer.state_dict()]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert fit_critic(model.policy, buffer, mlp.actor_parameters, 1, 64).refusal == NOT_FINITE
+
+
+@pytest.mark.parametrize("other", [{"dtype": torch.float64}, {"device": "meta"}], ids=str)
+def test_a_regression_takes_float32_on_the_cpu(other: dict[str, Any]) -> None:
+    parameters = [nn.Parameter(torch.zeros(3))]
+    assert can_regress(torch.optim.Adam(parameters), parameters)
+    others = [nn.Parameter(torch.zeros(3, **other))]
+    assert not can_regress(torch.optim.Adam(others), others)
 
 
 def critic_of(state: dict[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import lru_cache, partial
+from threading import Thread
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
-from onnx import parser
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
@@ -72,6 +71,7 @@ class MlpRegression:
             observations = buffer.to_torch(buffer.observations)
             features = network_input(policy, observations, policy.vf_features_extractor)
         size = len(features)
+        self._random_state = np.random.get_state()
         orders = [np.random.permutation(size) for _ in range(n_updates)]
         steps = float(self._state("step", self._parameters[0]))
         schedule = _schedule(policy.optimizer, steps, size, batch_size or size, n_updates)
@@ -92,9 +92,9 @@ class MlpRegression:
         if max_grad_norm is not None:
             inputs["max_norm"] = _float32(max_grad_norm)
         session = _session(_graph(critic, clipped=max_grad_norm is not None))
-        thread = ThreadPoolExecutor(1)
-        self._outputs = thread.submit(session.run, None, inputs)
-        thread.shutdown(wait=False)
+        self._outputs: Future[list[Array]] = Future()
+        # Not an executor: those start nothing more once the program's main thread has ended.
+        Thread(target=_run, args=(session, inputs, self._outputs)).start()
 
     @torch.no_grad()
     def commit(self) -> CriticFit:
@@ -102,7 +102,7 @@ class MlpRegression:
         theta, *sums, squares = self._outputs.result()
         losses = squares * self._two_over_rows / 2
         loss = float(losses.sum(dtype=np.float64)) / max(len(losses), 1)
-        if not all(np.isfinite(each).all() for each in (loss, theta, *sums)):
+        if not (math.isfinite(loss) and all(np.isfinite(each).all() for each in (theta, *sums))):
             return CriticFit(math.nan, NOT_FINITE)
         for parameter, values in self._by_parameter(theta):
             parameter.copy_(values)
@@ -111,6 +111,10 @@ class MlpRegression:
             for parameter, values in self._by_parameter(flat):
                 self._optimizer.state[parameter][name] = values * (1 - beta)
         return CriticFit(loss, None)
+
+    def drop(self) -> None:
+        """Leave all as it was, the random draws too."""
+        np.random.set_state(self._random_state)
 
     def _moments(self) -> Iterable[tuple[str, float]]:
         """Adam's running means and the part of each that a step keeps."""
@@ -127,6 +131,13 @@ class MlpRegression:
     def _by_parameter(self, flat: Array) -> Iterable[tuple[nn.Parameter, Tensor]]:
         parts = split(torch.from_numpy(flat), self._parameters)
         return zip(self._parameters, parts, strict=True)
+
+
+def _run(session: Any, inputs: dict[str, Array], outputs: Future[list[Array]]) -> None:
+    try:
+        outputs.set_result(session.run(None, inputs))
+    except Exception as error:  # onnxruntime's errors share no public base class
+        outputs.set_exception(error)
 
 
 def _schedule(
@@ -168,7 +179,12 @@ def _float32(value: Any) -> Array:
 
 
 @lru_cache(maxsize=8)
-def _session(graph: str) -> onnxruntime.InferenceSession:
+def _session(graph: str) -> Any:
+    # Here, since it starts a thread, after which a fork that ends by sys.exit() hangs: processes
+    # of environments, and whoever only imports TRPO, have none of it.
+    import onnxruntime
+    from onnx import parser
+
     options = onnxruntime.SessionOptions()
     # Small products gain nothing by more threads, and the policy step has the other core.
     options.intra_op_num_threads = options.inter_op_num_threads = 1

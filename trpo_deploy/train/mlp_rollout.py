@@ -245,15 +245,15 @@ def _state_dependent(
 def _categorical(n_envs: int, n: int) -> Callable[[Array], Array]:
     """As ``torch.multinomial`` draws one sample: the first of exponential clocks to ring.
 
-    A clock of mean 1 slowed down to a mean of 1 / p has the logarithm of its time less log p;
-    what all have in common changes nothing.
+    A clock of mean 1 slowed down to a mean of 1 / p has the logarithm of its time less log p.
+    What all logits have in common changes nothing, but in float32 it may leave no digit of that.
     """
     clock_tensor = torch.empty(n_envs, n)
     clocks = clock_tensor.numpy()
 
     def draw(logits: Array) -> Array:
         clock_tensor.exponential_()
-        return np.asarray((logits - np.log(clocks)).argmax(axis=1))
+        return np.asarray(np.subtract(logits, np.log(clocks), dtype=np.float64).argmax(axis=1))
 
     return draw
 

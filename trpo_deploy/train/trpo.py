@@ -395,6 +395,8 @@ class TRPO(OnPolicyAlgorithm):
         # A rollout that one of the two cannot use teaches neither of them.
         if update.refusal is not None:
             critic = CriticFit(math.nan, update.refusal)
+            if regression is not None:
+                regression.drop()
         elif regression is not None:
             critic = regression.commit()
         else:
