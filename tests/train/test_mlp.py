@@ -221,20 +221,37 @@ def test_a_draw_depends_on_the_differences_of_the_logits(offset: float) -> None:
     assert np.count_nonzero(ours != torchs) <= 5
 
 
-LATE = """
-import threading
+SMALL = """
+import sys, threading
 from gymnasium import spaces
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
 
 model = TRPO("MlpPolicy", RandomEnv(spaces.Discrete(3)), n_steps=64, batch_size=64, device="cpu")
+"""
+LATE = """
 threading.Thread(target=lambda: print(model.learn(192).num_timesteps)).start()
+"""
+WITNESSED = """
+class Witness:
+    def find_spec(self, name, *_):
+        if name == "onnxruntime":
+            print(threading.current_thread() is threading.main_thread())
+
+sys.meta_path.insert(0, Witness())
+model.learn(192)
 """
 
 
-def test_a_thread_learns_on_after_the_programs_last_line() -> None:
-    run = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=100)
-    assert (run.stdout.strip(), run.stderr, run.returncode) == ("192", "", 0)
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [(LATE, "192"), (WITNESSED, "False")],
+    ids=["after the program's last line", "and Ctrl-C finds no extension being imported"],
+)
+def test_a_program_learns_on(program: str, says: str) -> None:
+    code = SMALL + program
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (run.stdout.strip(), run.stderr, run.returncode) == (says, "", 0)
 
 
 class Meddler(BaseCallback):

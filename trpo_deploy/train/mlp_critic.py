@@ -91,10 +91,10 @@ class MlpRegression:
         }
         if max_grad_norm is not None:
             inputs["max_norm"] = _float32(max_grad_norm)
-        session = _session(_graph(critic, clipped=max_grad_norm is not None))
+        graph = _graph(critic, clipped=max_grad_norm is not None)
         self._outputs: Future[list[Array]] = Future()
         # Not an executor: those start nothing more once the program's main thread has ended.
-        Thread(target=_run, args=(session, inputs, self._outputs)).start()
+        Thread(target=_run, args=(graph, inputs, self._outputs)).start()
 
     @torch.no_grad()
     def commit(self) -> CriticFit:
@@ -133,9 +133,9 @@ class MlpRegression:
         return zip(self._parameters, parts, strict=True)
 
 
-def _run(session: Any, inputs: dict[str, Array], outputs: Future[list[Array]]) -> None:
+def _run(graph: str, inputs: dict[str, Array], outputs: Future[list[Array]]) -> None:
     try:
-        outputs.set_result(session.run(None, inputs))
+        outputs.set_result(_session(graph).run(None, inputs))
     except Exception as error:  # onnxruntime's errors share no public base class
         outputs.set_exception(error)
 
@@ -181,7 +181,8 @@ def _float32(value: Any) -> Array:
 @lru_cache(maxsize=8)
 def _session(graph: str) -> Any:
     # Here, since it starts a thread, after which a fork that ends by sys.exit() hangs: processes
-    # of environments, and whoever only imports TRPO, have none of it.
+    # of environments, and whoever only imports TRPO, have none of it. And not in the main thread,
+    # where Ctrl-C within an extension's import comes out as an ImportError.
     import onnxruntime
     from onnx import parser
 
