@@ -186,8 +186,11 @@ def _check_device(device: str) -> None:
     # SB3 takes the CPU in its place without a word.
     if wanted.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={device}: torch finds no GPU here; leave it out, or say cpu")
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={device}: torch finds {torch.cuda.device_count()} here, from 0")
+    found = torch.cuda.device_count()
+    if wanted.type == "cuda" and (wanted.index or 0) >= found:
+        raise ConfigError(
+            f"device={device}: torch finds {found} here, the last of them cuda:{found - 1}"
+        )
 
 
 def _device(config: TrainConfig) -> str:

@@ -379,7 +379,7 @@ class TRPO(OnPolicyAlgorithm):
         return ScaledRewards(env, deviation(self.return_moments), self.gamma, running)
 
     def train(self) -> None:
-        """One update from the rollout buffer: a policy step, then the critic's regression.
+        """One update from the rollout buffer: a policy step and the critic's regression.
 
         Raises:
             TrainingError: :data:`MAX_REFUSALS` updates in a row had no usable numbers.
