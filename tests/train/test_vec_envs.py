@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium
@@ -114,6 +116,20 @@ def test_the_seed_decides(kind: str) -> None:
     np.testing.assert_array_equal(starts[0], starts[1])
     assert not np.array_equal(starts[0], starts[2])
     assert not np.array_equal(starts[0][0], starts[0][1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_given_again_starts_anew(kind: str) -> None:
+    env = _make("CartPole-v1", kind, seed=2)
+    starts = []
+    for seed in (1, 1, 2, 1):
+        env.seed(seed)
+        starts.append(env.reset())
+        env.step(np.zeros(2, np.int64))
+    env.close()
+    np.testing.assert_array_equal(starts[0], starts[1])
+    assert not np.array_equal(starts[0], starts[2])
+    np.testing.assert_array_equal(starts[0], starts[3])
 
 
 def test_frames_are_stacked_as_sb3_stacks_them() -> None:
@@ -369,6 +385,20 @@ def test_what_envpool_cannot_do_is_refused() -> None:
         _make("CartPole-v1", "envpool", settings=["frame_stack=2"])
     with pytest.raises(EnvError, match="wings"):
         _make("CartPole-v1", "envpool", env_args=["wings=2"])
+
+
+def test_mujoco_takes_no_memory_for_envpools_other_environments() -> None:
+    pytest.importorskip("envpool")
+    program = """
+import sys
+from trpo_deploy.train import load_config
+from trpo_deploy.train.vec_envs import make_training_env
+
+for env_id, everything in (("Hopper-v5", False), ("CartPole-v1", True), ("Ant-v5", True)):
+    make_training_env(load_config(env_id, vec_env="envpool", n_envs=2)).reset()
+    assert ("envpool.atari" in sys.modules) is everything, env_id
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
 
 
 @pytest.mark.parametrize("alone", [True, False])

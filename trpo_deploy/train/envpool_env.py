@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
+from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -40,8 +44,9 @@ class EnvPoolVecEnv(VecEnv):
     ) -> None:
         if config.env_wrapper is not None or config.frame_stack is not None:
             raise ConfigError("EnvPool takes no env_wrapper and no frame_stack; use --vec-env sync")
-        self._config, self._n_envs = config, n_envs
+        self._config, self._n_envs, self._seed = config, n_envs, seed
         self._pool = _make_pool(config, n_envs, seed)
+        self._untouched = True
         self._dtype = same.observation_space.dtype
         for role, ours, pools in (
             ("observations", same.observation_space, self._pool.observation_space),
@@ -60,13 +65,17 @@ class EnvPoolVecEnv(VecEnv):
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Make the environments anew: EnvPool takes a seed at no other time."""
-        self._pool.close()
         first = 0 if seed is None else seed
-        self._pool = _make_pool(self._config, self._n_envs, first)
+        # A second pool would take its memory beside the first one's, which stays with malloc.
+        if first != self._seed or not self._untouched:
+            self._pool.close()
+            self._pool = _make_pool(self._config, self._n_envs, first)
+            self._seed, self._untouched = first, True
         return [first + i for i in range(self._n_envs)]
 
     def reset(self) -> VecEnvObs:
         """Reset all environments."""
+        self._untouched = False
         observations, _ = self._pool.reset()
         self._returns[:], self._lengths[:] = 0, 0
         return self._observations(observations)
@@ -138,12 +147,7 @@ def _size(space: gymnasium.Space[Any]) -> tuple[Any, ...]:
 
 
 def _make_pool(config: TrainConfig, n_envs: int, seed: int) -> Any:
-    try:
-        import envpool
-    except ImportError as error:
-        raise MissingExtraError(
-            f'EnvPool cannot be used here ({error}); run: pip install "trpo-deploy[envpool]"'
-        ) from error
+    envpool = _imported(config.env_id)
     if config.env_id not in envpool.list_all_envs():
         raise EnvError(f"EnvPool has no environment {config.env_id}; use --vec-env sync")
     try:
@@ -157,3 +161,26 @@ def _make_pool(config: TrainConfig, n_envs: int, seed: int) -> Any:
     except Exception as error:  # EnvPool raises whatever its options meet first
         reason = " ".join(str(error).split())
         raise EnvError(f"EnvPool cannot make {config.env_id} ({reason})") from error
+
+
+def _imported(env_id: str) -> Any:
+    """EnvPool with MuJoCo's environments, and with all others only if that id is not among them.
+
+    Importing all of them, matplotlib too, takes a second and 95 MB: a quarter of a run's memory.
+    """
+    everything = "envpool.entry"
+    if "envpool" not in sys.modules:
+        sys.modules[everything] = ModuleType(everything)
+        with suppress(ImportError):  # what is wrong comes again, and is told, below
+            importlib.import_module("envpool.mujoco.gym.registration")
+        del sys.modules[everything]
+    try:
+        import envpool
+
+        if env_id not in envpool.list_all_envs():
+            importlib.import_module(everything)
+    except ImportError as error:
+        raise MissingExtraError(
+            f'EnvPool cannot be used here ({error}); run: pip install "trpo-deploy[envpool]"'
+        ) from error
+    return envpool
