@@ -32,7 +32,7 @@ from trpo_deploy.train.critic import NOT_FINITE, fit_critic
 from trpo_deploy.train.mlp import standard_mlp
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
-from trpo_deploy.train.mlp_rollout import _categorical, can_collect
+from trpo_deploy.train.mlp_rollout import _categorical, can_collect, generalized_advantages
 from trpo_deploy.train.sync_vec_env import SyncVecEnv
 from trpo_deploy.train.trust_region import actor_parameters, fisher_vector_product, mean_kl
 
@@ -57,10 +57,11 @@ GSDE: dict[str, dict[str, Any]] = {
 ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
 
 
-def policy_of(action_space: spaces.Space[Any], **kwargs: Any) -> ActorCriticPolicy:
+def policy_of(action_space: spaces.Space[Any], inputs: int = 3, **kwargs: Any) -> ActorCriticPolicy:
     torch.manual_seed(0)
     arguments = {"net_arch": [8, 8], **kwargs}
-    policy = ActorCriticPolicy(spaces.Box(-1, 1, (3,)), action_space, lambda _: 1e-3, **arguments)
+    observations = spaces.Box(-1, 1, (inputs,))
+    policy = ActorCriticPolicy(observations, action_space, lambda _: 1e-3, **arguments)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.3 * torch.randn_like(parameter)  # off the flat start
@@ -85,8 +86,18 @@ def test_the_fisher_vector_product_of_gsde_is_that_of_double_backward(
     check_fisher_vector_product(policy, reduction)
 
 
+@pytest.mark.parametrize("inputs", [3, 30])
+@pytest.mark.parametrize("actions", [1, 2, 9])
+@pytest.mark.parametrize("net_arch", [[], [1], [5, 30], [30, 5]], ids=str)
+def test_the_fisher_vector_product_takes_layers_of_any_width(
+    net_arch: list[int], actions: int, inputs: int
+) -> None:
+    space = spaces.Box(-1, 1, (actions,))
+    check_fisher_vector_product(policy_of(space, inputs, net_arch=net_arch), "mean")
+
+
 def check_fisher_vector_product(policy: ActorCriticPolicy, reduction: Any) -> None:
-    observations = torch.randn(100, 3)
+    observations = torch.randn(100, *policy.observation_space.shape)
     with torch.no_grad():
         old = copy.copy(policy.get_distribution(observations))
     kl = mean_kl(policy.get_distribution(observations), old, reduction)
@@ -207,6 +218,23 @@ def test_both_paths_go_on_alike_after_a_refused_update() -> None:
     ours, generic_one = (model.policy.state_dict() for model in models)
     # As above, over three updates.
     torch.testing.assert_close(ours, generic_one, rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 8, 13, 200])
+@pytest.mark.parametrize(("gamma", "gae_lambda"), [(0.99, 0.95), (1.0, 1.0), (0.9, 0.0)])
+def test_advantages_are_those_of_sb3s_buffer(n_steps: int, gamma: float, gae_lambda: float) -> None:
+    space = spaces.Box(-1, 1, (1,))
+    buffer = RolloutBuffer(n_steps, space, space, gamma=gamma, gae_lambda=gae_lambda, n_envs=3)
+    random = np.random.default_rng(n_steps)
+    buffer.rewards, buffer.values = random.normal(size=(2, n_steps, 3)).astype(np.float32)
+    starts = random.random((n_steps + 1, 3)) < 0.1
+    buffer.episode_starts = starts[:-1].astype(np.float32)
+    last = random.normal(size=(1, 3)).astype(np.float32)
+    buffer.compute_returns_and_advantage(torch.from_numpy(last[0]), starts[-1])
+    values = np.vstack([buffer.values, last])
+    found = generalized_advantages(buffer.rewards, values, starts[1:], gamma, gae_lambda)
+    # float32 sums of up to 200 terms in another order
+    np.testing.assert_allclose(found, buffer.advantages, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, -1e7])

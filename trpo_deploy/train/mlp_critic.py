@@ -194,7 +194,7 @@ def _session(graph: str) -> Any:
 
 
 def _graph(critic: DenseNetwork, *, clipped: bool) -> str:
-    """The regression in ONNX's text form: a loop over mini-batches that carries Adam's vectors."""
+    """The regression in ONNX's text form: a scan over mini-batches that carries Adam's vectors."""
     shapes = [tuple(linear.weight.shape) for linear in critic.linears]
     lengths = [length for outputs, inputs in shapes for length in (outputs * inputs, outputs)]
     n = sum(lengths)
@@ -213,15 +213,15 @@ regression (
   {", ".join(f"int64[2] shape{i} = {{{o}, {k}}}" for i, (o, k) in enumerate(shapes))},
   int64[{len(lengths)}] lengths = {{{", ".join(map(str, lengths))}}}
 > {{
-  steps = Shape(two_over_rows)
-  trips = Squeeze(steps)
-  go = Constant<value = bool {{1}}>()
-  theta_out, exp_avg_out, exp_avg_sq_out, squares = Loop(trips, go, theta, exp_avg, exp_avg_sq) <
-    body = mini_batch (int64 i, bool go_in, float[{n}] p, float[{n}] m, float[{n}] v)
-      => (bool go_out, float[{n}] p_out, float[{n}] m_out, float[{n}] v_out, float square) {{
+  theta_out, exp_avg_out, exp_avg_sq_out, squares =
+    Scan(theta, exp_avg, exp_avg_sq, start, end, two_over_rows, length, eps) <
+      num_scan_inputs = 5,
+      body = mini_batch (float[{n}] p, float[{n}] m, float[{n}] v,
+        int64[1] from, int64[1] to, float two_over_rows_now, float length_now, float eps_now)
+        => (float[{n}] p_out, float[{n}] m_out, float[{n}] v_out, float square) {{
 {body}
-    }}
-  >
+      }}
+    >
 }}"""
 
 
@@ -230,9 +230,6 @@ def _gradient(critic: DenseNetwork) -> list[str]:
     last = len(critic.linears) - 1
     layers = range(last + 1)
     lines = [
-        "go_out = Identity(go_in)",
-        "from = Gather(start, i)",
-        "to = Gather(end, i)",
         "rows = Slice(order, from, to)",
         "h0 = Gather(features, rows)",
         "y = Gather(returns, rows)",
@@ -247,8 +244,7 @@ def _gradient(critic: DenseNetwork) -> list[str]:
     lines += [
         f"error = Sub(z{last}, y)",
         "square = ReduceSumSquare<keepdims = 0>(error)",
-        "error_scale = Gather(two_over_rows, i)",
-        f"d{last} = Mul(error, error_scale)",
+        f"d{last} = Mul(error, two_over_rows_now)",
     ]
     for i in reversed(layers):
         for parameter, factor in (("w", f"h{i}"), ("b", "ones_now")):  # a third of ReduceSum's time
@@ -281,10 +277,8 @@ _ADAM = (
     "g_squared = Mul(g, g)",
     "v_out = Add(v_decayed, g_squared)",
     "deviation = Sqrt(v_out)",
-    "eps_now = Gather(eps, i)",
     "denominator = Add(deviation, eps_now)",
     "direction = Div(m_out, denominator)",
-    "length_now = Gather(length, i)",
     "p_step = Mul(direction, length_now)",
     "p_out = Sub(p, p_step)",
 )

@@ -140,7 +140,7 @@ def generalized_advantages(
 ) -> Array:
     """Generalised advantage estimates (Schulman et al. 2016, eq. 16, arXiv:1506.02438).
 
-    ``RolloutBuffer.compute_returns_and_advantage`` with all but the recursion in one batch.
+    What ``RolloutBuffer.compute_returns_and_advantage`` gives, but for rounding.
 
     Args:
         rewards: ``(steps, envs)``.
@@ -155,8 +155,12 @@ def generalized_advantages(
     alive = np.float32(1.0) - ends.astype(np.float32)
     advantages = rewards + np.float32(gamma) * alive * values[1:] - values[:-1]
     decay = np.float32(gamma * gae_lambda) * alive
-    for step in range(len(rewards) - 2, -1, -1):
-        advantages[step] += decay[step] * advantages[step + 1]
+    # Sums over 1, 2, 4 ... steps, each of two of half the length, in place of a loop over steps.
+    length = 1
+    while length < len(advantages):
+        advantages[:-length] += decay[:-length] * advantages[length:]
+        decay[:-length] *= decay[length:]
+        length *= 2
     return np.asarray(advantages)
 
 
