@@ -348,6 +348,25 @@ class Pictures(gymnasium.Env):  # type: ignore[type-arg]
 gymnasium.register("SmallPictures-v0", entry_point=Pictures)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "policy", "says"),
+    [
+        ("tests.train.test_trainer:SmallPictures-v0", "MlpPolicy", "--set policy=CnnPolicy"),
+        ("tests.train.test_trainer:SmallPictures-v0", "CnnPolicy", None),
+        ("CartPole-v1", "MlpPolicy", None),
+    ],
+)
+def test_images_for_a_policy_that_takes_them_for_numbers_are_said(
+    env_id: str, policy: str, says: str | None, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    settings = [f"policy={policy}", "n_envs=1", "n_steps=16", "batch_size=16"]
+    config = load_config(env_id, settings=settings, n_timesteps=16, eval_episodes=1)
+    train(config, ModelDir(tmp_path / "m"), reports=Reports(note=notes.append))
+    assert len(notes) == (says is not None)
+    assert says is None or says in notes[0]
+
+
 def test_a_run_goes_on_when_there_is_no_room_for_tensorboard(tmp_path: Path) -> None:
     usage, calls = shutil.disk_usage, itertools.count()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
 import trpo_deploy
@@ -102,6 +103,11 @@ def train(
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
     with closed_after(make_training_env(config)) as env:
+        if config.policy == "MlpPolicy" and is_image_space(env.observation_space):
+            reports.note(
+                f"{config.env_id} observes images, which MlpPolicy takes as a row of numbers; "
+                "--set policy=CnnPolicy sees them as images"
+            )
         model = _make_model(config, env)
         with folder.claimed():
             if checkpoint is not None:
