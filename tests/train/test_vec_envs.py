@@ -121,15 +121,17 @@ def test_the_seed_decides(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_seed_given_again_starts_anew(kind: str) -> None:
     env = _make("CartPole-v1", kind, seed=2)
-    starts = []
-    for seed in (1, 1, 2, 1):
-        env.seed(seed)
-        starts.append(env.reset())
+    starts: dict[int, list[Any]] = {1: [], 2: []}
+    for seeds in ([2], [1], [1], [2, 1], [1, 2]):
+        for seed in seeds:
+            env.seed(seed)
+        starts[seed].append(env.reset())
         env.step(np.zeros(2, np.int64))
     env.close()
-    np.testing.assert_array_equal(starts[0], starts[1])
-    assert not np.array_equal(starts[0], starts[2])
-    np.testing.assert_array_equal(starts[0], starts[3])
+    for same in starts.values():
+        for start in same:
+            np.testing.assert_array_equal(start, same[0])
+    assert not np.array_equal(starts[1][0], starts[2][0])
 
 
 def test_frames_are_stacked_as_sb3_stacks_them() -> None:
@@ -397,6 +399,37 @@ from trpo_deploy.train.vec_envs import make_training_env
 for env_id, everything in (("Hopper-v5", False), ("CartPole-v1", True), ("Ant-v5", True)):
     make_training_env(load_config(env_id, vec_env="envpool", n_envs=2)).reset()
     assert ("envpool.atari" in sys.modules) is everything, env_id
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+
+
+_INTERRUPTED = """
+def interrupted(name):
+    import envpool
+    raise KeyboardInterrupt
+
+whole, importlib.import_module = importlib.import_module, interrupted
+try:
+    _imported("Hopper-v5")
+except KeyboardInterrupt:
+    importlib.import_module = whole
+envpool = _imported("Hopper-v5")
+"""
+_THREADS = """
+with ThreadPoolExecutor() as pool:
+    envpool, *_ = list(pool.map(_imported, ["Hopper-v5", "CartPole-v1"] * 4))
+"""
+
+
+@pytest.mark.parametrize("way", [_INTERRUPTED, _THREADS], ids=["interrupted", "threads"])
+def test_envpool_is_there_whatever_way_it_was_imported(way: str) -> None:
+    pytest.importorskip("envpool")
+    program = f"""
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+from trpo_deploy.train.envpool_env import _imported
+{way}
+assert {{"Hopper-v5", "CartPole-v1"}} <= set(envpool.list_all_envs())
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 import time
 from contextlib import suppress
 from types import ModuleType
@@ -68,6 +69,7 @@ class EnvPoolVecEnv(VecEnv):
         first = 0 if seed is None else seed
         # A second pool would take its memory beside the first one's, which stays with malloc.
         if first != self._seed or not self._untouched:
+            self._untouched = False
             self._pool.close()
             self._pool = _make_pool(self._config, self._n_envs, first)
             self._seed, self._untouched = first, True
@@ -82,6 +84,7 @@ class EnvPoolVecEnv(VecEnv):
 
     def step_async(self, actions: Array) -> None:
         """Keep the actions for the step."""
+        self._untouched = False
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -163,22 +166,29 @@ def _make_pool(config: TrainConfig, n_envs: int, seed: int) -> Any:
         raise EnvError(f"EnvPool cannot make {config.env_id} ({reason})") from error
 
 
+_IMPORTING = threading.Lock()
+
+
 def _imported(env_id: str) -> Any:
     """EnvPool with MuJoCo's environments, and with all others only if that id is not among them.
 
     Importing all of them, matplotlib too, takes a second and 95 MB: a quarter of a run's memory.
+    Until then ``envpool.make`` knows no other ids; ``import envpool.entry`` brings them.
     """
     everything = "envpool.entry"
-    if "envpool" not in sys.modules:
-        sys.modules[everything] = ModuleType(everything)
-        with suppress(ImportError):  # what is wrong comes again, and is told, below
-            importlib.import_module("envpool.mujoco.gym.registration")
-        del sys.modules[everything]
     try:
-        import envpool
+        with _IMPORTING:
+            if "envpool" not in sys.modules:
+                sys.modules[everything] = ModuleType(everything)
+                try:
+                    with suppress(ImportError):  # what is wrong comes again, and is told, below
+                        importlib.import_module("envpool.mujoco.gym.registration")
+                finally:
+                    del sys.modules[everything]
+            import envpool
 
-        if env_id not in envpool.list_all_envs():
-            importlib.import_module(everything)
+            if env_id not in envpool.list_all_envs():
+                importlib.import_module(everything)
     except ImportError as error:
         raise MissingExtraError(
             f'EnvPool cannot be used here ({error}); run: pip install "trpo-deploy[envpool]"'

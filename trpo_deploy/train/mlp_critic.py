@@ -52,7 +52,7 @@ class MlpRegression:
         policy: whose critic and optimiser are changed.
         critic: the policy's.
         buffer: a full rollout with returns, read before, which puts its samples into one row.
-        n_updates: passes over the rollout.
+        n_updates: passes over the rollout, at least one.
         batch_size: samples of a mini-batch; None for the whole rollout.
         max_grad_norm: gradients are scaled down to this norm.
     """
@@ -81,7 +81,7 @@ class MlpRegression:
             "features": features.numpy(),
             "returns": buffer.returns.reshape(-1, 1).copy(),
             "ones": np.ones((size, 1), np.float32),
-            "order": np.concatenate([np.empty(0, np.int64), *orders]),
+            "order": np.concatenate(orders),
             "theta": self._flat(lambda parameter: parameter.detach()),
             **{
                 name: _float32(self._flat(partial(self._state, name)) / (1 - beta))
@@ -101,7 +101,7 @@ class MlpRegression:
         """Wait for the end, and write parameters and optimiser unless they are not finite."""
         theta, *sums, squares = self._outputs.result()
         losses = squares * self._two_over_rows / 2
-        loss = float(losses.sum(dtype=np.float64)) / max(len(losses), 1)
+        loss = float(losses.mean(dtype=np.float64))
         if not (math.isfinite(loss) and all(np.isfinite(each).all() for each in (theta, *sums))):
             return CriticFit(math.nan, NOT_FINITE)
         for parameter, values in self._by_parameter(theta):

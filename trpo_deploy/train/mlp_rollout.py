@@ -156,11 +156,12 @@ def generalized_advantages(
     advantages = rewards + np.float32(gamma) * alive * values[1:] - values[:-1]
     decay = np.float32(gamma * gae_lambda) * alive
     # Sums over 1, 2, 4 ... steps, each of two of half the length, in place of a loop over steps.
-    length = 1
-    while length < len(advantages):
-        advantages[:-length] += decay[:-length] * advantages[length:]
-        decay[:-length] *= decay[length:]
-        length *= 2
+    steps, length = len(advantages), 1
+    with np.errstate(under="ignore", invalid="ignore"):  # what is not finite, the update refuses
+        while length < steps:
+            advantages[:-length] += decay[: steps - length] * advantages[length:]
+            decay = decay[:-length] * decay[length:]
+            length *= 2
     return np.asarray(advantages)
 
 

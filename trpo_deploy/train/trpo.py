@@ -422,7 +422,7 @@ class TRPO(OnPolicyAlgorithm):
         # A buffer of the user's may give its samples otherwise.
         if mlp is None or type(self.rollout_buffer) is not RolloutBuffer:
             return None
-        if self.n_critic_updates == 0:  # nothing to scan over
+        if self.n_critic_updates < 1:  # ONNX's Scan takes no empty sequence
             return None
         if not can_regress(self.policy.optimizer, mlp.critic.parameters):
             return None
