@@ -145,7 +145,7 @@ class DenseProducts:
     Without that memory the system gives, zeroes and takes back pages for each product.
     What a method returns is overwritten by the next call. A product with few columns, which
     takes MKL up to four times as long as its transpose, is computed as that: one layer's outputs
-    below 8 and the first layer's inputs below 24, where this was faster for all sizes measured.
+    below 8 and the first layer's inputs below 24, where that was faster for nearly all sizes.
 
     Args:
         network: its parameters must stay where they are in memory, with any values.
