@@ -144,7 +144,7 @@ class DenseProducts:
 
     Without that memory the system gives, zeroes and takes back pages for each product.
     What a method returns is overwritten by the next call. A product with few columns, which
-    takes MKL up to four times as long as its transpose, is computed as that: one layer's outputs
+    takes MKL up to four times as long as its transpose, is computed as that: a layer's outputs
     below 8 and the first layer's inputs below 24, where that was faster for nearly all sizes.
 
     Args:
