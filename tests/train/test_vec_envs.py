@@ -122,16 +122,29 @@ def test_the_seed_decides(kind: str) -> None:
 def test_a_seed_given_again_starts_anew(kind: str) -> None:
     env = _make("CartPole-v1", kind, seed=2)
     starts: dict[int, list[Any]] = {1: [], 2: []}
-    for seeds in ([2], [1], [1], [2, 1], [1, 2]):
+    for i, seeds in enumerate(([2], [2], [1], [1], [1], [2, 1], [1, 2])):
         for seed in seeds:
             env.seed(seed)
         starts[seed].append(env.reset())
-        env.step(np.zeros(2, np.int64))
+        if i % 2 == 1:
+            env.step(np.zeros(2, np.int64))
     env.close()
     for same in starts.values():
         for start in same:
             np.testing.assert_array_equal(start, same[0])
     assert not np.array_equal(starts[1][0], starts[2][0])
+
+
+def test_a_seed_starts_anew_what_envpool_lets_step_before_a_reset() -> None:
+    starts = []
+    for steps in (0, 3):
+        env = _make("CartPole-v1", "envpool", seed=1)
+        for _ in range(steps):
+            env.step(np.zeros(2, np.int64))
+        env.seed(1)
+        starts.append(env.reset())
+        env.close()
+    np.testing.assert_array_equal(*starts)
 
 
 def test_frames_are_stacked_as_sb3_stacks_them() -> None:

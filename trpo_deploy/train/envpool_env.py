@@ -45,9 +45,10 @@ class EnvPoolVecEnv(VecEnv):
     ) -> None:
         if config.env_wrapper is not None or config.frame_stack is not None:
             raise ConfigError("EnvPool takes no env_wrapper and no frame_stack; use --vec-env sync")
-        self._config, self._n_envs, self._seed = config, n_envs, seed
+        self._config, self._n_envs = config, n_envs
         self._pool = _make_pool(config, n_envs, seed)
-        self._untouched = True
+        # The seed that the pool still stands at; None once it was reset or stepped.
+        self._stands_at: int | None = seed
         self._dtype = same.observation_space.dtype
         for role, ours, pools in (
             ("observations", same.observation_space, self._pool.observation_space),
@@ -68,23 +69,23 @@ class EnvPoolVecEnv(VecEnv):
         """Make the environments anew: EnvPool takes a seed at no other time."""
         first = 0 if seed is None else seed
         # A second pool would take its memory beside the first one's, which stays with malloc.
-        if first != self._seed or not self._untouched:
-            self._untouched = False
+        if first != self._stands_at:
+            self._stands_at = None
             self._pool.close()
             self._pool = _make_pool(self._config, self._n_envs, first)
-            self._seed, self._untouched = first, True
+            self._stands_at = first
         return [first + i for i in range(self._n_envs)]
 
     def reset(self) -> VecEnvObs:
         """Reset all environments."""
-        self._untouched = False
+        self._stands_at = None
         observations, _ = self._pool.reset()
         self._returns[:], self._lengths[:] = 0, 0
         return self._observations(observations)
 
     def step_async(self, actions: Array) -> None:
         """Keep the actions for the step."""
-        self._untouched = False
+        self._stands_at = None
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
