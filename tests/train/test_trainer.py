@@ -346,21 +346,25 @@ class Pictures(gymnasium.Env):  # type: ignore[type-arg]
 
 
 gymnasium.register("SmallPictures-v0", entry_point=Pictures)
+_OWN_EXTRACTOR = (
+    "policy_kwargs={features_extractor_class: stable_baselines3.common.torch_layers.NatureCNN}"
+)
 
 
 @pytest.mark.parametrize(
-    ("env_id", "policy", "says"),
+    ("env_id", "setting", "says"),
     [
-        ("tests.train.test_trainer:SmallPictures-v0", "MlpPolicy", "--set policy=CnnPolicy"),
-        ("tests.train.test_trainer:SmallPictures-v0", "CnnPolicy", None),
-        ("CartPole-v1", "MlpPolicy", None),
+        ("tests.train.test_trainer:SmallPictures-v0", "seed=1", "--set policy=CnnPolicy"),
+        ("tests.train.test_trainer:SmallPictures-v0", "policy=CnnPolicy", None),
+        ("tests.train.test_trainer:SmallPictures-v0", _OWN_EXTRACTOR, None),
+        ("CartPole-v1", "seed=1", None),
     ],
 )
 def test_images_for_a_policy_that_takes_them_for_numbers_are_said(
-    env_id: str, policy: str, says: str | None, tmp_path: Path
+    env_id: str, setting: str, says: str | None, tmp_path: Path
 ) -> None:
     notes: list[str] = []
-    settings = [f"policy={policy}", "n_envs=1", "n_steps=16", "batch_size=16"]
+    settings = [setting, "n_envs=1", "n_steps=16", "batch_size=16"]
     config = load_config(env_id, settings=settings, n_timesteps=16, eval_episodes=1)
     train(config, ModelDir(tmp_path / "m"), reports=Reports(note=notes.append))
     assert len(notes) == (says is not None)

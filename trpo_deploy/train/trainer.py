@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
 import trpo_deploy
@@ -103,12 +104,13 @@ def train(
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
     with closed_after(make_training_env(config)) as env:
-        if config.policy == "MlpPolicy" and is_image_space(env.observation_space):
-            reports.note(
-                f"{config.env_id} observes images, which MlpPolicy takes as a row of numbers; "
-                "--set policy=CnnPolicy sees them as images"
-            )
         model = _make_model(config, env)
+        flat = model.policy.features_extractor_class is FlattenExtractor
+        if flat and is_image_space(env.observation_space):
+            reports.note(
+                f"{config.env_id} observes images, which {config.policy} takes as a row of "
+                "numbers; --set policy=CnnPolicy sees them as images"
+            )
         with folder.claimed():
             if checkpoint is not None:
                 check_same_spaces(checkpoint, model)
