@@ -86,8 +86,9 @@ class Case:
     to_bare: float | None = None
 
 
-# The fastest of what was tried on two cores, within the noise; steps/s, medians of three rounds. A
-# torch forward pass for 64 environments costs sb3-contrib hardly more than for two. The pipes of
+# The fastest of what was tried on two cores, within the noise; steps/s, medians of three rounds,
+# those with subproc, two threads or fewer than 16 environments mostly of earlier code. A torch
+# forward pass for 64 environments costs sb3-contrib hardly more than for two. The pipes of
 # SubprocVecEnv cost more than they bring, and so do two torch threads.
 # HalfCheetah: sync 2, 8, 16, 32, 64, 128: 2,000, 3,600, 4,100, 4,500, 4,600, 4,400; subproc 4, 8,
 # 16: 1,600, 2,100, 2,100; two threads with sync, subproc 16: 520, 1,800. Ant: sync 2, 8, 16, 32,

@@ -234,7 +234,7 @@ def test_advantages_are_those_of_sb3s_buffer(n_steps: int, gamma: float, gae_lam
     values = np.vstack([buffer.values, last])
     with np.errstate(all="raise"):  # as some set it to find where a NaN comes from
         found = generalized_advantages(buffer.rewards, values, starts[1:], gamma, gae_lambda)
-    # float32 sums of up to 200 terms in another order
+    # float32 sums of up to 5,000 terms in another order
     np.testing.assert_allclose(found, buffer.advantages, rtol=1e-5, atol=1e-4)
 
 
