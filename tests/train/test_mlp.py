@@ -27,6 +27,7 @@ from torch.nn.utils import prune
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
+from trpo_deploy.train import mlp_rollout
 from trpo_deploy.train import trpo as trpo_module
 from trpo_deploy.train.critic import NOT_FINITE, fit_critic
 from trpo_deploy.train.mlp import standard_mlp
@@ -294,6 +295,16 @@ class Meddler(BaseCallback):
         return self.num_timesteps < 100  # in the middle of the first rollout
 
 
+@pytest.fixture(params=["compiled", "NumPy"])
+def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to have a step's numbers, the second being that without a C compiler."""
+    if request.param == "NumPy":
+        monkeypatch.setattr(mlp_rollout, "compiled", None)
+    elif mlp_rollout.compiled is None:
+        pytest.skip("needs a C compiler while the project is installed")
+    return str(request.param)
+
+
 class Rounding(RandomEnv):
     """SB3's actions of a Box of whole numbers are not whole."""
 
@@ -304,6 +315,7 @@ class Rounding(RandomEnv):
 WHOLE_NUMBERS = spaces.Box(-2, 2, (2,), np.int32)
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.filterwarnings("ignore:Action space is not")
 @pytest.mark.parametrize(
     ("space", "kwargs"),
@@ -371,6 +383,7 @@ class Witness(BaseCallback):
         return True
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize(
     "normalizer",
     [{}, {"norm_obs": False}, {"norm_reward": False}, {"training": False}, {"clip_reward": 0.3}],
@@ -611,16 +624,20 @@ def test_a_critics_layer_that_the_optimiser_does_not_have_is_left_alone(tmp_path
 @pytest.mark.parametrize(
     ("policy", "observations", "says"),
     [
-        ("MlpPolicy", spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: NumPy"),
+        ("MlpPolicy", spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: {}"),
         ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: Stable-Baselines3"),
         (Other, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: Stable-Baselines3"),
     ],
 )
 def test_the_paths_are_said(
-    policy: Any, observations: Any, says: str, capsys: pytest.CaptureFixture[str]
+    policy: Any,
+    observations: Any,
+    says: str,
+    arithmetic: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     TRPO(policy, RandomEnv(spaces.Discrete(2), observations), device="cpu", verbose=1)
-    assert says in capsys.readouterr().out
+    assert says.format(arithmetic) in capsys.readouterr().out
 
 
 class Reused(RolloutBuffer):

@@ -1,17 +1,18 @@
-"""Rollouts of a standard MLP: a NumPy actor by step, everything else in one batch at the end.
+"""Rollouts of a standard MLP: its actor without torch by step, all else in one batch at the end.
 
 Torch's overhead for one small observation is many times the arithmetic, so actions come from
-NumPy copies of the weights. Noise is drawn from torch as its distributions draw it, which
-costs little and makes this the same rollout as SB3's own, but for rounding, also where callbacks
-or environments draw from torch in between. Values, log-probabilities and the bootstraps at time
-limits are what the same torch modules give for the whole rollout at once.
+copies of the weights, by :mod:`rollout_math` or its compiled twin. Noise is drawn from torch as
+its distributions draw it, which costs little and makes this the same rollout as SB3's own, but for
+rounding, also where callbacks or environments draw from torch in between. Values,
+log-probabilities and the bootstraps at time limits are what the same torch modules give for the
+whole rollout at once.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,15 +22,26 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from trpo_deploy.spec import Array
+from trpo_deploy.train import rollout_math
 from trpo_deploy.train.mlp import StandardMlp
 
-Sampler: TypeAlias = Callable[[Array, Array], Array]
-"""From the last layer's input and output, ``(envs, n)``, to one action for each environment."""
+compiled: ModuleType | None
+try:
+    from trpo_deploy.train import _rollout_math as compiled
+except ImportError:  # there was no C compiler when it was installed
+    compiled = None
+
+Sampler: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
+"""From the last layer's input and output, ``(envs, n)``, to one action for each environment.
+
+First as the distribution has it, then as the environment takes it.
+"""
 
 
 def can_collect(model: OnPolicyAlgorithm) -> bool:
@@ -67,8 +79,12 @@ def collect_mlp_rollout(
     if model.use_sde:
         model.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
-    actor, sample, to_env = _actor(mlp, env.num_envs), _sampler(model, mlp), _to_env(model)
-    step = _stepper(env)
+    arithmetic = choose_arithmetic(model, mlp)
+    actor, sample, step = (
+        _actor(arithmetic, mlp, env.num_envs),
+        _sampler(arithmetic, model, mlp),
+        _stepper(arithmetic, env),
+    )
     truncated: list[tuple[int, int, Array]] = []
     assert model._last_obs is not None
     for n_steps in range(n_rollout_steps):
@@ -76,8 +92,7 @@ def collect_mlp_rollout(
             model.policy.reset_noise(env.num_envs)
         last_obs: Any = model._last_obs
         obs_tensor = torch.from_numpy(last_obs)
-        actions = sample(*actor(last_obs))
-        clipped_actions = to_env(actions)
+        actions, clipped_actions = sample(*actor(last_obs))
         new_obs, rewards, dones, infos = step(clipped_actions)
         model.num_timesteps += env.num_envs
         callback.update_locals(locals())
@@ -165,30 +180,30 @@ def generalized_advantages(
     return np.asarray(advantages)
 
 
-def _actor(mlp: StandardMlp, n_envs: int) -> Callable[[Array], tuple[Array, Array]]:
-    """The last layer's input and output in NumPy, for the weights as they are now."""
-    # Contiguous, and a bias for each row: at this size NumPy takes as long for a transposed
-    # matrix or a broadcast as for the numbers.
-    weights, biases = zip(
-        *(
-            (linear.weight.detach().numpy().T.copy(), _rows(linear.bias.detach().numpy(), n_envs))
-            for linear in mlp.actor.linears
-        ),
-        strict=True,
+def choose_arithmetic(model: OnPolicyAlgorithm, mlp: StandardMlp) -> ModuleType:
+    """The compiled functions, or NumPy's where they do not know something or take longer."""
+    space = model.action_space
+    if (
+        compiled is not None
+        and model.n_envs <= 8  # for more, NumPy's products make up for its calls
+        and all(activation.onnx in compiled.ACTIVATIONS for activation in mlp.actor.activations)
+        and (not isinstance(space, spaces.Box) or space.dtype == np.float32)
+    ):
+        return compiled
+    return rollout_math
+
+
+def _actor(
+    arithmetic: ModuleType, mlp: StandardMlp, n_envs: int
+) -> Callable[[Array], tuple[Array, Array]]:
+    linears = mlp.actor.linears
+    actor: Callable[[Array], tuple[Array, Array]] = arithmetic.Actor(
+        [linear.weight.detach().numpy().T for linear in linears],
+        [linear.bias.detach().numpy() for linear in linears],
+        mlp.actor.activations,
+        n_envs,
     )
-    functions = [activation.array for activation in mlp.actor.activations]
-
-    def forward(observations: Array) -> tuple[Array, Array]:
-        x = observations.reshape(n_envs, -1).astype(np.float32, copy=False)
-        for weight, bias, function in zip(weights, biases, functions, strict=False):
-            x = np.dot(x, weight)
-            x += bias
-            x = function(x)
-        output = np.dot(x, weights[-1])
-        output += biases[-1]
-        return x, output
-
-    return forward
+    return actor
 
 
 def _rows(values: Array, n_envs: int) -> Array:
@@ -196,55 +211,68 @@ def _rows(values: Array, n_envs: int) -> Array:
     return np.broadcast_to(values, (n_envs, *values.shape)).copy()
 
 
-def _sampler(model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
+def _sampler(arithmetic: ModuleType, model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
     """How to draw actions, with the random numbers that torch's distributions would take."""
     space, distribution = model.action_space, model.policy.action_dist
-    if isinstance(distribution, StateDependentNoiseDistribution):
-        assert isinstance(space, spaces.Box)
-        return partial(_state_dependent, distribution, space.shape)
     if isinstance(space, spaces.Box):
+        low, high = _rows(space.low, model.n_envs), _rows(space.high, model.n_envs)
+        if isinstance(distribution, StateDependentNoiseDistribution):
+            return partial(_state_dependent, model.policy, distribution, low, high)
         assert mlp.log_std is not None
         deviation = _rows(mlp.log_std.detach().exp().numpy(), model.n_envs)
         noise_tensor = torch.empty(deviation.shape)
         noise = noise_tensor.numpy()
 
-        def gaussian(_: Array, mean: Array) -> Array:
+        def gaussian(_: Array, mean: Array) -> tuple[Array, Array]:
             noise_tensor.normal_()
-            actions: Array = mean + noise * deviation
-            return actions if len(space.shape) == 1 else actions.reshape(-1, *space.shape)
+            actions: tuple[Array, Array] = arithmetic.explored(mean, noise, deviation, low, high)
+            return actions
 
         return gaussian
+    draw = _discrete(model)
+
+    def discrete(_: Array, logits: Array) -> tuple[Array, Array]:
+        actions = draw(logits)
+        return actions, actions
+
+    return discrete
+
+
+def _discrete(model: OnPolicyAlgorithm) -> Callable[[Array], Array]:
+    space = model.action_space
     if isinstance(space, spaces.Discrete):
-        draw = _categorical(model.n_envs, int(space.n))
-        return lambda _, logits: draw(logits)
+        return _categorical(model.n_envs, int(space.n))
     if isinstance(space, spaces.MultiDiscrete):
         draws = [_categorical(model.n_envs, int(n)) for n in space.nvec]
         cuts = np.cumsum(space.nvec)[:-1]
-        return lambda _, logits: np.stack(
+        return lambda logits: np.stack(
             [draw(part) for draw, part in zip(draws, np.split(logits, cuts, axis=1), strict=True)],
             axis=1,
         )
     assert isinstance(space, spaces.MultiBinary)
-    return lambda _, logits: torch.bernoulli(torch.from_numpy(logits).sigmoid_()).numpy()
+    return lambda logits: torch.bernoulli(torch.from_numpy(logits).sigmoid()).numpy()
 
 
 def _state_dependent(
+    policy: BasePolicy,
     distribution: StateDependentNoiseDistribution,
-    shape: tuple[int, ...],
+    low: Array,
+    high: Array,
     latent: Array,
     mean: Array,
-) -> Array:
+) -> tuple[Array, Array]:
     """The actions of gSDE, as its ``get_noise`` chooses between one matrix and one for each."""
     matrices = distribution.exploration_matrices
     if len(latent) == 1 or len(latent) != len(matrices):
         noise = np.dot(latent, distribution.exploration_mat.detach().numpy())
     else:
         noise = np.matmul(latent[:, None], matrices.detach().numpy())[:, 0]
-    actions: Array = mean + noise
-    if distribution.bijector is not None:
-        # NumPy's differs in the last digit, which near the bounds moves log-probabilities.
-        actions = torch.tanh(torch.from_numpy(actions)).numpy()
-    return actions.reshape(-1, *shape)
+    actions: Array = (mean + noise).reshape(low.shape)
+    if distribution.bijector is None:
+        return actions, np.minimum(np.maximum(actions, low), high)
+    # NumPy's differs in the last digit, which near the bounds moves log-probabilities.
+    actions = torch.tanh(torch.from_numpy(actions)).numpy()
+    return actions, policy.unscale_action(actions)
 
 
 def _categorical(n_envs: int, n: int) -> Callable[[Array], Array]:
@@ -263,82 +291,52 @@ def _categorical(n_envs: int, n: int) -> Callable[[Array], Array]:
     return draw
 
 
-def _to_env(model: OnPolicyAlgorithm) -> Callable[[Array], Array]:
-    """From the distribution's actions to the environment's, as SB3's rollout has it."""
-    space = model.action_space
-    if not isinstance(space, spaces.Box):
-        return lambda actions: actions
-    if model.policy.squash_output:
-        return model.policy.unscale_action
-    low, high = _rows(space.low, model.n_envs), _rows(space.high, model.n_envs)
-    return lambda actions: np.minimum(np.maximum(actions, low), high)
-
-
 # --- VecNormalize without its copies ----------------------------------------------------------
 
 Step: TypeAlias = Callable[[Array], tuple[Array, Array, Array, Any]]
 
 
-def _stepper(env: VecEnv) -> Step:
+def _stepper(arithmetic: ModuleType, env: VecEnv) -> Step:
     if type(env) is VecNormalize and env.norm_obs and isinstance(env.observation_space, spaces.Box):
-        return partial(_normalized_step, env)
+        return partial(_normalized_step, arithmetic, env)
     return env.step  # type: ignore[return-value]
 
 
-def _normalized_step(env: VecNormalize, actions: Array) -> tuple[Array, Array, Array, Any]:
+_NO_MEAN = np.zeros(())
+
+
+def _normalized_step(
+    arithmetic: ModuleType, env: VecNormalize, actions: Array
+) -> tuple[Array, Array, Array, Any]:
     """``VecNormalize.step`` on the same object and with the same numbers, but for rounding."""
     raw: Any
     raw, rewards, dones, infos = env.venv.step(actions)
     env.old_obs, env.old_reward = raw, rewards
     rms: RunningMeanStd = env.obs_rms  # type: ignore[assignment]
     if env.training:
-        _update(rms, raw)
+        _update(arithmetic, rms, raw)
         env.returns = env.returns * env.gamma + rewards
-        _update_scalar(env.ret_rms, env.returns.tolist())
+        _update(arithmetic, env.ret_rms, env.returns)
+
+    def normalized(observations: Array) -> Array:
+        scaled: Array = arithmetic.normalized(
+            observations, rms.mean, rms.var, env.epsilon, env.clip_obs
+        )
+        return scaled
+
     if env.norm_reward:
-        limit, deviation = env.clip_reward, math.sqrt(env.ret_rms.var + env.epsilon)
-        rewards = np.array([min(max(r / deviation, -limit), limit) for r in rewards.tolist()])
+        rewards = arithmetic.normalized(
+            rewards, _NO_MEAN, env.ret_rms.var, env.epsilon, env.clip_reward
+        )
     if True in dones.tolist():  # a tenth of what any() costs
         env.returns[dones] = 0
         for info, done in zip(infos, dones.tolist(), strict=True):
             if done and "terminal_observation" in info:
-                final = info["terminal_observation"]
-                info["terminal_observation"] = _normalized(env, rms, final)
-    return _normalized(env, rms, raw), rewards.astype(np.float32), dones, infos
+                final = np.asarray(info["terminal_observation"])
+                info["terminal_observation"] = normalized(final[None])[0]
+    return normalized(raw), rewards.astype(np.float32), dones, infos
 
 
-def _normalized(env: VecNormalize, rms: RunningMeanStd, observations: Array) -> Array:
-    scaled = observations - rms.mean
-    scaled /= np.sqrt(rms.var + env.epsilon)
-    np.maximum(scaled, -env.clip_obs, out=scaled)
-    np.minimum(scaled, env.clip_obs, out=scaled)
-    return scaled.astype(np.float32)
-
-
-def _update(rms: RunningMeanStd, batch: Array) -> None:
-    """``RunningMeanStd.update``, without the copies of ``np.mean`` and ``np.var``.
-
-    With d the distances of n new rows from the old mean, the squares around the mean of all N
-    are those of before, plus the sum of d squared, less the square of the sum of d over N.
-    """
-    total = rms.count + len(batch)
-    distances = batch - rms.mean
-    moved = np.add.reduce(distances, axis=0)
-    distances *= distances
-    squares = np.add.reduce(distances, axis=0)
-    squares += rms.var * rms.count
-    step = moved / total
-    squares -= moved * step
-    rms.mean, rms.var, rms.count = rms.mean + step, squares / total, total
-
-
-def _update_scalar(rms: RunningMeanStd, batch: list[float]) -> None:
-    """:func:`_update` for the few returns of a step, where NumPy costs more than the numbers."""
-    mean, total = float(rms.mean), rms.count + len(batch)
-    moved, squares = 0.0, float(rms.var) * rms.count
-    for value in batch:
-        distance = value - mean
-        moved += distance
-        squares += distance * distance
-    variance = (squares - moved * moved / total) / total
-    rms.mean, rms.var, rms.count = np.asarray(mean + moved / total), np.asarray(variance), total
+def _update(arithmetic: ModuleType, rms: RunningMeanStd, batch: Array) -> None:
+    rms.mean, rms.var = arithmetic.updated_moments(batch, rms.mean, rms.var, rms.count)
+    rms.count += len(batch)

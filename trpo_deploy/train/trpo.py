@@ -44,7 +44,12 @@ from trpo_deploy.train.critic import CriticFit, fit_critic
 from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
-from trpo_deploy.train.mlp_rollout import can_collect, collect_mlp_rollout
+from trpo_deploy.train.mlp_rollout import (
+    can_collect,
+    choose_arithmetic,
+    collect_mlp_rollout,
+    compiled,
+)
 from trpo_deploy.train.normalizer import (
     check_normalized_spaces,
     copy_statistics,
@@ -287,11 +292,11 @@ class TRPO(OnPolicyAlgorithm):
                 self.policy_class = squashed(self.policy_class)
         super()._setup_model()
         if self.verbose >= 1:
-            mlp = standard_mlp(self.policy) is not None
-            print(
-                f"Update: {'standard MLP' if mlp else 'generic'}; "
-                f"rollout: {'NumPy' if mlp and can_collect(self) else 'Stable-Baselines3'}"
-            )
+            mlp = standard_mlp(self.policy)
+            rollout = "Stable-Baselines3"
+            if mlp is not None and can_collect(self):
+                rollout = "compiled" if choose_arithmetic(self, mlp) is compiled else "NumPy"
+            print(f"Update: {'generic' if mlp is None else 'standard MLP'}; rollout: {rollout}")
 
     def _excluded_save_params(self) -> list[str]:
         kept_for_a_rollout = ["_running_returns", "_statistics_before", "_moments_before"]
