@@ -80,11 +80,9 @@ def collect_mlp_rollout(
         model.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
     arithmetic = choose_arithmetic(model, mlp)
-    actor, sample, step = (
-        _actor(arithmetic, mlp, env.num_envs),
-        _sampler(arithmetic, model, mlp),
-        _stepper(arithmetic, env),
-    )
+    actor = _actor(arithmetic, mlp, env.num_envs)
+    sample = _sampler(arithmetic, model, mlp)
+    step = _stepper(arithmetic, env)
     truncated: list[tuple[int, int, Array]] = []
     assert model._last_obs is not None
     for n_steps in range(n_rollout_steps):
