@@ -86,6 +86,8 @@ def test_the_log_says_why_a_run_does_not_learn(run: ModelDir) -> None:
     # A phase is faster than both of them together.
     assert float(row["time/rollout_fps"]) > float(row["time/fps"])
     assert float(row["time/update_fps"]) > float(row["time/fps"])
+    assert row["time/update_path"] == "standard MLP"
+    assert row["time/rollout_path"] in ("compiled", "NumPy")  # with a C compiler or without
 
 
 def test_the_configuration_says_how_to_run_it_again(run: ModelDir) -> None:

@@ -178,6 +178,8 @@ class TimedCallbacks(CallbackList):
     What the callbacks themselves take, an evaluation above all, counts for neither phase.
     """
 
+    model: TRPO
+
     def __init__(self, callbacks: list[BaseCallback]) -> None:
         super().__init__(callbacks)
         self._steps = 0
@@ -197,6 +199,9 @@ class TimedCallbacks(CallbackList):
         seconds = time.perf_counter() - self._rollout_start
         rollout = self.model.num_timesteps - self._steps
         self.logger.record("time/rollout_fps", round(rollout / seconds))
+        paths = self.model.paths
+        for name, path in zip(("update", "rollout"), paths, strict=True):
+            self.logger.record(f"time/{name}_path", path, exclude="tensorboard")
         super()._on_rollout_end()
         self._rollout_end = time.perf_counter()
 

@@ -292,11 +292,16 @@ class TRPO(OnPolicyAlgorithm):
                 self.policy_class = squashed(self.policy_class)
         super()._setup_model()
         if self.verbose >= 1:
-            mlp = standard_mlp(self.policy)
-            rollout = "Stable-Baselines3"
-            if mlp is not None and can_collect(self):
-                rollout = "compiled" if choose_arithmetic(self, mlp) is compiled else "NumPy"
-            print(f"Update: {'generic' if mlp is None else 'standard MLP'}; rollout: {rollout}")
+            print("Update: {}; rollout: {}".format(*self.paths))
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """Which update and which rollout the policy takes now, in words."""
+        mlp = standard_mlp(self.policy)
+        if mlp is None or not can_collect(self):
+            return "generic" if mlp is None else "standard MLP", "Stable-Baselines3"
+        rollout = "compiled" if choose_arithmetic(self, mlp) is compiled else "NumPy"
+        return "standard MLP", rollout
 
     def _excluded_save_params(self) -> list[str]:
         kept_for_a_rollout = ["_running_returns", "_statistics_before", "_moments_before"]
