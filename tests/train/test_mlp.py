@@ -27,7 +27,7 @@ from torch.nn.utils import prune
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
-from trpo_deploy.train import mlp_rollout
+from trpo_deploy.train import rollout_math
 from trpo_deploy.train import trpo as trpo_module
 from trpo_deploy.train.critic import NOT_FINITE, fit_critic
 from trpo_deploy.train.mlp import standard_mlp
@@ -242,9 +242,8 @@ def test_advantages_are_those_of_sb3s_buffer(n_steps: int, gamma: float, gae_lam
 @pytest.mark.parametrize("offset", [0.0, 1e4, -1e7])
 def test_a_draw_depends_on_the_differences_of_the_logits(offset: float) -> None:
     logits = np.tile(np.float32([0, 2, 1, -1]) + np.float32(offset), (100_000, 1))
-    draw = _categorical(*logits.shape)
     torch.manual_seed(0)
-    ours = draw(logits)
+    ours = _categorical(1, len(logits), [4])(0, logits)[:, 0]
     torch.manual_seed(0)
     torchs = Categorical(logits=torch.from_numpy(logits)).sample().numpy()
     # Two clocks that ring at the same time, as far as float32 can tell.
@@ -285,10 +284,9 @@ def test_a_program_learns_on(program: str, says: str) -> None:
 
 
 class Meddler(BaseCallback):
-    """Draws from torch's generator between the steps, and changes gSDE's noise."""
+    """Changes gSDE's noise between the steps, and ends a rollout in its middle."""
 
     def _on_step(self) -> bool:
-        torch.rand(3)
         if self.model.use_sde and self.n_calls % 5 == 0:
             # For as many environments as there are, and for others, which get one noise for all.
             self.model.policy.reset_noise(self.n_calls // 5 % 3 + 1)
@@ -299,8 +297,8 @@ class Meddler(BaseCallback):
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to have a step's numbers, the second being that without a C compiler."""
     if request.param == "NumPy":
-        monkeypatch.setattr(mlp_rollout, "compiled", None)
-    elif mlp_rollout.compiled is None:
+        monkeypatch.setattr(rollout_math, "compiled", None)
+    elif rollout_math.compiled is None:
         pytest.skip("needs a C compiler while the project is installed")
     return str(request.param)
 
@@ -340,11 +338,36 @@ def test_both_rollouts_are_the_same_whatever_a_callback_does(
         model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, **kwargs)
         with patched(generic):
             model.learn(128, callback=Meddler())
+            torch.manual_seed(1)  # noise for the steps that were not made is drawn all the same
             model.learn(128, reset_num_timesteps=False)
         buffers.append(model.rollout_buffer)
     for name in ("observations", "actions", "log_probs", "values", "advantages"):
         ours, sb3s = (getattr(buffer, name) for buffer in buffers)
         np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-4, err_msg=name)  # float32
+
+
+class Gambler(BaseCallback):
+    """Draws from torch's generator between the steps."""
+
+    def _on_step(self) -> bool:
+        torch.rand(3)
+        return True
+
+
+@pytest.mark.parametrize("name", ["box", "discrete", "multi discrete"])
+def test_a_rollouts_noise_is_not_what_others_draw(name: str) -> None:
+    actions = []
+    for callback in (None, Gambler()):
+        env = RandomEnv(ACTION_SPACES[name])
+        model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
+        rollouts: list[Any] = []
+        model.train = lambda to=rollouts, of=model: to.append(of.rollout_buffer.actions.copy())
+        model.learn(128, callback=callback)
+        actions.append(rollouts)
+    (first, second), (first_beside, second_beside) = actions
+    np.testing.assert_array_equal(first, first_beside)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, second_beside)  # what was drawn in between is gone
 
 
 class Forgetful(RandomEnv):

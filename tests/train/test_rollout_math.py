@@ -16,7 +16,7 @@ from torch import nn
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
-from trpo_deploy.train import mlp_rollout, rollout_math
+from trpo_deploy.train import rollout_math
 from trpo_deploy.train.mlp import Activation, _activation, standard_mlp
 from trpo_deploy.train.mlp_rollout import choose_arithmetic
 
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 
 @pytest.fixture(scope="module")
 def compiled() -> ModuleType:
-    if mlp_rollout.compiled is None:
+    if rollout_math.compiled is None:
         pytest.skip("needs a C compiler while the project is installed")
-    return mlp_rollout.compiled
+    return rollout_math.compiled
 
 
 def activations(*kinds: type[nn.Module]) -> list[Activation]:

@@ -4,7 +4,7 @@
 import numpy as np
 
 cimport numpy as cnp
-from libc.math cimport sqrt
+from libc.math cimport isfinite, sqrt
 
 cnp.import_array()
 
@@ -190,6 +190,33 @@ def normalized(batch, mean, var, double epsilon, double limit):
         x += size
         y += size
     return result
+
+
+def discounted(returns, double gamma, rewards):
+    """See ``rollout_math.discounted``."""
+    cdef cnp.ndarray before = contiguous(returns, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray added = contiguous(rewards, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray result = empty(before, cnp.NPY_FLOAT64)
+    cdef const double *x = <const double *> cnp.PyArray_DATA(before)
+    cdef const double *r = <const double *> cnp.PyArray_DATA(added)
+    cdef double *y = <double *> cnp.PyArray_DATA(result)
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(before)
+    cdef Py_ssize_t i
+    check_sizes(size, (added,))
+    for i in range(size):
+        y[i] = x[i] * gamma + r[i]
+    return result
+
+
+def finite(values):
+    """See ``rollout_math.finite``."""
+    cdef cnp.ndarray numbers = contiguous(values, cnp.NPY_FLOAT64)
+    cdef const double *x = <const double *> cnp.PyArray_DATA(numbers)
+    cdef Py_ssize_t i
+    for i in range(cnp.PyArray_SIZE(numbers)):
+        if not isfinite(<float> x[i]):
+            return False
+    return True
 
 
 cdef cnp.ndarray contiguous(values, int dtype):

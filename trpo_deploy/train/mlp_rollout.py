@@ -1,16 +1,17 @@
-"""Rollouts of a standard MLP: its actor without torch by step, all else in one batch at the end.
+"""Rollouts of a standard MLP: a step takes no torch, everything else one batch before or after.
 
-Torch's overhead for one small observation is many times the arithmetic, so actions come from
-copies of the weights, by :mod:`rollout_math` or its compiled twin. Noise is drawn from torch as
-its distributions draw it, which costs little and makes this the same rollout as SB3's own, but for
-rounding, also where callbacks or environments draw from torch in between. Values,
-log-probabilities and the bootstraps at time limits are what the same torch modules give for the
-whole rollout at once.
+Torch's overhead for one small observation is many times the arithmetic, and what it pushes out of
+the processor's caches costs the environments as much again. So actions come from copies of the
+weights, by :mod:`rollout_math` or its compiled twin, and from noise that was drawn at the rollout's
+start, as torch's distributions would have drawn it step by step: this is the same rollout as SB3's
+own, but for rounding, unless a callback or an environment draws from torch's generator in between.
+Values, log-probabilities and the bootstraps at time limits are what the same torch modules give for
+the whole rollout at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -26,21 +27,16 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor
 
 from trpo_deploy.spec import Array
 from trpo_deploy.train import rollout_math
 from trpo_deploy.train.mlp import StandardMlp
 
-compiled: ModuleType | None
-try:
-    from trpo_deploy.train import _rollout_math as compiled
-except ImportError:  # there was no C compiler when it was installed
-    compiled = None
+Sampler: TypeAlias = Callable[[int, Array, Array], tuple[Array, Array]]
+"""From the step and the last layer's input and output, ``(envs, n)``, to the actions.
 
-Sampler: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
-"""From the last layer's input and output, ``(envs, n)``, to one action for each environment.
-
-First as the distribution has it, then as the environment takes it.
+First as the distribution has them, then as the environments take them.
 """
 
 
@@ -81,16 +77,17 @@ def collect_mlp_rollout(
     callback.on_rollout_start()
     arithmetic = choose_arithmetic(model, mlp)
     actor = _actor(arithmetic, mlp, env.num_envs)
-    sample = _sampler(arithmetic, model, mlp)
+    sample = _sampler(arithmetic, model, mlp, n_rollout_steps)
     step = _stepper(arithmetic, env)
     truncated: list[tuple[int, int, Array]] = []
-    assert model._last_obs is not None
-    for n_steps in range(n_rollout_steps):
+    last_obs: Any = model._last_obs
+    observations = np.empty((n_rollout_steps, *last_obs.shape), last_obs.dtype)
+    for n_steps, obs_tensor in enumerate(torch.from_numpy(observations)):  # noqa: B007 - a local
         if model.use_sde and model.sde_sample_freq > 0 and n_steps % model.sde_sample_freq == 0:
             model.policy.reset_noise(env.num_envs)
-        last_obs: Any = model._last_obs
-        obs_tensor = torch.from_numpy(last_obs)
-        actions, clipped_actions = sample(*actor(last_obs))
+        last_obs = model._last_obs
+        observations[n_steps] = last_obs  # what obs_tensor shows
+        actions, clipped_actions = sample(n_steps, *actor(last_obs))
         new_obs, rewards, dones, infos = step(clipped_actions)
         model.num_timesteps += env.num_envs
         callback.update_locals(locals())
@@ -180,7 +177,7 @@ def generalized_advantages(
 
 def choose_arithmetic(model: OnPolicyAlgorithm, mlp: StandardMlp) -> ModuleType:
     """The compiled functions, or NumPy's where they do not know something or take longer."""
-    space = model.action_space
+    space, compiled = model.action_space, rollout_math.compiled
     if (
         compiled is not None
         and model.n_envs <= 8  # for more, NumPy's products make up for its calls
@@ -209,7 +206,9 @@ def _rows(values: Array, n_envs: int) -> Array:
     return np.broadcast_to(values, (n_envs, *values.shape)).copy()
 
 
-def _sampler(arithmetic: ModuleType, model: OnPolicyAlgorithm, mlp: StandardMlp) -> Sampler:
+def _sampler(
+    arithmetic: ModuleType, model: OnPolicyAlgorithm, mlp: StandardMlp, n_steps: int
+) -> Sampler:
     """How to draw actions, with the random numbers that torch's distributions would take."""
     space, distribution = model.action_space, model.policy.action_dist
     if isinstance(space, spaces.Box):
@@ -218,37 +217,60 @@ def _sampler(arithmetic: ModuleType, model: OnPolicyAlgorithm, mlp: StandardMlp)
             return partial(_state_dependent, model.policy, distribution, low, high)
         assert mlp.log_std is not None
         deviation = _rows(mlp.log_std.detach().exp().numpy(), model.n_envs)
-        noise_tensor = torch.empty(deviation.shape)
-        noise = noise_tensor.numpy()
+        (noise,) = _drawn(Tensor.normal_, [(n_steps, *deviation.shape)])
 
-        def gaussian(_: Array, mean: Array) -> tuple[Array, Array]:
-            noise_tensor.normal_()
-            actions: tuple[Array, Array] = arithmetic.explored(mean, noise, deviation, low, high)
+        def gaussian(step: int, _: Array, mean: Array) -> tuple[Array, Array]:
+            actions: tuple[Array, Array] = arithmetic.explored(
+                mean, noise[step], deviation, low, high
+            )
             return actions
 
         return gaussian
-    draw = _discrete(model)
+    draw = _discrete(model, n_steps)
 
-    def discrete(_: Array, logits: Array) -> tuple[Array, Array]:
-        actions = draw(logits)
+    def discrete(step: int, _: Array, logits: Array) -> tuple[Array, Array]:
+        actions = draw(step, logits)
         return actions, actions
 
     return discrete
 
 
-def _discrete(model: OnPolicyAlgorithm) -> Callable[[Array], Array]:
+def _drawn(fill: Callable[[Tensor], object], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """Random numbers, ``(steps, ...)`` each, in the order in which the steps would draw them."""
+    tensors = [torch.empty(shape) for shape in shapes]
+    for step in zip(*tensors, strict=True):
+        for part in step:
+            fill(part)
+    return [tensor.numpy() for tensor in tensors]
+
+
+def _discrete(model: OnPolicyAlgorithm, n_steps: int) -> Callable[[int, Array], Array]:
     space = model.action_space
     if isinstance(space, spaces.Discrete):
-        return _categorical(model.n_envs, int(space.n))
+        draw = _categorical(n_steps, model.n_envs, [int(space.n)])
+        return lambda step, logits: draw(step, logits)[:, 0]
     if isinstance(space, spaces.MultiDiscrete):
-        draws = [_categorical(model.n_envs, int(n)) for n in space.nvec]
-        cuts = np.cumsum(space.nvec)[:-1]
-        return lambda logits: np.stack(
-            [draw(part) for draw, part in zip(draws, np.split(logits, cuts, axis=1), strict=True)],
-            axis=1,
-        )
+        return _categorical(n_steps, model.n_envs, space.nvec.tolist())
     assert isinstance(space, spaces.MultiBinary)
-    return lambda logits: torch.bernoulli(torch.from_numpy(logits).sigmoid()).numpy()
+    return lambda _, logits: torch.bernoulli(torch.from_numpy(logits).sigmoid()).numpy()
+
+
+def _categorical(n_steps: int, n_envs: int, sizes: Sequence[int]) -> Callable[[int, Array], Array]:
+    """As ``torch.multinomial`` draws one sample of each: the first of exponential clocks to ring.
+
+    A clock of mean 1 slowed down to a mean of 1 / p has the logarithm of its time less log p.
+    What all logits have in common changes nothing, but in float32 it may leave no digit of that.
+    """
+    clocks = _drawn(Tensor.exponential_, [(n_steps, n_envs, n) for n in sizes])
+    times = np.log(np.concatenate(clocks, axis=2))
+    cuts = np.cumsum(sizes)[:-1].tolist()
+
+    def draw(step: int, logits: Array) -> Array:
+        ahead = np.subtract(logits, times[step], dtype=np.float64)
+        parts = np.split(ahead, cuts, axis=1) if cuts else [ahead]
+        return np.stack([part.argmax(axis=1) for part in parts], axis=1)
+
+    return draw
 
 
 def _state_dependent(
@@ -256,6 +278,7 @@ def _state_dependent(
     distribution: StateDependentNoiseDistribution,
     low: Array,
     high: Array,
+    _: int,
     latent: Array,
     mean: Array,
 ) -> tuple[Array, Array]:
@@ -271,22 +294,6 @@ def _state_dependent(
     # NumPy's differs in the last digit, which near the bounds moves log-probabilities.
     actions = torch.tanh(torch.from_numpy(actions)).numpy()
     return actions, policy.unscale_action(actions)
-
-
-def _categorical(n_envs: int, n: int) -> Callable[[Array], Array]:
-    """As ``torch.multinomial`` draws one sample: the first of exponential clocks to ring.
-
-    A clock of mean 1 slowed down to a mean of 1 / p has the logarithm of its time less log p.
-    What all logits have in common changes nothing, but in float32 it may leave no digit of that.
-    """
-    clock_tensor = torch.empty(n_envs, n)
-    clocks = clock_tensor.numpy()
-
-    def draw(logits: Array) -> Array:
-        clock_tensor.exponential_()
-        return np.asarray(np.subtract(logits, np.log(clocks), dtype=np.float64).argmax(axis=1))
-
-    return draw
 
 
 # --- VecNormalize without its copies ----------------------------------------------------------
@@ -313,7 +320,7 @@ def _normalized_step(
     rms: RunningMeanStd = env.obs_rms  # type: ignore[assignment]
     if env.training:
         _update(arithmetic, rms, raw)
-        env.returns = env.returns * env.gamma + rewards
+        env.returns = arithmetic.discounted(env.returns, env.gamma, rewards)
         _update(arithmetic, env.ret_rms, env.returns)
 
     def normalized(observations: Array) -> Array:
@@ -326,13 +333,15 @@ def _normalized_step(
         rewards = arithmetic.normalized(
             rewards, _NO_MEAN, env.ret_rms.var, env.epsilon, env.clip_reward
         )
+    else:
+        rewards = rewards.astype(np.float32)
     if True in dones.tolist():  # a tenth of what any() costs
         env.returns[dones] = 0
         for info, done in zip(infos, dones.tolist(), strict=True):
             if done and "terminal_observation" in info:
                 final = np.asarray(info["terminal_observation"])
                 info["terminal_observation"] = normalized(final[None])[0]
-    return normalized(raw), rewards.astype(np.float32), dones, infos
+    return normalized(raw), rewards, dones, infos
 
 
 def _update(arithmetic: ModuleType, rms: RunningMeanStd, batch: Array) -> None:

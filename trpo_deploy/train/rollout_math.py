@@ -7,11 +7,21 @@ than the numbers, and push what MuJoCo needs next out of the processor's caches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trpo_deploy.spec import Array
-from trpo_deploy.train.mlp import Activation
+
+if TYPE_CHECKING:
+    from trpo_deploy.train.mlp import Activation
+
+compiled: ModuleType | None
+try:
+    from trpo_deploy.train import _rollout_math as compiled
+except ImportError:  # there was no C compiler when it was installed
+    compiled = None
 
 
 class Actor:
@@ -115,3 +125,22 @@ def normalized(batch: Array, mean: Array, var: Array, epsilon: float, limit: flo
     np.maximum(scaled, -limit, out=scaled)
     np.minimum(scaled, limit, out=scaled)
     return np.asarray(scaled, np.float32)
+
+
+def discounted(returns: Array, gamma: float, rewards: Array) -> Array:
+    """The running returns ``VecNormalize`` scales rewards by, one step on; ``(n_envs,)``."""
+    return returns * gamma + rewards
+
+
+def finite(values: Array) -> bool:
+    """Whether all numbers are finite in float32, as the policy computes."""
+    # The sum of squares is large or NaN if a value is, and takes a third of the time. That
+    # squares are larger than values costs a second look, and no more.
+    if float(np.vdot(values, values)) < _LARGE**2:
+        return True
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(values.astype(np.float32)).all())
+
+
+_LARGE = 1e38
+"""What is well below this is finite in float32."""

@@ -39,17 +39,13 @@ from trpo_deploy.environment import space_from_gymnasium
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.policies import check_finite_bounds, squashed
 from trpo_deploy.spec import Array
+from trpo_deploy.train import rollout_math
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
 from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
 from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
-from trpo_deploy.train.mlp_rollout import (
-    can_collect,
-    choose_arithmetic,
-    collect_mlp_rollout,
-    compiled,
-)
+from trpo_deploy.train.mlp_rollout import can_collect, choose_arithmetic, collect_mlp_rollout
 from trpo_deploy.train.normalizer import (
     check_normalized_spaces,
     copy_statistics,
@@ -300,8 +296,8 @@ class TRPO(OnPolicyAlgorithm):
         mlp = standard_mlp(self.policy)
         if mlp is None or not can_collect(self):
             return "generic" if mlp is None else "standard MLP", "Stable-Baselines3"
-        rollout = "compiled" if choose_arithmetic(self, mlp) is compiled else "NumPy"
-        return "standard MLP", rollout
+        numpy = choose_arithmetic(self, mlp) is rollout_math
+        return "standard MLP", "NumPy" if numpy else "compiled"
 
     def _excluded_save_params(self) -> list[str]:
         kept_for_a_rollout = ["_running_returns", "_statistics_before", "_moments_before"]
