@@ -31,11 +31,16 @@ from trpo_deploy.train import rollout_math
 from trpo_deploy.train import trpo as trpo_module
 from trpo_deploy.train.critic import NOT_FINITE, fit_critic
 from trpo_deploy.train.mlp import standard_mlp
+from trpo_deploy.train.mlp_actor import MlpActor
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
-from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.mlp_rollout import _categorical, can_collect, generalized_advantages
 from trpo_deploy.train.sync_vec_env import SyncVecEnv
-from trpo_deploy.train.trust_region import actor_parameters, fisher_vector_product, mean_kl
+from trpo_deploy.train.trust_region import (
+    actor_parameters,
+    fisher_vector_product,
+    flat_gradient,
+    mean_kl,
+)
 
 ACTION_SPACES = {
     "box": spaces.Box(-1, 1, (2,)),
@@ -107,7 +112,23 @@ def check_fisher_vector_product(policy: ActorCriticPolicy, reduction: Any) -> No
     mlp = standard_mlp(policy)
     assert mlp is not None
     assert [id(p) for p in mlp.actor_parameters] == [id(p) for p in parameters]
-    found = mlp_fisher_vector_product(mlp, observations, old, reduction, damping=0.1)
+    actor = MlpActor(policy, mlp, observations)
+    with torch.no_grad():
+        actions = old.mode()
+        actions = 0.9 * actions + 0.01 if actions.is_floating_point() else actions
+    actions = actions.round() if isinstance(policy.action_space, spaces.MultiBinary) else actions
+    weights = torch.randn(len(observations))
+    objectives = [
+        (weights * distribution().log_prob(actions)).mean()
+        for distribution in (partial(policy.get_distribution, observations), actor.distribution)
+    ]
+    torch.testing.assert_close(
+        actor.gradient(objectives[1]),
+        flat_gradient(objectives[0], parameters, keep_graph=False),
+        rtol=1e-4,  # float32 sums in another order
+        atol=1e-5,
+    )
+    found = actor.fisher_vector_product(old, reduction, damping=0.1)
     for _ in range(3):
         vector = torch.randn_like(gradient)
         # float32 sums in another order
@@ -326,6 +347,7 @@ WHOLE_NUMBERS = spaces.Box(-2, 2, (2,), np.int32)
             ACTION_SPACES["box"],
             {"use_sde": True, "policy_kwargs": {"squash_output": True, "log_std_init": 0.5}},
         ),
+        (ACTION_SPACES["box"], {"policy_kwargs": {"squash_output": True, "log_std_init": 0.5}}),
     ],
     ids=lambda value: str(value).replace(" ", ""),
 )

@@ -24,6 +24,7 @@ from trpo_deploy.canonical import from_canonical, to_canonical
 from trpo_deploy.errors import SpaceError, TrainingError
 from trpo_deploy.policies import SquashedMlpPolicy
 from trpo_deploy.train.mlp import standard_mlp
+from trpo_deploy.train.mlp_actor import MlpActor
 from trpo_deploy.train.return_scale import NO_RETURNS, deviation, with_returns
 from trpo_deploy.train.trust_region import mean_kl
 
@@ -313,8 +314,12 @@ def test_the_fisher_matrix_is_that_of_every_so_manieth_sample(generic: bool) -> 
     def product(chosen: torch.Tensor) -> Any:
         with torch.no_grad():
             old = copy.copy(model.policy.get_distribution(chosen))
+        if mlp is not None:
+            actor = MlpActor(model.policy, mlp, chosen)
+            actor.distribution()
+            return model._mlp_fisher_vector_product(mlp, chosen, old, actor)
         kl = mean_kl(model.policy.get_distribution(chosen), old)
-        return model._fisher_vector_product(chosen, old, kl, mlp)[1]
+        return model._fisher_vector_product(chosen, old, kl)[1]
 
     sub_sampled = product(observations)
     model.fisher_sub_sampling_factor = 1

@@ -52,12 +52,20 @@ _ONNX_ONE_ABOVE_ZERO = (
 )
 
 
+def _tanh_(z: Tensor) -> None:
+    # NumPy's takes a sixth of the time, and half of a forward pass is this.
+    if z.device.type == "cpu":
+        np.tanh(z.numpy(), out=z.numpy())
+    else:
+        z.tanh_()
+
+
 def _activation(module: nn.Module) -> Activation | None:
     if type(module) is nn.Tanh:
         # One kernel in place of three, in the most frequent case.
         tanh_backward = torch.ops.aten.tanh_backward.grad_input
         return Activation(
-            apply=torch.tanh_,
+            apply=_tanh_,
             backward=lambda g, h: tanh_backward(g, h, grad_input=g),
             array=lambda z: np.tanh(z, out=z),
             onnx="Tanh",
@@ -163,12 +171,17 @@ class DenseProducts:
 
     def forward(self, x: Tensor) -> Tensor:
         """The output, ``(rows, outputs)``, for ``x``, ``(rows, features)``."""
+        return self.forward_with_latent(x)[1]
+
+    def forward_with_latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last layer's input and output."""
+        latent = x
         for layer in self._layers:
             torch.addmm(layer.bias, x, layer.weight_t, out=layer.value)
-            x = layer.value
+            latent, x = x, layer.value
             if layer.activation is not None:
                 layer.activation.apply(x)
-        return x
+        return latent, x
 
     def jacobian_product(self, x: Tensor, direction: Sequence[Tensor]) -> Tensor:
         """How the output moves when the parameters move in a direction.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trpo_deploy.spec import Array
 from trpo_deploy.train.critic import NOT_FINITE, CriticFit
 from trpo_deploy.train.mlp import DenseNetwork, network_input
-from trpo_deploy.train.mlp_fisher import split
+from trpo_deploy.train.mlp_actor import split
 
 
 def can_regress(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> bool:

@@ -5,8 +5,8 @@ the processor's caches costs the environments as much again. So actions come fro
 weights, by :mod:`rollout_math` or its compiled twin, and from noise that was drawn at the rollout's
 start, as torch's distributions would have drawn it step by step: this is the same rollout as SB3's
 own, but for rounding, unless a callback or an environment draws from torch's generator in between.
-Values, log-probabilities and the bootstraps at time limits are what the same torch modules give for
-the whole rollout at once.
+Values, log-probabilities and the bootstraps at time limits are computed for the whole rollout at
+once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from torch import Tensor
 
 from trpo_deploy.spec import Array
 from trpo_deploy.train import rollout_math
-from trpo_deploy.train.mlp import StandardMlp
+from trpo_deploy.train.mlp import DenseProducts, StandardMlp, network_input
+from trpo_deploy.train.mlp_actor import MlpActor
 
 Sampler: TypeAlias = Callable[[int, Array, Array], tuple[Array, Array]]
 """From the step and the last layer's input and output, ``(envs, n)``, to the actions.
@@ -106,7 +107,7 @@ def collect_mlp_rollout(
         model._last_obs = new_obs
         model._last_episode_starts = dones
     n_steps = n_rollout_steps  # for callbacks, which find it so in SB3's rollout
-    _complete(model, rollout_buffer, truncated)
+    _complete(model, mlp, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()
     return True
@@ -114,7 +115,10 @@ def collect_mlp_rollout(
 
 @torch.no_grad()
 def _complete(
-    model: OnPolicyAlgorithm, buffer: RolloutBuffer, truncated: list[tuple[int, int, Array]]
+    model: OnPolicyAlgorithm,
+    mlp: StandardMlp,
+    buffer: RolloutBuffer,
+    truncated: list[tuple[int, int, Array]],
 ) -> None:
     """Values, log-probabilities, time-limit bootstraps, returns and advantages."""
     policy = model.policy
@@ -123,13 +127,15 @@ def _complete(
     actions = torch.from_numpy(buffer.actions.reshape(-1, buffer.action_dim).astype(np.float32))
     if isinstance(model.action_space, spaces.Discrete):
         actions = actions.long().flatten()
-    buffer.values[:] = policy.predict_values(observations).numpy().reshape(shape)
-    log_probs = policy.get_distribution(observations).log_prob(actions)
+    features = network_input(policy, observations, policy.vf_features_extractor)
+    values = DenseProducts(mlp.critic, len(features)).forward(features)
+    buffer.values[:] = values.numpy().reshape(shape)
+    log_probs = MlpActor(policy, mlp, observations).distribution().log_prob(actions)
     buffer.log_probs[:] = log_probs.numpy().reshape(shape)
     if truncated:
         final = torch.from_numpy(np.stack([obs for _, _, obs in truncated]).astype(np.float32))
-        values = policy.predict_values(final).numpy().ravel()
-        for (step, i, _), value in zip(truncated, values, strict=True):
+        bootstraps = policy.predict_values(final).numpy().ravel()
+        for (step, i, _), value in zip(truncated, bootstraps, strict=True):
             buffer.rewards[step, i] += model.gamma * value
     buffer.pos, buffer.full = buffer.buffer_size, True
     last: Any = model._last_obs
@@ -218,6 +224,8 @@ def _sampler(
         assert mlp.log_std is not None
         deviation = _rows(mlp.log_std.detach().exp().numpy(), model.n_envs)
         (noise,) = _drawn(Tensor.normal_, [(n_steps, *deviation.shape)])
+        if model.policy.squash_output:
+            return partial(_squashed, model.policy, noise, deviation, low.shape)
 
         def gaussian(step: int, _: Array, mean: Array) -> tuple[Array, Array]:
             actions: tuple[Array, Array] = arithmetic.explored(
@@ -233,6 +241,20 @@ def _sampler(
         return actions, actions
 
     return discrete
+
+
+def _squashed(
+    policy: BasePolicy,
+    noise: Array,
+    deviation: Array,
+    shape: tuple[int, ...],
+    step: int,
+    _: Array,
+    mean: Array,
+) -> tuple[Array, Array]:
+    """Those of a Gaussian whose policy squashes them for the environment."""
+    actions: Array = (mean + noise[step] * deviation).reshape(shape)
+    return actions, policy.unscale_action(actions)
 
 
 def _drawn(fill: Callable[[Tensor], object], shapes: Sequence[tuple[int, ...]]) -> list[Array]:

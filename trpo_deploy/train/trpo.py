@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
@@ -42,9 +43,9 @@ from trpo_deploy.spec import Array
 from trpo_deploy.train import rollout_math
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
 from trpo_deploy.train.critic import CriticFit, fit_critic
-from trpo_deploy.train.mlp import StandardMlp, network_input, standard_mlp
+from trpo_deploy.train.mlp import StandardMlp, standard_mlp
+from trpo_deploy.train.mlp_actor import MlpActor
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
-from trpo_deploy.train.mlp_fisher import mlp_fisher_vector_product
 from trpo_deploy.train.mlp_rollout import can_collect, choose_arithmetic, collect_mlp_rollout
 from trpo_deploy.train.normalizer import (
     check_normalized_spaces,
@@ -445,18 +446,28 @@ class TRPO(OnPolicyAlgorithm):
         if self.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
+        actor = None if mlp is None else MlpActor(self.policy, mlp, samples.observations)
+        distribution = (
+            partial(self.policy.get_distribution, samples.observations)
+            if actor is None
+            else actor.distribution
+        )
         with torch.no_grad():
             # The policy reuses one distribution object, so keep a copy of the old one.
-            old = copy.copy(self.policy.get_distribution(samples.observations))
+            old = copy.copy(distribution())
 
         def surrogate_and_kl() -> tuple[Tensor, Tensor]:
-            new = self.policy.get_distribution(samples.observations)
+            new = distribution()
             ratio = torch.exp(new.log_prob(actions) - samples.old_log_prob)
             return (advantages * ratio).mean(), mean_kl(new, old, self.kl_reduction)
 
         surrogate, kl = surrogate_and_kl()
-        parameters, product = self._fisher_vector_product(samples.observations, old, kl, mlp)
-        gradient = flat_gradient(surrogate, parameters, keep_graph=mlp is None)
+        if mlp is None or actor is None:
+            parameters, product = self._fisher_vector_product(samples.observations, old, kl)
+            gradient = flat_gradient(surrogate, parameters, keep_graph=True)
+        else:
+            parameters, gradient = actor.parameters, actor.gradient(surrogate)
+            product = self._mlp_fisher_vector_product(mlp, samples.observations, old, actor)
         direction, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         curvature = float(direction.dot(product(direction)))
         before = float(surrogate.detach())
@@ -480,7 +491,7 @@ class TRPO(OnPolicyAlgorithm):
         )
 
     def _fisher_vector_product(
-        self, observations: Any, old: Distribution, kl: Tensor, mlp: StandardMlp | None
+        self, observations: Any, old: Distribution, kl: Tensor
     ) -> tuple[list[nn.Parameter], Callable[[Tensor], Tensor]]:
         """The actor's parameters, and ``v -> (F + damping I) v`` at the old policy.
 
@@ -488,23 +499,24 @@ class TRPO(OnPolicyAlgorithm):
             observations: of the samples of the surrogate.
             old: the old policy's distribution over them.
             kl: of the policy to itself over them, with its graph.
-            mlp: the policy as one whose derivatives are written out, if it is one.
         """
-        policy = self.policy
         if self.fisher_sub_sampling_factor > 1:
             observations = _every_row(observations, self.fisher_sub_sampling_factor)
             with torch.no_grad():
-                old = copy.copy(policy.get_distribution(observations))
-        if mlp is not None:
-            with torch.no_grad():
-                features = network_input(policy, observations, policy.pi_features_extractor)
-            return mlp.actor_parameters, mlp_fisher_vector_product(
-                mlp, features, old, self.kl_reduction, self.cg_damping
-            )
-        if self.fisher_sub_sampling_factor > 1:
-            kl = mean_kl(policy.get_distribution(observations), old, self.kl_reduction)
-        parameters, kl_gradient = actor_parameters(kl, policy)
+                old = copy.copy(self.policy.get_distribution(observations))
+            kl = mean_kl(self.policy.get_distribution(observations), old, self.kl_reduction)
+        parameters, kl_gradient = actor_parameters(kl, self.policy)
         return parameters, fisher_vector_product(kl_gradient, parameters, self.cg_damping)
+
+    def _mlp_fisher_vector_product(
+        self, mlp: StandardMlp, observations: Tensor, old: Distribution, actor: MlpActor
+    ) -> Callable[[Tensor], Tensor]:
+        """The same for a policy whose derivatives are written out."""
+        if self.fisher_sub_sampling_factor > 1:
+            observations = _every_row(observations, self.fisher_sub_sampling_factor)
+            actor = MlpActor(self.policy, mlp, observations)
+            old = copy.copy(actor.distribution())
+        return actor.fisher_vector_product(old, self.kl_reduction, self.cg_damping)
 
     def _log(self, update: ActorUpdate, critic: CriticFit) -> None:
         values, returns = self.rollout_buffer.values, self.rollout_buffer.returns

@@ -1,15 +1,16 @@
-"""Fisher-vector products of a standard MLP by its Jacobian, in place of double backward.
+"""The actor of a standard MLP over a batch, with its network's derivatives written out.
 
 For a distribution with parameters z that a network gives, the Fisher matrix is
 ``E[J^T M J]``: J the network's Jacobian, M the Fisher matrix of the distribution in z (the
 generalised Gauss-Newton form, exact for the KL at equality; Schulman et al. 2015, appendix
 C.1). M is known in closed form, so a product costs one forward and one backward sweep over
-cached activations.
+cached activations. Autograd has what follows from the network's output and no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from stable_baselines3.common.distributions import (
@@ -20,50 +21,91 @@ from stable_baselines3.common.distributions import (
     MultiCategoricalDistribution,
     StateDependentNoiseDistribution,
 )
+from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from trpo_deploy.train.mlp import DenseProducts, StandardMlp
+from trpo_deploy.train.mlp import DenseProducts, StandardMlp, network_input
 from trpo_deploy.train.trust_region import KLReduction
 
 
-@torch.no_grad()
-def mlp_fisher_vector_product(
-    mlp: StandardMlp,
-    features: Tensor,
-    distribution: Distribution,
-    reduction: KLReduction,
-    damping: float,
-) -> Callable[[Tensor], Tensor]:
-    """``v -> (F + damping I) v`` for the mean KL of :func:`trust_region.mean_kl`.
+class MlpActor:
+    """Distribution, gradient and Fisher-vector product over one batch.
+
+    The last two are of the parameters with which :meth:`distribution` was called last.
 
     Args:
-        mlp: the actor.
-        features: its input, ``(batch, features)``.
-        distribution: what the policy makes of them.
-        reduction: of the KL over action dimensions.
-        damping: added to the diagonal.
+        policy: whose distribution it is.
+        mlp: the same policy as two networks.
+        observations: as the policy takes them, ``(batch, ...)``.
     """
-    products = DenseProducts(mlp.actor, len(features))
-    batch, outputs = products.forward(features).shape
-    metric = _metric(distribution)
-    deviations = None if mlp.log_std is None else _deviations(mlp.log_std, distribution, batch)
-    dimensions = outputs if reduction == "mean" and _averaged(distribution) else 1
-    scale = 1.0 / (batch * dimensions)
-    shapes = mlp.actor_parameters
-    result = torch.empty(sum(p.numel() for p in shapes), device=features.device)
-    gradients = split(result, shapes)
-    first = 0 if deviations is None else 1
+
+    def __init__(self, policy: ActorCriticPolicy, mlp: StandardMlp, observations: Tensor) -> None:
+        with torch.no_grad():
+            self._features = network_input(policy, observations, policy.pi_features_extractor)
+        self._distribution = policy.action_dist
+        self._products = DenseProducts(mlp.actor, len(self._features))
+        self._log_stds = [] if mlp.log_std is None else [mlp.log_std]
+        self._output = self._features
+        self.parameters = mlp.actor_parameters
+
+    def distribution(self) -> Distribution:
+        """Of the actions, with the parameters as they are now, in the policy's own object."""
+        latent, output = self._products.forward_with_latent(self._features)
+        # Copies: the next call overwrites what the products return.
+        self._output = output.clone().requires_grad_()
+        parameters = [self._output, *self._log_stds]
+        if isinstance(self._distribution, StateDependentNoiseDistribution):
+            parameters.append(latent.clone())
+        set_parameters: Any = self._distribution.proba_distribution
+        set_parameters(*parameters)
+        return self._distribution
+
+    def gradient(self, objective: Tensor) -> Tensor:
+        """Flat, of a scalar that was made of the distribution."""
+        *of_log_std, of_output = torch.autograd.grad(objective, [*self._log_stds, self._output])
+        result, gradients = self._flat()
+        for gradient, found in zip(gradients, of_log_std, strict=False):
+            gradient.copy_(found)
+        network = gradients[len(of_log_std) :]
+        self._products.transposed_product(self._features, of_output, network)
+        return result
 
     @torch.no_grad()
-    def product(vector: Tensor) -> Tensor:
-        direction = split(vector, shapes)
-        moved = products.jacobian_product(features, direction[first:])
-        products.transposed_product(features, metric(moved).mul_(scale), gradients[first:])
-        if deviations is not None:
-            torch.mul(deviations(direction[0]), scale, out=gradients[0])
-        return result + damping * vector
+    def fisher_vector_product(
+        self, distribution: Distribution, reduction: KLReduction, damping: float
+    ) -> Callable[[Tensor], Tensor]:
+        """``v -> (F + damping I) v`` for the mean KL of :func:`trust_region.mean_kl`.
 
-    return product
+        Args:
+            distribution: a copy of what :meth:`distribution` returned.
+            reduction: of the KL over action dimensions.
+            damping: added to the diagonal.
+        """
+        batch, outputs = self._output.shape
+        metric = _metric(distribution)
+        deviations = [_deviations(each, distribution, batch) for each in self._log_stds]
+        dimensions = outputs if reduction == "mean" and _averaged(distribution) else 1
+        scale = 1.0 / (batch * dimensions)
+        result, gradients = self._flat()
+        first = len(deviations)
+
+        @torch.no_grad()
+        def product(vector: Tensor) -> Tensor:
+            direction = split(vector, self.parameters)
+            moved = self._products.jacobian_product(self._features, direction[first:])
+            outer = metric(moved).mul_(scale)
+            self._products.transposed_product(self._features, outer, gradients[first:])
+            for gradient, part, of in zip(gradients, direction, deviations, strict=False):
+                torch.mul(of(part), scale, out=gradient)
+            return result + damping * vector
+
+        return product
+
+    def _flat(self) -> tuple[Tensor, list[Tensor]]:
+        """Memory for a flat vector, and its parts as the parameters are shaped."""
+        size = sum(parameter.numel() for parameter in self.parameters)
+        flat = torch.empty(size, device=self._features.device)
+        return flat, split(flat, self.parameters)
 
 
 def split(vector: Tensor, like: Sequence[nn.Parameter]) -> list[Tensor]:
