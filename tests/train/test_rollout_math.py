@@ -96,8 +96,9 @@ def test_the_actor(
     for dtype in (np.float32, np.float64):
         observations = rng.normal(size=(n_envs, widths[0])).astype(dtype)
         for ours, numpys in zip(*(actor(observations) for actor in actors), strict=True):
-            # float32 sums of 64 numbers in another order
-            np.testing.assert_allclose(ours, numpys, rtol=1e-5, atol=1e-5)
+            # float32 sums of 64 numbers in another order, which may cancel out
+            largest = float(np.abs(numpys).max())
+            np.testing.assert_allclose(ours, numpys, rtol=1e-5, atol=3e-6 * largest)
 
 
 def test_tanh_is_rounded_well_everywhere(compiled: ModuleType) -> None:

@@ -28,7 +28,9 @@ cdef class _Layer:
         cdef const float *b = <const float *> cnp.PyArray_DATA(self.bias)
         cdef float *y = <float *> cnp.PyArray_DATA(self.values)
         cdef const float *w
-        cdef float factor
+        cdef const float *w1
+        cdef const float *w2
+        cdef const float *w3
         cdef Py_ssize_t inputs = cnp.PyArray_DIM(self.weight, 0)
         cdef Py_ssize_t outputs = cnp.PyArray_DIM(self.weight, 1)
         cdef Py_ssize_t row, i, j
@@ -36,10 +38,18 @@ cdef class _Layer:
             w = <const float *> cnp.PyArray_DATA(self.weight)
             for j in range(outputs):
                 y[j] = b[j]
-            for i in range(inputs):
-                factor = x[i]
-                for j in range(outputs):  # the inner loop, which compilers make vectors of
-                    y[j] += factor * w[j]
+            # Four inputs at a time read and write the sums a quarter as often; compilers make
+            # vectors of the inner loops.
+            for i in range(0, inputs - 3, 4):
+                w1 = w + outputs
+                w2 = w1 + outputs
+                w3 = w2 + outputs
+                for j in range(outputs):
+                    y[j] += x[i] * w[j] + x[i + 1] * w1[j] + x[i + 2] * w2[j] + x[i + 3] * w3[j]
+                w = w3 + outputs
+            for i in range(inputs - inputs % 4, inputs):
+                for j in range(outputs):
+                    y[j] += x[i] * w[j]
                 w += outputs
             x += inputs
             y += outputs
@@ -96,7 +106,7 @@ cdef class Actor:
         cdef cnp.ndarray latent = contiguous(observations, cnp.NPY_FLOAT32)
         cdef cnp.ndarray output = latent
         cdef _Layer layer
-        check_sizes(self.size, (latent,))
+        check_size(latent, self.size)
         for layer in self.layers:
             latent = output
             layer.apply(<const float *> cnp.PyArray_DATA(latent))
@@ -123,7 +133,10 @@ def explored(mean, noise, deviation, low, high):
     cdef Py_ssize_t size = cnp.PyArray_SIZE(lows)
     cdef Py_ssize_t i
     cdef float value
-    check_sizes(size, (means, noises, deviations, highs))
+    check_size(means, size)
+    check_size(noises, size)
+    check_size(deviations, size)
+    check_size(highs, size)
     for i in range(size):
         value = a[i] = m[i] + z[i] * s[i]
         value = least[i] if value < least[i] else value
@@ -148,8 +161,8 @@ def updated_moments(batch, mean, var, double count):
     cdef Py_ssize_t row, j
     cdef double distance, step
     cdef double total = count + n
-    check_sizes(size, (variances,))
-    check_sizes(n * size, (rows,))
+    check_size(variances, size)
+    check_size(rows, n * size)
     for j in range(size):
         moved[j] = 0
         squares[j] = v[j] * count
@@ -180,8 +193,8 @@ def normalized(batch, mean, var, double epsilon, double limit):
     cdef Py_ssize_t size = cnp.PyArray_SIZE(means)
     cdef Py_ssize_t row, j
     cdef double value
-    check_sizes(size, (variances,))
-    check_sizes(n * size, (rows,))
+    check_size(variances, size)
+    check_size(rows, n * size)
     for row in range(n):
         for j in range(size):
             value = (x[j] - m[j]) / sqrt(v[j] + epsilon)
@@ -202,7 +215,7 @@ def discounted(returns, double gamma, rewards):
     cdef double *y = <double *> cnp.PyArray_DATA(result)
     cdef Py_ssize_t size = cnp.PyArray_SIZE(before)
     cdef Py_ssize_t i
-    check_sizes(size, (added,))
+    check_size(added, size)
     for i in range(size):
         y[i] = x[i] * gamma + r[i]
     return result
@@ -229,10 +242,8 @@ cdef cnp.ndarray empty(cnp.ndarray like, int dtype):
     return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), dtype)
 
 
-cdef int check_sizes(Py_ssize_t size, tuple arrays) except -1:
+cdef int check_size(cnp.ndarray array, Py_ssize_t size) except -1:
     """What does not fit is refused here, since nothing is checked below."""
-    cdef cnp.ndarray array
-    for array in arrays:
-        if cnp.PyArray_SIZE(array) != size:
-            raise ValueError(f"an array of shape {np.shape(array)}, not {size} numbers")
+    if cnp.PyArray_SIZE(array) != size:
+        raise ValueError(f"an array of shape {np.shape(array)}, not {size} numbers")
     return 0

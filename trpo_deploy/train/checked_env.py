@@ -116,13 +116,12 @@ class CheckedVecEnv(VecEnvWrapper):
                 "into the system's log for whether it was killed for its memory"
             ) from error
         self._check_reports(infos)
-        for i, done in enumerate(dones.tolist()):
-            if not done:
-                continue
-            self._check_reports([self.venv.reset_infos[i]], first=i)
-            final = infos[i].get("terminal_observation")
-            if final is not None:
-                self._check_observations(batch([final]), first=i)
+        if True in dones.tolist():
+            for i in np.flatnonzero(dones).tolist():
+                self._check_reports([self.venv.reset_infos[i]], first=i)
+                final = infos[i].get("terminal_observation")
+                if final is not None:
+                    self._check_observations(batch([final]), first=i)
         self._check_observations(observations)
         self._check_finite(rewards, "the reward", 0)
         return observations, rewards, dones, infos

@@ -95,17 +95,20 @@ def collect_mlp_rollout(
         if not callback.on_step():
             return False
         model._update_info_buffer(infos, dones)
-        rollout_buffer.observations[n_steps] = last_obs
         rollout_buffer.actions[n_steps] = actions.reshape(env.num_envs, -1)
         rollout_buffer.rewards[n_steps] = rewards
         rollout_buffer.episode_starts[n_steps] = model._last_episode_starts
-        truncated += [
-            (n_steps, i, np.array(infos[i]["terminal_observation"]))  # it may be used again
-            for i, done in enumerate(dones.tolist())
-            if done and infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]
-        ]
+        if True in dones.tolist():  # a tenth of what any() costs
+            truncated += [
+                (n_steps, i, np.array(infos[i]["terminal_observation"]))  # it may be used again
+                for i, done in enumerate(dones.tolist())
+                if done
+                and infos[i].get("TimeLimit.truncated")
+                and "terminal_observation" in infos[i]
+            ]
         model._last_obs = new_obs
         model._last_episode_starts = dones
+    rollout_buffer.observations[:] = observations
     n_steps = n_rollout_steps  # for callbacks, which find it so in SB3's rollout
     _complete(model, mlp, rollout_buffer, truncated)
     callback.update_locals(locals())
@@ -357,7 +360,7 @@ def _normalized_step(
         )
     else:
         rewards = rewards.astype(np.float32)
-    if True in dones.tolist():  # a tenth of what any() costs
+    if True in dones.tolist():
         env.returns[dones] = 0
         for info, done in zip(infos, dones.tolist(), strict=True):
             if done and "terminal_observation" in info:
