@@ -30,7 +30,7 @@ from trpo_deploy import TRPO
 from trpo_deploy.train import rollout_math
 from trpo_deploy.train import trpo as trpo_module
 from trpo_deploy.train.critic import NOT_FINITE, fit_critic
-from trpo_deploy.train.mlp import standard_mlp
+from trpo_deploy.train.mlp import DenseProducts, standard_mlp
 from trpo_deploy.train.mlp_actor import MlpActor
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
 from trpo_deploy.train.mlp_rollout import _categorical, can_collect, generalized_advantages
@@ -94,7 +94,7 @@ def test_the_fisher_vector_product_of_gsde_is_that_of_double_backward(
 
 @pytest.mark.parametrize("inputs", [3, 30])
 @pytest.mark.parametrize("actions", [1, 2, 9])
-@pytest.mark.parametrize("net_arch", [[], [1], [5, 30], [30, 5]], ids=str)
+@pytest.mark.parametrize("net_arch", [[], [1], [5, 30], [30, 5], [20, 40, 33]], ids=str)
 def test_the_fisher_vector_product_takes_layers_of_any_width(
     net_arch: list[int], actions: int, inputs: int
 ) -> None:
@@ -102,17 +102,63 @@ def test_the_fisher_vector_product_takes_layers_of_any_width(
     check_fisher_vector_product(policy_of(space, inputs, net_arch=net_arch), "mean")
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("net_arch", "keeps"),
+    [([20, 40, 33], True), ([5, 32], True), ([40, 31], False), ([40, 31, 64], False)],
+    ids=str,
+)
+def test_slopes_kept_for_wide_layers_give_the_same_product(
+    net_arch: list[int], keeps: bool, activation: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    keep_slopes = DenseProducts.keep_slopes
+
+    def keep(products: DenseProducts) -> None:
+        keep_slopes(products)
+        kept.append(len(products._slopes))
+
+    monkeypatch.setattr(DenseProducts, "keep_slopes", keep)
+    space = spaces.Box(-1, 1, (2,))
+    policy = policy_of(space, net_arch=net_arch, activation_fn=activation)
+    check_fisher_vector_product(policy, "mean")
+    assert kept == [len(net_arch) - 1 if keeps else 0] * 2
+
+
+def test_slopes_take_no_more_memory_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    mlp = standard_mlp(policy_of(spaces.Box(-1, 1, (2,)), net_arch=[32, 32]))
+    assert mlp is not None
+    for most, kept in ((2 * 10 * 32, 1), (2 * 10 * 32 - 1, 0)):
+        monkeypatch.setattr("trpo_deploy.train.mlp._MOST_SLOPES", most)
+        products = DenseProducts(mlp.actor, 10)
+        with torch.no_grad():
+            products.forward(torch.randn(10, 3))
+            products.keep_slopes()
+        assert len(products._slopes) == kept
+
+
 def check_fisher_vector_product(policy: ActorCriticPolicy, reduction: Any) -> None:
     observations = torch.randn(100, *policy.observation_space.shape)
+    mlp = standard_mlp(policy)
+    assert mlp is not None
+    actor = MlpActor(policy, mlp, observations)
+    check_derivatives(policy, actor, observations, reduction)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    # Its memory is kept, and nothing in it may be of the parameters of before.
+    check_derivatives(policy, actor, observations, reduction)
+
+
+def check_derivatives(
+    policy: ActorCriticPolicy, actor: MlpActor, observations: torch.Tensor, reduction: Any
+) -> None:
     with torch.no_grad():
         old = copy.copy(policy.get_distribution(observations))
     kl = mean_kl(policy.get_distribution(observations), old, reduction)
     parameters, gradient = actor_parameters(kl, policy)
     expected = fisher_vector_product(gradient, parameters, damping=0.1)
-    mlp = standard_mlp(policy)
-    assert mlp is not None
-    assert [id(p) for p in mlp.actor_parameters] == [id(p) for p in parameters]
-    actor = MlpActor(policy, mlp, observations)
+    assert [id(p) for p in actor.parameters] == [id(p) for p in parameters]
     with torch.no_grad():
         actions = old.mode()
         actions = 0.9 * actions + 0.01 if actions.is_floating_point() else actions

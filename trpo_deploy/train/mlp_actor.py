@@ -88,6 +88,7 @@ class MlpActor:
         scale = 1.0 / (batch * dimensions)
         result, gradients = self._flat()
         first = len(deviations)
+        self._products.keep_slopes()
 
         @torch.no_grad()
         def product(vector: Tensor) -> Tensor:
