@@ -33,7 +33,12 @@ from trpo_deploy.train.critic import NOT_FINITE, fit_critic
 from trpo_deploy.train.mlp import DenseProducts, standard_mlp
 from trpo_deploy.train.mlp_actor import MlpActor
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
-from trpo_deploy.train.mlp_rollout import _categorical, can_collect, generalized_advantages
+from trpo_deploy.train.mlp_rollout import (
+    _categorical,
+    _normal,
+    can_collect,
+    generalized_advantages,
+)
 from trpo_deploy.train.sync_vec_env import SyncVecEnv
 from trpo_deploy.train.trust_region import (
     actor_parameters,
@@ -304,6 +309,16 @@ def test_advantages_are_those_of_sb3s_buffer(n_steps: int, gamma: float, gae_lam
         found = generalized_advantages(buffer.rewards, values, starts[1:], gamma, gae_lambda)
     # float32 sums of up to 5,000 terms in another order
     np.testing.assert_allclose(found, buffer.advantages, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 3), (2, 8), (3, 7)], ids=str)
+def test_a_rollouts_noise_is_what_its_steps_would_draw(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    expected = [torch.empty(shape).normal_() for _ in range(50)] + [torch.randn(1)]
+    torch.manual_seed(1)
+    found = _normal(50, shape)
+    np.testing.assert_array_equal(found, torch.stack(expected[:-1]).numpy())
+    assert torch.randn(1) == expected[-1]  # and the generator is where it would be
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, -1e7])

@@ -109,26 +109,37 @@ def test_conjugate_gradient_solves(size: int) -> None:
     root = rng.normal(size=(size, size))
     matrix = root @ root.T + 0.1 * np.eye(size)
     b = rng.normal(size=size)
-    x, residual = conjugate_gradient(
+    x, curvature, residual = conjugate_gradient(
         lambda v: torch.from_numpy(matrix) @ v, torch.from_numpy(b), max_steps=10 * size
     )
     # Stops at a squared residual of 1e-10; the smallest eigenvalue is at least 0.1.
     assert residual < 1e-10
     np.testing.assert_allclose(x.numpy(), np.linalg.solve(matrix, b), atol=1e-4)
+    assert curvature == pytest.approx(float(x.numpy() @ matrix @ x.numpy()), rel=1e-9)
 
 
 def test_conjugate_gradient_reports_what_is_left_over() -> None:
     matrix = torch.diag(torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64))
     b = torch.ones(3, dtype=torch.float64)
-    x, residual = conjugate_gradient(lambda v: matrix @ v, b, max_steps=2)
+    x, curvature, residual = conjugate_gradient(lambda v: matrix @ v, b, max_steps=2)
     assert residual == pytest.approx(float((b - matrix @ x).square().sum()), rel=1e-6)
     assert residual > 1e-10
+    assert curvature == pytest.approx(float(x @ matrix @ x), rel=1e-9)
+
+
+def test_the_curvature_of_what_solves_for_zeros_is_not_lost_in_rounding() -> None:
+    for seed in range(20):
+        torch.manual_seed(seed)
+        root = torch.logspace(4, 1, 30)[:, None] * torch.randn(30, 20)
+        matrix = root @ root.T + 0.1 * torch.eye(30)
+        found = conjugate_gradient(lambda v, a=matrix: a @ v, torch.zeros(30), max_steps=400)
+        assert found.curvature > 0
 
 
 @pytest.mark.parametrize("curvature", [-1.0, 0.0, float("nan")])
 def test_conjugate_gradient_trusts_no_curvature_that_is_not_positive(curvature: float) -> None:
-    _, residual = conjugate_gradient(lambda v: curvature * v, torch.ones(3), max_steps=5)
-    assert np.isnan(residual)
+    found = conjugate_gradient(lambda v: curvature * v, torch.ones(3), max_steps=5)
+    assert np.isnan(found.residual)
 
 
 def search(

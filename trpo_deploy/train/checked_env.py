@@ -122,8 +122,11 @@ class CheckedVecEnv(VecEnvWrapper):
                 final = infos[i].get("terminal_observation")
                 if final is not None:
                     self._check_observations(batch([final]), first=i)
-        self._check_observations(observations)
-        self._check_finite(rewards, "the reward", 0)
+        # The usual case at once.
+        plain = type(observations) is np.ndarray and observations.dtype.kind == "f"
+        if not (plain and _finite(observations) and _finite(rewards)):
+            self._check_observations(observations)
+            self._check_finite(rewards, "the reward", 0)
         return observations, rewards, dones, infos
 
     def _check_reports(self, infos: Any, first: int = 0) -> None:

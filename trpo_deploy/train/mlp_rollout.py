@@ -11,6 +11,7 @@ once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
@@ -226,7 +227,7 @@ def _sampler(
             return partial(_state_dependent, model.policy, distribution, low, high)
         assert mlp.log_std is not None
         deviation = _rows(mlp.log_std.detach().exp().numpy(), model.n_envs)
-        (noise,) = _drawn(Tensor.normal_, [(n_steps, *deviation.shape)])
+        noise = _normal(n_steps, deviation.shape)
         if model.policy.squash_output:
             return partial(_squashed, model.policy, noise, deviation, low.shape)
 
@@ -258,6 +259,18 @@ def _squashed(
     """Those of a Gaussian whose policy squashes them for the environment."""
     actions: Array = (mean + noise[step] * deviation).reshape(shape)
     return actions, policy.unscale_action(actions)
+
+
+def _normal(n_steps: int, shape: tuple[int, ...]) -> Array:
+    """Standard normal numbers, ``(steps, *shape)``, as each step would draw its own."""
+    size = math.prod(shape)
+    if size < 16:
+        # So few torch draws one by one, as it does where they do not lie side by side in memory.
+        # One call then gives the numbers of all steps, in a fifth of the time or less.
+        apart = torch.empty(n_steps, size + 1)[:, :size]
+        return apart.normal_().reshape(n_steps, *shape).numpy()
+    (noise,) = _drawn(Tensor.normal_, [(n_steps, *shape)])
+    return noise
 
 
 def _drawn(fill: Callable[[Tensor], object], shapes: Sequence[tuple[int, ...]]) -> list[Array]:

@@ -468,8 +468,7 @@ class TRPO(OnPolicyAlgorithm):
         else:
             parameters, gradient = actor.parameters, actor.gradient(surrogate)
             product = self._mlp_fisher_vector_product(mlp, samples.observations, old, actor)
-        direction, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
-        curvature = float(direction.dot(product(direction)))
+        direction, curvature, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         before = float(surrogate.detach())
         refusal = _refusal(gradient, residual, curvature)
         if refusal is not None:

@@ -12,9 +12,10 @@ backtracking line search makes sure of both the gain and the constraint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from stable_baselines3.common.distributions import Distribution, kl_divergence
@@ -94,12 +95,22 @@ def fisher_vector_product(
     return product
 
 
+class Solution(NamedTuple):
+    """What conjugate gradients found for ``A x = b``."""
+
+    x: Tensor
+    curvature: float
+    """``x^T A x``."""
+    residual: float
+    """Squared norm of ``b - A x``."""
+
+
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor],
     b: Tensor,
     max_steps: int,
     tolerance: float = 1e-10,
-) -> tuple[Tensor, float]:
+) -> Solution:
     """Solve ``A x = b`` for a positive definite A that is known by its products.
 
     Mirrors ``sb3_contrib.common.utils.conjugate_gradient_solver``: it starts from
@@ -112,8 +123,8 @@ def conjugate_gradient(
         tolerance: stop when the squared norm of the residual is below it.
 
     Returns:
-        The solution, and the squared norm of its residual. With a curvature that is zero or
-        negative the residual is NaN: there is no solution to trust.
+        The solution. With a curvature that is zero or negative the residual is NaN: there is no
+        solution to trust.
     """
     x = 1e-4 * torch.randn_like(b)
     residual = b - product(x)
@@ -125,14 +136,18 @@ def conjugate_gradient(
         curved = product(direction)
         curvature = direction.dot(curved)
         if not curvature > 0:
-            return x, float("nan")
+            residual_norm = torch.full_like(residual_norm, math.nan)
+            break
         alpha = residual_norm / curvature
         x = x + alpha * direction
         residual = residual - alpha * curved
         new_norm = residual.dot(residual)
         direction = residual + (new_norm / residual_norm) * direction
         residual_norm = new_norm
-    return x, float(residual_norm)
+    of_solution = float(x.dot(b - residual))  # a product less than by A
+    if of_solution <= 0:  # lost in rounding, as for a b of zeros
+        of_solution = float(x.dot(product(x)))
+    return Solution(x, of_solution, float(residual_norm))
 
 
 @dataclass(frozen=True)
