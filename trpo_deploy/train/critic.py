@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
+import numpy as np
 import torch
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -54,25 +57,58 @@ def fit_critic(
     learning = [each for each in policy.parameters() if id(each) not in is_frozen]
     optimizer_before = copy.deepcopy(policy.optimizer.state_dict())
     losses = []
-    for _ in range(n_updates):
-        for batch in buffer.get(batch_size):
-            values = policy.predict_values(batch.observations)
-            loss = functional.mse_loss(batch.returns, values.flatten())
-            losses.append(loss.item())
-            policy.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            for parameter in frozen:
-                parameter.grad = None
-            if max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(learning, max_grad_norm)
-            policy.optimizer.step()
-    mean_loss = sum(losses) / max(len(losses), 1)
+    for observations, returns in _mini_batches(buffer, n_updates, batch_size):
+        values = policy.predict_values(observations)
+        loss = functional.mse_loss(returns, values.flatten())
+        losses.append(loss.detach())  # as a number it would have to be waited for, on a GPU
+        policy.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in frozen:
+            parameter.grad = None
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(learning, max_grad_norm)
+        policy.optimizer.step()
+    mean_loss = float(np.mean(torch.stack(losses).tolist())) if losses else 0.0
     # One look at the end: a number that is not finite stays so through all later steps. A moment
     # of the optimiser may be infinite where no parameter is, and then nothing is learnt any more.
     if math.isfinite(mean_loss) and all_finite([*learning, *_moments(policy.optimizer)]):
         return CriticFit(mean_loss, None)
     policy.optimizer.load_state_dict(optimizer_before)
     return CriticFit(float("nan"), NOT_FINITE)
+
+
+def _mini_batches(
+    buffer: RolloutBuffer, n_updates: int, batch_size: int | None
+) -> Iterator[tuple[Any, Tensor]]:
+    """Observations and returns, as so many calls of ``buffer.get`` give them."""
+    own = type(buffer) in (RolloutBuffer, DictRolloutBuffer)  # a user's may give others
+    if own and buffer.device.type != "cpu":
+        yield from _mini_batches_on_device(buffer, n_updates, batch_size)
+        return
+    for _ in range(n_updates):
+        for batch in buffer.get(batch_size):
+            yield batch.observations, batch.returns
+
+
+def _mini_batches_on_device(
+    buffer: RolloutBuffer, n_updates: int, batch_size: int | None
+) -> Iterator[tuple[Any, Tensor]]:
+    """The same, from samples that go to the buffer's device once, and not once a pass."""
+    # By now they lie in one row; see ``RolloutBuffer.get``.
+    observations = _each(buffer.to_torch, buffer.observations)
+    all_returns = buffer.to_torch(buffer.returns).flatten()
+    size = len(all_returns)
+    for _ in range(n_updates):
+        order = torch.as_tensor(np.random.permutation(size), device=buffer.device)
+        for rows in torch.split(order, batch_size or size):
+            yield _each(itemgetter(rows), observations), all_returns[rows]
+
+
+def _each(function: Callable[[Any], Any], observations: Any) -> Any:
+    """Of an array, or of each array of a Dict of them."""
+    if isinstance(observations, dict):
+        return {key: function(part) for key, part in observations.items()}
+    return function(observations)
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
