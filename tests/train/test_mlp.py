@@ -219,8 +219,14 @@ def patched(generic: bool) -> Any:
     return mock.patch.object(trpo_module, "standard_mlp", decide)
 
 
-def trained(space: spaces.Space[Any], generic: bool, n_envs: int = 2, **kwargs: Any) -> TRPO:
-    env = DummyVecEnv([lambda: RandomEnv(space)] * n_envs)
+def trained(
+    space: spaces.Space[Any],
+    generic: bool,
+    n_envs: int = 2,
+    observations: spaces.Space[Any] | None = None,
+    **kwargs: Any,
+) -> TRPO:
+    env = DummyVecEnv([lambda: RandomEnv(space, observations)] * n_envs)
     arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
     model = TRPO("MlpPolicy", env, **arguments)
     assert standard_mlp(model.policy) is not None
@@ -250,6 +256,14 @@ def test_both_paths_give_the_same_policy_and_optimiser_with_gsde(
         sde_sample_freq=sde_sample_freq,
         policy_kwargs=GSDE[option],
     )
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("net_arch", [[], [8]], ids=str)
+def test_both_paths_take_observations_of_several_axes_with_gsde(net_arch: list[int]) -> None:
+    observations, policy_kwargs = spaces.Box(-1, 1, (3, 4)), {"net_arch": net_arch}
+    box = ACTION_SPACES["box"]
+    check_both_paths(box, observations=observations, use_sde=True, policy_kwargs=policy_kwargs)
 
 
 def check_both_paths(space: spaces.Space[Any], n_envs: int = 2, **kwargs: Any) -> None:
@@ -715,6 +729,20 @@ def test_a_layer_that_was_replaced_is_the_one_that_learns() -> None:
     before = model.policy.action_net.weight.detach().clone()
     model.learn(256)
     assert not torch.equal(model.policy.action_net.weight, before)
+
+
+def test_a_critics_layers_may_have_learnt_for_different_times() -> None:
+    models = []
+    for generic in (False, True):
+        env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))] * 2)
+        model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
+        with patched(generic):
+            model.policy.mlp_extractor.value_net.requires_grad_(False)
+            model.learn(128)
+            model.policy.mlp_extractor.value_net.requires_grad_(True)
+            models.append(model.learn(128, reset_num_timesteps=False))
+    ours, generic_one = (model.policy.state_dict() for model in models)
+    torch.testing.assert_close(ours, generic_one, rtol=1e-4, atol=2e-5)  # as above
 
 
 def test_a_critics_layer_that_the_optimiser_does_not_have_is_left_alone(tmp_path: Path) -> None:

@@ -340,6 +340,8 @@ def test_a_full_batch_is_one_step_a_pass(monkeypatch: pytest.MonkeyPatch) -> Non
     steps.clear()
     learnt(n_updates=1, generic=True)
     assert len(steps) == 3 * 2
+    # And so a rollout of any size suits it: no warning, as there is for mini-batches.
+    learnt(n_updates=1, generic=True, critic_full_batch=True, batch_size=48)
 
 
 def test_the_critics_gradient_is_clipped(monkeypatch: pytest.MonkeyPatch) -> None:

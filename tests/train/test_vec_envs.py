@@ -470,10 +470,12 @@ class Strange(RandomEnv):
 
     def __init__(self, kind: str) -> None:
         box = spaces.Box(-np.inf, np.inf, (2,), np.float64)
-        space = {"discrete": spaces.Discrete(3), "multi": spaces.MultiDiscrete([2, 3])}
+        multi, whole = spaces.MultiDiscrete([2, 3]), spaces.Box(0, 9, (2,), np.int64)
+        space = {"discrete": spaces.Discrete(3), "multi": multi, "real": multi, "nan": whole}
         super().__init__(spaces.Discrete(2), space.get(kind, box))
         wrong = {"discrete": 3, "multi": np.array([1, 3]), "text": np.array(["a", "b"])}
         wrong |= {"objects": np.array([None, 1]), "ragged": [1.0, [2.0]]}
+        wrong |= {"real": np.array([1.0, 3.0]), "nan": np.array([np.nan, 1.0])}
         self.wrong = wrong.get(kind, np.array([0.0, 1e300]))
 
     def step(self, action: Any) -> Any:
@@ -489,6 +491,8 @@ gymnasium.register("Strange-v0", entry_point=Strange, disable_env_checker=True)
     [
         ("discrete", r"is 3, outside of Discrete\(3\)"),
         ("multi", r"is \[1 3\], outside of MultiDiscrete"),
+        ("real", r"is \[1\. 3\.\], outside of MultiDiscrete"),
+        ("nan", r"is nan at index 0"),
         ("text", "not of numbers"),
         ("objects", "not of numbers"),
         ("ragged", r"step\(\) raised ValueError"),

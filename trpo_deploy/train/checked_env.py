@@ -30,7 +30,10 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
-        self._shape = env.observation_space.shape
+        space = env.observation_space
+        # Of arrays that reach the batch as they are. Whole numbers are cut to it, NaN too.
+        real = isinstance(space, spaces.Box) and space.dtype.kind == "f"
+        self._usual_shape = space.shape if real else None
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Start an episode; after a failure, any observation with the report."""
@@ -64,7 +67,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             return f"its info is a {type(info).__name__}, not a dict"
         # The usual case at once; whether numbers are finite is seen for all environments together.
         is_array = type(observation) is np.ndarray and observation.dtype.kind == "f"
-        if is_array and observation.shape == self._shape:
+        if is_array and observation.shape == self._usual_shape:
             return None
         return observation_problem(observation, self.observation_space)
 

@@ -38,6 +38,9 @@ def can_regress(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]
         return False
     if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
         return False
+    # Whoever lets a layer learn later on has parameters with fewer steps; here all make the same.
+    if len({float(optimizer.state.get(p, {}).get("step", 0)) for p in parameters}) > 1:
+        return False
     return not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
 
 

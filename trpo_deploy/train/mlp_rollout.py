@@ -322,6 +322,7 @@ def _state_dependent(
 ) -> tuple[Array, Array]:
     """The actions of gSDE, as its ``get_noise`` chooses between one matrix and one for each."""
     matrices = distribution.exploration_matrices
+    latent = latent.reshape(len(latent), -1)  # without a hidden layer it is the observation
     if len(latent) == 1 or len(latent) != len(matrices):
         noise = np.dot(latent, distribution.exploration_mat.detach().numpy())
     else:

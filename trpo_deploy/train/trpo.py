@@ -568,7 +568,7 @@ def _check_rollout_size(model: TRPO) -> None:
             f"`n_steps * n_envs` must be greater than {what} to normalise advantages. "
             f"Currently n_steps={model.n_steps} and n_envs={model.n_envs}"
         )
-    if size % model.batch_size > 0:
+    if not model.critic_full_batch and size % model.batch_size > 0:
         warnings.warn(
             f"The rollout of n_steps * n_envs = {size} samples is not a multiple of "
             f"batch_size={model.batch_size}: every pass of the critic ends with a mini-batch of "
