@@ -1,4 +1,4 @@
-"""What the two speed benchmarks share: an environment at no cost, spreads, and result files."""
+"""What the benchmarks of training and of updates share: an environment, spreads, result files."""
 
 from __future__ import annotations
 

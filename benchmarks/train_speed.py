@@ -2,7 +2,9 @@
 
 Each round trains both for the same steps with the same environment, seed and hyperparameters,
 and steps the bare environment with random actions, each in a process of its own; ratios are
-taken within a round. Ours has its environments as ``trpo-deploy train`` makes them. Run it with
+taken within a round. Ours has its environments as ``trpo-deploy train`` makes them. What each
+side's environments take by themselves says how much of a target is left to the algorithm. Run it
+with
 
     python benchmarks/train_speed.py [--case NAME]... [--rounds N] [-o FOLDER]
 
@@ -177,7 +179,10 @@ def make_env(side: str, case: Case, seed: int) -> VecEnv:
 
 
 def train(side: str, case: Case, seed: int) -> dict[str, float]:
-    """Speed, seconds in rollout and update, and peak memory of one run."""
+    """Speed, seconds in rollout and update, and peak memory of one run.
+
+    Beside them the seconds that the same environments take for as many steps without a policy.
+    """
     setting: Setting = getattr(case, side)
     warnings.simplefilter("ignore")
     torch.set_num_threads(setting.threads)
@@ -197,13 +202,30 @@ def train(side: str, case: Case, seed: int) -> dict[str, float]:
     model.learn(case.updates * case.rollout, reset_num_timesteps=False)
     elapsed = time.perf_counter() - start
     memory = peak_memory()
+    steps = case.updates * case.rollout
+    environments = steps / stepped(env.unwrapped, seed)
     env.close()
     return {
-        "steps_per_second": case.updates * case.rollout / elapsed,
+        "steps_per_second": steps / elapsed,
+        "environment_seconds": environments,
         "rollout_seconds": model.collect_rollouts.seconds,
         "update_seconds": model.train.seconds,
         "peak_mb": memory,
     }
+
+
+def stepped(env: VecEnv, seed: int) -> float:
+    """Steps a second of a side's environments, with random actions and nothing else."""
+    env.action_space.seed(seed)
+    actions = [
+        np.array([env.action_space.sample() for _ in range(env.num_envs)]) for _ in range(64)
+    ]
+    env.reset()
+    steps = BARE_STEPS // env.num_envs
+    start = time.perf_counter()
+    for i in range(steps):
+        env.step(actions[i % len(actions)])
+    return steps * env.num_envs / (time.perf_counter() - start)
 
 
 def peak_memory() -> float:
@@ -294,9 +316,10 @@ def ratios(rows: list[dict[str, Any]]) -> str:
 
 
 def sides(rows: list[dict[str, Any]]) -> str:
-    """How each side ran, and where its time and memory went."""
+    """How each side ran, where its time and memory went, and what its environments alone take."""
     return table(
-        "case | side | environments | torch threads | steps | rollout s | update s | peak MB",
+        "case | side | environments | torch threads | steps | environments alone s | rollout s "
+        "| update s | peak MB",
         [
             [
                 row["name"],
@@ -304,8 +327,10 @@ def sides(rows: list[dict[str, Any]]) -> str:
                 "{vec_env}, {n_envs}".format(**row["case"][side]),
                 str(row["case"][side]["threads"]),
                 str(row["case"]["updates"] * row["case"]["rollout"]),
-                f"{row[side]['rollout_seconds']['median']:.2f}",
-                f"{row[side]['update_seconds']['median']:.2f}",
+                *(
+                    f"{row[side][f'{phase}_seconds']['median']:.2f}"
+                    for phase in ("environment", "rollout", "update")
+                ),
                 f"{row[side]['peak_mb']['median']:.0f}",
             ]
             for row in rows

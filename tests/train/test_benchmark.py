@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from tests.command import run_cli
+from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.train.benchmark import TaskResult, load_result, write_report
 
@@ -53,22 +58,44 @@ def test_it_trains_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> No
     assert load_result(tmp_path, "CartPole-v1", 10_000) is None
 
 
-def test_runs_of_another_length_are_not_joined_by_new_ones(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "CartPole-v1" / "seed-100"
+def a_run(output: Path, env_id: str, seed: int, times: list[int], timesteps: int) -> Path:
+    """As a repository keeps it: settings and evaluations, no policy."""
+    folder = output / "runs" / env_id / f"seed-{seed}"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("n_timesteps: 3000")
-    arguments = ("benchmark", "--env", "CartPole-v1", "--seeds", 2, "-n", 1000, "-o", tmp_path)
-    run_cli(*arguments).assert_one_clear_line("are of 3000 steps, not 1000", "-n", "-o")
-    assert [path.name for path in folder.parent.iterdir()] == ["seed-100"]  # before any training
+    (folder / "config.yaml").write_text(f"env_id: {env_id}\nn_timesteps: {timesteps}\n")
+    results = np.zeros((len(times), 2))
+    np.savez(folder / "evaluations.npz", timesteps=times, results=results, ep_lengths=results)
+    return folder
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("length", [1000, 5000])
+def test_runs_of_another_length_are_neither_joined_nor_lost(
+    seeds: int, length: int, tmp_path: Path
+) -> None:
+    folder = a_run(tmp_path, "CartPole-v1", 100, [1500, 3000], 3000)
+    before = sorted(folder.parent.rglob("*"))
+    run = run_cli(
+        *("benchmark", "--env", "CartPole-v1", "--seeds", seeds, "-n", length, "-o", tmp_path)
+    )
+    run.assert_one_clear_line(f"are of 3000 steps, not {length}", "-n", "-o")
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_the_table_keeps_the_tasks_that_are_there(tmp_path: Path) -> None:
+    for env_id, timesteps in (("A-v0", 3000), ("B-v0", 3000), ("C-v0", 9000)):
+        a_run(tmp_path, env_id, 100, [timesteps], timesteps)
+    arguments = ("benchmark", "--env", "B-v0", "--seeds", 1, "-n", 3000, "-o", tmp_path)
+    run = run_cli(*arguments)
+    assert run.code == 0, run.error
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["task", "B-v0", "A-v0"]
 
 
 @pytest.mark.parametrize("other", [[20], [15, 20]])
 def test_runs_that_do_not_belong_together_are_refused(other: list[int], tmp_path: Path) -> None:
     for seed, times in ((100, [10, 20]), (101, other)):
-        folder = tmp_path / "runs" / "X-v0" / f"seed-{seed}"
-        folder.mkdir(parents=True)
-        results = np.zeros((len(times), 2))
-        np.savez(folder / "evaluations.npz", timesteps=times, results=results, ep_lengths=results)
+        a_run(tmp_path, "X-v0", seed, times, 20)
     with pytest.raises(ModelDirError, match="different steps"):
         load_result(tmp_path, "X-v0", 20)
 
@@ -76,3 +103,24 @@ def test_runs_that_do_not_belong_together_are_refused(other: list[int], tmp_path
 def test_a_run_that_fails_is_named(tmp_path: Path) -> None:
     run = run_cli("benchmark", "--env", "CartPol-v1", "--seeds", 1, "-o", tmp_path)
     run.assert_one_clear_line("CartPol-v1 seed 100")
+
+
+def test_a_run_that_fails_is_named_without_its_warnings(tmp_path: Path) -> None:
+    arguments = ("--env", "tests.train.test_benchmark:Warns-v0", "--seeds", 1, "-n", 2048)
+    run = run_cli("benchmark", *arguments, "-o", tmp_path)
+    run.assert_one_clear_line("Warns-v0 seed 100: ", "step() raised RuntimeError: broken")
+    assert "worn" not in run.error
+
+
+class Warns(RandomEnv):
+    """Warns, and fails."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+
+    def step(self, action: Any) -> Any:  # noqa: ARG002
+        warnings.warn("worn", stacklevel=1)
+        raise RuntimeError("broken")
+
+
+gymnasium.register("Warns-v0", entry_point=Warns, disable_env_checker=True)

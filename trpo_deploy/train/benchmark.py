@@ -31,7 +31,7 @@ MUJOCO = tuple(
     for name in ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Swimmer")
 )
 FIRST_SEED = 100
-"""Presets are chosen on seeds below it, so that no reported run was tuned on."""
+"""Presets are chosen on seeds below it."""
 EVAL_EVERY = 50_000
 EVAL_EPISODES = 20
 
@@ -87,6 +87,8 @@ def benchmark(
 ) -> list[TaskResult]:
     """Train what is missing, evaluate as the published tables do, write curves and tables.
 
+    These have the tasks asked for, and all others in the folder that have runs of that length.
+
     Args:
         env_ids: the tasks.
         seeds: runs of each, with seeds from :data:`FIRST_SEED` on.
@@ -96,12 +98,12 @@ def benchmark(
         report: called with a line for each run that ends.
 
     Raises:
-        ModelDirError: the runs that are there have other lengths, so that a table of them and of
-            these would compare what was evaluated at different steps.
+        ModelDirError: a task has runs of another length, so that its row would compare what was
+            evaluated at different steps.
         TrainingError: a run failed; all others were finished first.
     """
     for env_id in env_ids:
-        _check_lengths(output, env_id, seeds, timesteps)
+        _check_lengths(output, env_id, timesteps)
     runs = [(env_id, seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds) for env_id in env_ids]
     failures: list[str] = []
 
@@ -118,7 +120,8 @@ def benchmark(
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(train_one, runs))
     try:
-        found = [load_result(output, env_id, timesteps) for env_id in env_ids]
+        tasks = _tasks(output, env_ids, timesteps)
+        found = [load_result(output, env_id, timesteps) for env_id in tasks]
     except ModelDirError as error:
         raise ModelDirError("; ".join([*failures, str(error)])) from error
     results = [result for result in found if result is not None]
@@ -129,18 +132,23 @@ def benchmark(
     return results
 
 
-def _check_lengths(output: Path, env_id: str, seeds: int, timesteps: int) -> None:
-    """Runs that are there can be made longer, and then no new ones go beside them."""
-    root = _folder(output, env_id, FIRST_SEED).root.parent
-    found = {path.parent.name: read_yaml(path) for path in sorted(root.glob("seed-*/config.yaml"))}
-    lengths = {run.get("n_timesteps") for run in found.values()}
-    asked = {f"seed-{seed}" for seed in range(FIRST_SEED, FIRST_SEED + seeds)}
-    if asked - found.keys() and lengths - {timesteps}:
-        those = " and ".join(sorted(map(str, lengths)))
+def _check_lengths(output: Path, env_id: str, timesteps: int) -> None:
+    """A run that is longer or shorter has other evaluations, and perhaps other schedules."""
+    configs = _folder(output, env_id, FIRST_SEED).root.parent.glob("seed-*/config.yaml")
+    others = {read_yaml(path).get("n_timesteps") for path in configs} - {timesteps}
+    if others:
+        those = " and ".join(sorted(map(str, others)))
         raise ModelDirError(
             f"the runs of {env_id} in {output} are of {those} steps, not {timesteps}; ask for as "
             "many with -n, or give another folder with -o"
         )
+
+
+def _tasks(output: Path, env_ids: Sequence[str], timesteps: int) -> list[str]:
+    """Those asked for first, and then those that are there already."""
+    runs = [read_yaml(path) for path in sorted(output.glob("runs/*/seed-*/config.yaml"))]
+    there = [str(run.get("env_id")) for run in runs if run.get("n_timesteps") == timesteps]
+    return list(dict.fromkeys([*env_ids, *there]))
 
 
 def _folder(output: Path, env_id: str, seed: int) -> ModelDir:
@@ -157,7 +165,10 @@ def _train(env_id: str, seed: int, timesteps: int, folder: ModelDir) -> str | No
         *(["--resume"] if folder.config.is_file() else []),
     ]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own command
-    return None if done.returncode == 0 else done.stderr.strip().removeprefix("error: ")
+    if done.returncode == 0:
+        return None
+    *_warnings, reason = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+    return reason.removeprefix("error: ")
 
 
 def _timesteps(folder: ModelDir) -> int:

@@ -46,7 +46,7 @@ def fit_critic(
 
     Args:
         policy: its critic is changed, through its optimiser.
-        buffer: a full rollout with returns.
+        buffer: a full rollout with returns, read before, which puts its samples into one row.
         frozen: the actor's parameters. What actor and critic share learns from the policy
             step alone, or the trust region would not hold.
         n_updates: passes over the rollout.
@@ -71,7 +71,7 @@ def fit_critic(
     mean_loss = float(np.mean(torch.stack(losses).tolist())) if losses else 0.0
     # One look at the end: a number that is not finite stays so through all later steps. A moment
     # of the optimiser may be infinite where no parameter is, and then nothing is learnt any more.
-    if math.isfinite(mean_loss) and all_finite([*learning, *_moments(policy.optimizer)]):
+    if math.isfinite(mean_loss) and _all_finite([*learning, *_moments(policy.optimizer)]):
         return CriticFit(mean_loss, None)
     policy.optimizer.load_state_dict(optimizer_before)
     return CriticFit(float("nan"), NOT_FINITE)
@@ -94,24 +94,23 @@ def _mini_batches_on_device(
     buffer: RolloutBuffer, n_updates: int, batch_size: int | None
 ) -> Iterator[tuple[Any, Tensor]]:
     """The same, from samples that go to the buffer's device once, and not once a pass."""
-    # By now they lie in one row; see ``RolloutBuffer.get``.
-    observations = _each(buffer.to_torch, buffer.observations)
+    observations = of_each(buffer.to_torch, buffer.observations)
     all_returns = buffer.to_torch(buffer.returns).flatten()
     size = len(all_returns)
     for _ in range(n_updates):
         order = torch.as_tensor(np.random.permutation(size), device=buffer.device)
         for rows in torch.split(order, batch_size or size):
-            yield _each(itemgetter(rows), observations), all_returns[rows]
+            yield of_each(itemgetter(rows), observations), all_returns[rows]
 
 
-def _each(function: Callable[[Any], Any], observations: Any) -> Any:
+def of_each(function: Callable[[Any], Any], observations: Any) -> Any:
     """Of an array, or of each array of a Dict of them."""
     if isinstance(observations, dict):
         return {key: function(part) for key, part in observations.items()}
     return function(observations)
 
 
-def all_finite(tensors: Iterable[Tensor]) -> bool:
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
     """Whether every number in them is."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 

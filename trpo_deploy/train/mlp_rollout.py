@@ -1,10 +1,11 @@
-"""Rollouts of a standard MLP: a step takes no torch, everything else one batch before or after.
+"""Rollouts of a standard MLP: a step takes hardly any torch, all else is a batch before or after.
 
 Torch's overhead for one small observation is many times the arithmetic, and what it pushes out of
 the processor's caches costs the environments as much again. So actions come from copies of the
 weights, by :mod:`rollout_math` or its compiled twin, and from noise that was drawn at the rollout's
-start, as torch's distributions would have drawn it step by step: this is the same rollout as SB3's
-own, but for rounding, unless a callback or an environment draws from torch's generator in between.
+start, as torch's distributions would have drawn it step by step (MultiBinary actions and gSDE's
+matrices are drawn as they go): this is the same rollout as SB3's own, but for rounding, unless a
+callback or an environment draws from torch's generator in between.
 Values, log-probabilities and the bootstraps at time limits are computed for the whole rollout at
 once.
 """
@@ -68,6 +69,7 @@ def collect_mlp_rollout(
 
     Callbacks find the locals of that function by the same names, but for ``values`` and
     ``log_probs``, which do not exist yet while the rollout runs, and for ``done`` and ``idx``.
+    Until its end the buffer has actions, rewards and episode starts, and stands at its beginning.
 
     Returns:
         Whether the rollout is complete; false if a callback ended it.

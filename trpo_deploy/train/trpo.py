@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -42,7 +43,7 @@ from trpo_deploy.policies import check_finite_bounds, squashed
 from trpo_deploy.spec import Array
 from trpo_deploy.train import rollout_math
 from trpo_deploy.train.canonical_env import CanonicalEnv, canonical_env
-from trpo_deploy.train.critic import CriticFit, fit_critic
+from trpo_deploy.train.critic import CriticFit, fit_critic, of_each
 from trpo_deploy.train.mlp import StandardMlp, standard_mlp
 from trpo_deploy.train.mlp_actor import MlpActor
 from trpo_deploy.train.mlp_critic import MlpRegression, can_regress
@@ -585,9 +586,7 @@ def _every(rollout: RolloutBufferSamples, factor: int) -> RolloutBufferSamples:
 
 
 def _every_row(column: Any, factor: int) -> Any:
-    if isinstance(column, dict):
-        return {key: value[::factor] for key, value in column.items()}
-    return column[::factor]
+    return of_each(itemgetter(slice(None, None, factor)), column)
 
 
 @torch.no_grad()
