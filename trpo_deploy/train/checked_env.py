@@ -31,7 +31,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
         space = env.observation_space
-        # Of arrays that reach the batch as they are. Whole numbers are cut to it, NaN too.
+        # Only real numbers reach the batch as they are; it cuts others to whole ones, NaN too.
         real = isinstance(space, spaces.Box) and space.dtype.kind == "f"
         self._usual_shape = space.shape if real else None
 
