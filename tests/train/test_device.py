@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import sb3_contrib
 import torch
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from tests.train.environments import RandomEnv
-from tests.train.test_trpo import CASES
+from tests.train.test_trpo import CASES, model_of
 from trpo_deploy import TRPO
 from trpo_deploy.model_dir import ModelDir
 from trpo_deploy.train.config import load_config
@@ -29,15 +26,8 @@ quietly = pytest.mark.filterwarnings("ignore:You are trying to run TRPO on the G
 
 
 def with_a_rollout(case: str, device: str) -> TRPO:
-    observation_space, action_space, changes = CASES[case]
-    env: Any = DummyVecEnv([lambda: RandomEnv(action_space, observation_space)] * 2)
-    arguments: dict[str, Any] = {"policy": "MlpPolicy", **changes}
-    if arguments.pop("normalize", False):
-        env = VecNormalize(env, clip_obs=1.5)
-    sizes = {"n_steps": 32, "batch_size": 24, "n_critic_updates": 3}
-    model = TRPO(env=env, seed=0, device=device, **sizes, **arguments)
-    model.learn(64)
-    return model
+    model: TRPO = model_of(case, batch_size=24, seed=0, device=device)
+    return model.learn(64)
 
 
 def give_rollout(of: TRPO, to: TRPO) -> None:

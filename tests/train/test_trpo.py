@@ -77,21 +77,19 @@ CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], dict[str, Any]]] = 
 }
 
 
-def train_once(algorithm: type[Any], case: str, seed: int) -> dict[str, torch.Tensor]:
+def model_of(case: str, algorithm: type[Any] = TRPO, **others: Any) -> Any:
+    """A model of a case, with rollouts of 64 steps."""
     observation_space, action_space, changes = CASES[case]
     env: VecEnv = DummyVecEnv([lambda: RandomEnv(action_space, observation_space)] * 2)
-    changes = dict(changes)
-    if changes.pop("normalize", False):
+    arguments = {"policy": "MlpPolicy", "n_steps": 32, "n_critic_updates": 3, **changes, **others}
+    if arguments.pop("normalize", False):
         env = VecNormalize(env, clip_obs=1.5)
-    arguments: dict[str, Any] = {
-        "policy": "MlpPolicy",
-        "n_steps": 32,
-        "batch_size": 32,
-        "target_kl": 0.02,
-        "n_critic_updates": 3,
-        **changes,
-    }
-    model = algorithm(env=env, seed=seed, device="cpu", **arguments)
+    return algorithm(env=env, **arguments)
+
+
+def train_once(algorithm: type[Any], case: str, seed: int) -> dict[str, torch.Tensor]:
+    sizes = {"batch_size": 32, "target_kl": 0.02}
+    model = model_of(case, algorithm, seed=seed, device="cpu", **sizes)
     # Two updates: the second starts from what the first made of all state.
     model.learn(2 * 64)
     assert model._n_updates == 2
