@@ -98,6 +98,21 @@ def test_text_and_mapping_make_the_same_policy() -> None:
     assert isinstance(model.policy.optimizer, torch.optim.SGD)
 
 
+def test_one_entry_of_a_mapping_changes_and_the_others_stay(zoo: Path) -> None:
+    entries = ["policy_kwargs.net_arch=[8]", "policy_kwargs.log_std_init=-1e0"]
+    config = load_config("Acrobot-v1", preset=str(zoo), settings=entries)
+    assert config.hyperparameters["policy_kwargs"] == {
+        "log_std_init": -1.0,
+        "ortho_init": False,
+        "activation_fn": "nn.ReLU",
+        "net_arch": [8],
+    }
+    raw = load_config("Hopper-v5", settings=["normalize.norm_obs=false"])
+    assert raw.normalize == {"norm_obs": False}
+    bare = load_config("CartPole-v1", settings=["policy_kwargs.activation_fn=nn.ELU"])
+    assert bare.algorithm_arguments()["policy_kwargs"] == {"activation_fn": nn.ELU}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -205,6 +220,8 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("policy_kwargs={activation_fn: Sofmax}", "no Module in torch.nn"),
         ("policy_kwargs=[1]", "expected a mapping"),
         ("policy_kwargs={net_arc: [8]}", "policy_kwargs: unknown setting 'net_arc'; did you mean"),
+        ("policy_kwargs.net_arc=[8]", "policy_kwargs: unknown setting 'net_arc'; did you mean"),
+        ("gamma.net_arch=[8]", "unknown setting 'gamma.net_arch'"),
         ("normalize={norm_rewards: true}", "did you mean 'norm_reward'?"),
         ("normalize={norm_reward: 1e0}", "norm_reward=1.0: expected true or false"),
         ("policy_kwargs={activation_fn: nn.Relu}", "did you mean ReLU?"),
@@ -218,7 +235,7 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("normalize={clip_obs: -1}", "clip_obs=-1: expected a number from 0"),
         ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot fit the critic"),
         ("n_critic_updates=-3", "expected a number from 0"),
-        ("net_arch=[64]", "net_arch is the policy's: --set 'policy_kwargs={net_arch: ...}'"),
+        ("net_arch=[64]", "net_arch is the policy's: --set policy_kwargs.net_arch=..."),
         ("seed=-1", "seed=-1: expected a number from 0 to 4294967295"),
         ("policy_kwargs={net_arch: {pi: [8], vff: [8]}}", "or {pi: [64, 64], vf: [64, 64]}"),
         ("policy_kwargs={net_arch: [0]}", "expected the widths of hidden layers"),

@@ -73,6 +73,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 _ENDS_LEFT_OUT = ("line_search_shrinking_factor",)
 # What YAML 1.1 takes for text is a number to people: 1e-3.
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+# One entry of a mapping: what else a preset has in it stays.
+_ENTRY = re.compile(r"(policy_kwargs|normalize)\.\w+")
 _MAY_BE_BELOW_ONE = ("sde_sample_freq", "seed", "n_critic_updates")
 
 
@@ -288,7 +290,8 @@ def load_config(
             ``config.yaml``. None takes the shipped preset of that environment if there is one,
             else the defaults.
         settings: ``key=value`` with a YAML value, for hyperparameters and for fields of
-            :class:`TrainConfig`.
+            :class:`TrainConfig`; ``policy_kwargs.key=value`` and ``normalize.key=value`` change one
+            entry of what the preset has.
         env_args: ``key=value`` with a YAML value, for the environment.
         flags: fields of :class:`TrainConfig`; None leaves what the preset says.
 
@@ -296,13 +299,19 @@ def load_config(
         ConfigError: an unknown name, or a value that cannot be used.
     """
     env_id = _with_version(env_id)
+    assigned = _assignments(settings, "--set")
+    entries = {name: assigned.pop(name) for name in tuple(assigned) if _ENTRY.fullmatch(name)}
     values = _plain_values(
         {
             **_preset(env_id, preset),
-            **_assignments(settings, "--set"),
+            **assigned,
             **{name: value for name, value in flags.items() if value is not None},
         }
     )
+    for name, value in entries.items():
+        mapping, _, key = name.partition(".")
+        others = values[mapping] if isinstance(values.get(mapping), dict) else {}
+        values[mapping] = {**others, key: _numbers(value)}
     env_kwargs = values.pop("env_kwargs", None) or {}
     _check_kind("env_kwargs", env_kwargs, (dict,))
     env_kwargs = {**env_kwargs, **_assignments(env_args, "--env-arg")}
@@ -311,7 +320,7 @@ def load_config(
         if name in _REFUSED:
             raise ConfigError(f"{name} is not supported; {_REFUSED[name]}")
         if name in _POLICY_ARGUMENTS:
-            raise ConfigError(f"{name} is the policy's: --set 'policy_kwargs={{{name}: ...}}'")
+            raise ConfigError(f"{name} is the policy's: --set policy_kwargs.{name}=...")
         if name not in known and name not in HYPERPARAMETERS:
             raise ConfigError(unknown_name(name, known | set(HYPERPARAMETERS)))
     chosen: dict[str, Any] = {name: value for name, value in values.items() if name in known}
