@@ -16,6 +16,8 @@ from tests.command import run_cli
 from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.train.benchmark import TaskResult, load_result, write_report
+from trpo_deploy.train.config import load_config
+from trpo_deploy.yaml_file import to_yaml
 
 
 def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
@@ -62,7 +64,8 @@ def a_run(output: Path, env_id: str, seed: int, times: list[int], timesteps: int
     """As a repository keeps it: settings and evaluations, no policy."""
     folder = output / "runs" / env_id / f"seed-{seed}"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(f"env_id: {env_id}\nn_timesteps: {timesteps}\n")
+    config = load_config(env_id, n_timesteps=timesteps, seed=seed, eval_every=50_000)
+    (folder / "config.yaml").write_text(to_yaml({**config.to_dict(), "versions": {"torch": "2"}}))
     results = np.zeros((len(times), 2))
     np.savez(folder / "evaluations.npz", timesteps=times, results=results, ep_lengths=results)
     return folder
@@ -78,8 +81,29 @@ def test_runs_of_another_length_are_neither_joined_nor_lost(
     run = run_cli(
         *("benchmark", "--env", "CartPole-v1", "--seeds", seeds, "-n", length, "-o", tmp_path)
     )
-    run.assert_one_clear_line(f"are of 3000 steps, not {length}", "-n", "-o")
+    run.assert_one_clear_line("n_timesteps=3000", f"would have {length}", "-n", "-o")
     assert sorted(folder.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("now", "earlier", "says"),
+    [
+        ("gamma: 0.99", "gamma: 0.9", ["gamma=0.9 (seed-101)", "would have 0.99"]),
+        ("  batch_size: 512\n", "", ["batch_size=128 (seed-101)", "would have 512"]),
+        ("n_envs: 2", "n_envs: 8", ["n_envs=8 (seed-101)", "would have 2"]),
+    ],
+)
+def test_runs_with_an_earlier_preset_are_not_mixed_with_new_ones(
+    now: str, earlier: str, says: list[str], tmp_path: Path
+) -> None:
+    for seed in (100, 101):
+        folder = a_run(tmp_path, "CartPole-v1", seed, [3000], 3000)
+    config = folder / "config.yaml"
+    assert now in config.read_text()
+    config.write_text(config.read_text().replace(now, earlier))
+    arguments = ("benchmark", "--env", "CartPole-v1", "--seeds", 3, "-n", 3000, "-o", tmp_path)
+    run_cli(*arguments).assert_one_clear_line(*says, "move them elsewhere", "-o")
+    assert not (tmp_path / "table.md").exists()
 
 
 def test_the_table_keeps_the_tasks_that_are_there(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from scipy import stats
 from trpo_deploy.errors import ModelDirError, TrainingError
 from trpo_deploy.model_dir import ModelDir, atomic_write
 from trpo_deploy.spec import Array
+from trpo_deploy.train.config import different_settings, load_config
 from trpo_deploy.train.plots import benchmark_curves
 from trpo_deploy.yaml_file import read_yaml
 
@@ -34,6 +35,8 @@ FIRST_SEED = 100
 """Presets are chosen on seeds below it."""
 EVAL_EVERY = 50_000
 EVAL_EPISODES = 20
+# What the runs of a row may differ by: all else would be another experiment.
+_MAY_DIFFER = ("seed", "device", "checkpoint_every")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +101,12 @@ def benchmark(
         report: called with a line for each run that ends.
 
     Raises:
-        ModelDirError: a task has runs of another length, so that its row would compare what was
-            evaluated at different steps.
+        ModelDirError: a task has runs with other settings than new ones would have, as of another
+            length or an earlier preset, so that its row would mix them.
         TrainingError: a run failed; all others were finished first.
     """
     for env_id in env_ids:
-        _check_lengths(output, env_id, timesteps)
+        _check_settings(output, env_id, timesteps)
     runs = [(env_id, seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds) for env_id in env_ids]
     failures: list[str] = []
 
@@ -132,16 +135,20 @@ def benchmark(
     return results
 
 
-def _check_lengths(output: Path, env_id: str, timesteps: int) -> None:
-    """A run that is longer or shorter has other evaluations, and perhaps other schedules."""
-    configs = _folder(output, env_id, FIRST_SEED).root.parent.glob("seed-*/config.yaml")
-    others = {read_yaml(path).get("n_timesteps") for path in configs} - {timesteps}
-    if others:
-        those = " and ".join(sorted(map(str, others)))
-        raise ModelDirError(
-            f"the runs of {env_id} in {output} are of {those} steps, not {timesteps}; ask for as "
-            "many with -n, or give another folder with -o"
-        )
+def _check_settings(output: Path, env_id: str, timesteps: int) -> None:
+    """A row is one experiment over seeds: runs that are there have the settings of new ones."""
+    config = load_config(
+        env_id, n_timesteps=timesteps, eval_every=EVAL_EVERY, eval_episodes=EVAL_EPISODES
+    )
+    for path in sorted(_folder(output, env_id, FIRST_SEED).root.parent.glob("seed-*/config.yaml")):
+        for name, there, new in different_settings(read_yaml(path), config):
+            if name in _MAY_DIFFER:
+                continue
+            hint = "ask for as many with -n" if name == "n_timesteps" else "move them elsewhere"
+            raise ModelDirError(
+                f"the runs of {env_id} in {output} have {name}={there!r} ({path.parent.name}), and "
+                f"new ones would have {new!r}; {hint}, or give another folder with -o"
+            )
 
 
 def _tasks(output: Path, env_ids: Sequence[str], timesteps: int) -> list[str]:

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.errors import ConfigError, ModelDirError
 from trpo_deploy.model_dir import ModelDir, atomic_write
-from trpo_deploy.train.config import HYPERPARAMETERS, TrainConfig
+from trpo_deploy.train.config import TrainConfig, different_settings
 from trpo_deploy.train.plain import dump_plain, load_plain
 from trpo_deploy.train.trpo import TRPO
 from trpo_deploy.yaml_file import read_yaml, to_yaml
@@ -123,12 +123,8 @@ def check_same_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
     Raises:
         ConfigError: naming the setting, and both of its values.
     """
-    before, now = _flat(checkpoint.config), _flat(config.to_dict())
-    for name in sorted(before.keys() | now.keys(), key=lambda name: (name != "env_id", name)):
-        ours, theirs = before.get(name), now.get(name)
-        # A NaN among an environment's arguments is not equal to itself, and reads the same.
-        same = ours == theirs or repr(ours) == repr(theirs)
-        if name not in _MAY_CHANGE and not same:
+    for name, ours, theirs in different_settings(checkpoint.config, config):
+        if name not in _MAY_CHANGE:
             raise ConfigError(
                 f"the run to resume has {name}={ours!r}, not {theirs!r}; leave that setting out, "
                 "or train into another folder with -o"
@@ -139,11 +135,6 @@ def check_same_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
             f"the run to resume has made {checkpoint.timesteps} of {planned} steps, more than "
             f"{asked}; ask for more with -n, or leave -n out"
         )
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings without a level for hyperparameters, and with those that were left out."""
-    return {**HYPERPARAMETERS, **config, **config["hyperparameters"], "hyperparameters": None}
 
 
 def check_same_spaces(checkpoint: Checkpoint, model: TRPO) -> None:

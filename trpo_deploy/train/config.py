@@ -7,7 +7,7 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -326,6 +326,33 @@ def load_config(
     chosen: dict[str, Any] = {name: value for name, value in values.items() if name in known}
     hyperparameters = {name: value for name, value in values.items() if name not in known}
     return TrainConfig(env_id, env_kwargs=env_kwargs, hyperparameters=hyperparameters, **chosen)
+
+
+def different_settings(
+    saved: Mapping[str, Any], config: TrainConfig
+) -> Iterator[tuple[str, Any, Any]]:
+    """Each setting in which the configuration of an earlier run is not this one.
+
+    Args:
+        saved: the content of its ``config.yaml``.
+        config: to compare with.
+
+    Yields:
+        The name, ``env_id`` first, the run's value and that of ``config``.
+    """
+    before, now = _flat(saved), _flat(config.to_dict())
+    for name in sorted(before.keys() | now.keys(), key=lambda name: (name != "env_id", name)):
+        ours, theirs = before.get(name), now.get(name)
+        # A NaN among an environment's arguments is not equal to itself, and reads the same.
+        if ours != theirs and repr(ours) != repr(theirs):
+            yield name, ours, theirs
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without a level for hyperparameters, and with those that were left out."""
+    hyperparameters = config.get("hyperparameters") or {}
+    apart = {"hyperparameters": None, "versions": None}
+    return {**HYPERPARAMETERS, **config, **hyperparameters, **apart}
 
 
 def _assignments(texts: Iterable[str], flag: str) -> dict[str, Any]:
