@@ -308,10 +308,7 @@ def load_config(
             **{name: value for name, value in flags.items() if value is not None},
         }
     )
-    for name, value in entries.items():
-        mapping, _, key = name.partition(".")
-        others = values[mapping] if isinstance(values.get(mapping), dict) else {}
-        values[mapping] = {**others, key: _numbers(value)}
+    values |= _with_entries(values, entries)
     env_kwargs = values.pop("env_kwargs", None) or {}
     _check_kind("env_kwargs", env_kwargs, (dict,))
     env_kwargs = {**env_kwargs, **_assignments(env_args, "--env-arg")}
@@ -326,6 +323,17 @@ def load_config(
     chosen: dict[str, Any] = {name: value for name, value in values.items() if name in known}
     hyperparameters = {name: value for name, value in values.items() if name not in known}
     return TrainConfig(env_id, env_kwargs=env_kwargs, hyperparameters=hyperparameters, **chosen)
+
+
+def _with_entries(values: Mapping[str, Any], entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The mappings of which ``mapping.key`` changes an entry, with all others that they have."""
+    changed: dict[str, Any] = {}
+    for name, value in entries.items():
+        mapping, _, key = name.partition(".")
+        present = changed.get(mapping, values.get(mapping))
+        others = present if isinstance(present, dict) else {}
+        changed[mapping] = {**others, key: _numbers(value)}
+    return changed
 
 
 def different_settings(
@@ -349,7 +357,7 @@ def different_settings(
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without a level for hyperparameters, and with those that were left out."""
+    """Settings on one level, with the hyperparameters that were left out and without versions."""
     hyperparameters = config.get("hyperparameters") or {}
     apart = {"hyperparameters": None, "versions": None}
     return {**HYPERPARAMETERS, **config, **hyperparameters, **apart}
