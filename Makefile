@@ -30,7 +30,7 @@ format: $(DEVELOPED) ## fix what can be fixed by itself
 
 # Installs again only when what is asked for has changed. The versions are those of
 # constraints.txt: a plain `torch` would bring gigabytes of CUDA packages on Linux.
-$(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/_rollout_math.pyx
+$(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/mlp/_step_compiled.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "trpo-deploy needs Python 3.10 or newer; say which with: make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,13 +5,13 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 compiled = Extension(
-    "trpo_deploy.train._rollout_math",
-    ["trpo_deploy/train/_rollout_math.pyx"],
+    "trpo_deploy.train.mlp._step_compiled",
+    ["trpo_deploy/train/mlp/_step_compiled.pyx"],
     include_dirs=[numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     extra_compile_args=["-O3"],
 )
 modules = cythonize(compiled, build_dir="build", quiet=True)
 for module in modules:  # Cython forgets what is said of it above
-    module.optional = True  # without a C compiler, rollout_math.py takes its place
+    module.optional = True  # without a C compiler, step_numpy.py takes its place
 setup(ext_modules=modules)

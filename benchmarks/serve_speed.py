@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.runtime.policy_files import box, write_policy  # noqa: E402
-from trpo_deploy.spec import BoxSpace  # noqa: E402
+from trpo_deploy.spec.policy_spec import BoxSpace  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 FRAME = BoxSpace(np.zeros((84, 84, 4), np.uint8), np.full((84, 84, 4), 255, np.uint8))
@@ -90,8 +90,8 @@ HANDLER = """
 import os
 from pathlib import Path
 import uvicorn
-from trpo_deploy.serve.edge import Edge
-from trpo_deploy.serve.registry import Registry
+from trpo_deploy.serve.http.edge import Edge
+from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.settings import Settings
 
 registry = Registry([Path(os.environ["POLICY"])])

@@ -13,7 +13,7 @@ from trpo_deploy import errors as errors
 
 if TYPE_CHECKING:
     from trpo_deploy.runtime import OnnxPolicy as OnnxPolicy
-    from trpo_deploy.spec import PolicySpec as PolicySpec
+    from trpo_deploy.spec.policy_spec import PolicySpec as PolicySpec
     from trpo_deploy.train import TRPO as TRPO
 
 __version__ = "0.1.0"

@@ -1,5 +1,5 @@
 """``python -m trpo_deploy`` is the command ``trpo-deploy``."""
 
-from trpo_deploy.cli import main
+from trpo_deploy.cli.app import main
 
 main()

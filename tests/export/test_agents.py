@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.command import run_cli
-from trpo_deploy.environment import find_environment, play
+from trpo_deploy.envs.environment import find_environment, play
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.sb3_zip import read_policy_zip
+from trpo_deploy.sb3.policy_zip import read_policy_zip
 
 AGENTS = {
     "CartPole-v1_1": "CartPole-v1",

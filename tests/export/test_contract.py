@@ -14,7 +14,7 @@ from gymnasium import spaces
 from tests.export.policies import BOX, exported, make_model, save, statistics_for
 from trpo_deploy.export import export_policy
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.spec import METADATA_KEY, PolicySpec
+from trpo_deploy.spec.policy_spec import METADATA_KEY, PolicySpec
 
 CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
     "box to box": (BOX, spaces.Box(-2.0, 0.5, (2,))),

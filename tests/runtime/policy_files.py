@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trpo_deploy.spec import (
+from trpo_deploy.spec.policy_spec import (
     ACTION,
     METADATA_KEY,
     BoxSpace,

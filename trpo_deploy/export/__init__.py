@@ -1,6 +1,7 @@
 """Write a policy as one ONNX file and prove that it is the policy. Needs the extra ``export``."""
 
-from trpo_deploy.export.certificate import Certificate
+from trpo_deploy.export.certify.certificate import Certificate
+from trpo_deploy.export.certify.parity import Check
 from trpo_deploy.export.exporter import (
     Export,
     ExportOptions,
@@ -8,8 +9,7 @@ from trpo_deploy.export.exporter import (
     export_policy,
     verify_policy,
 )
-from trpo_deploy.export.parity import Check
-from trpo_deploy.sb3_source import SourceOptions
+from trpo_deploy.sb3.source import SourceOptions
 
 __all__ = [
     "Certificate",

@@ -13,19 +13,19 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import trpo_deploy
 from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
-from trpo_deploy.export.actor import ActorNetwork, preprocessing_in_words
-from trpo_deploy.export.card import write_card
-from trpo_deploy.export.certificate import Certificate, certify, load_file
-from trpo_deploy.export.engines import load_onnxruntime
-from trpo_deploy.export.golden import write_backend_test
-from trpo_deploy.export.graph import build_model, output_tensors
-from trpo_deploy.export.guard import guard_info
-from trpo_deploy.export.observations import ROWS, ordinary_observations
+from trpo_deploy.export.certify.certificate import Certificate, certify, load_file
+from trpo_deploy.export.certify.engines import load_onnxruntime
+from trpo_deploy.export.certify.golden import write_backend_test
+from trpo_deploy.export.certify.observations import ROWS, ordinary_observations
+from trpo_deploy.export.graph.guard import guard_info
+from trpo_deploy.export.graph.model import build_model, output_tensors
+from trpo_deploy.export.policy.network import ActorNetwork, preprocessing_in_words
+from trpo_deploy.export.policy.read import read_policy
+from trpo_deploy.export.policy_card import write_card
 from trpo_deploy.export.profiles import ON_REQUEST, ONNX, Profile
-from trpo_deploy.export.read_policy import read_policy
-from trpo_deploy.model_dir import ModelDir, PolicySource, atomic_write, certificate_path
-from trpo_deploy.sb3_source import LoadedSource, SourceOptions, load_model, load_source
-from trpo_deploy.spec import BoxSpace, NormalizerInfo, PolicySpec
+from trpo_deploy.files.model_dir import ModelDir, PolicySource, atomic_write, certificate_path
+from trpo_deploy.sb3.source import LoadedSource, SourceOptions, load_model, load_source
+from trpo_deploy.spec.policy_spec import BoxSpace, NormalizerInfo, PolicySpec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trpo_deploy.spec import ACTION
+from trpo_deploy.spec.policy_spec import ACTION
 
 OBS_OK = "obs_ok"
 """The guard's output."""

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from trpo_deploy.spec import (
+from trpo_deploy.spec.policy_spec import (
     Array,
     BoxSpace,
     DiscreteSpace,

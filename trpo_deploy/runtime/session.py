@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trpo_deploy.runtime.policy import OnnxPolicy
-from trpo_deploy.spec import Array
+from trpo_deploy.runtime.onnx_policy import OnnxPolicy
+from trpo_deploy.spec.policy_spec import Array
 
 
 class Session:

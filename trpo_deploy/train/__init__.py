@@ -1,18 +1,15 @@
 """Train TRPO policies with Stable-Baselines3. Needs the extra ``train``."""
 
-from trpo_deploy.train.checkpoint import settings_to_resume
-from trpo_deploy.train.config import TrainConfig, load_config
-from trpo_deploy.train.evaluate import Evaluation, evaluate
-from trpo_deploy.train.trainer import Reports, TrainResult, train
-from trpo_deploy.train.trpo import TRPO
+from trpo_deploy.train.algorithm.trpo import TRPO
+from trpo_deploy.train.checkpoint.state import settings_to_resume
+from trpo_deploy.train.config.train_config import TrainConfig, load_config
+from trpo_deploy.train.run.trainer import Reports, TrainResult, train
 
 __all__ = [
     "TRPO",
-    "Evaluation",
     "Reports",
     "TrainConfig",
     "TrainResult",
-    "evaluate",
     "load_config",
     "settings_to_resume",
     "train",

@@ -1,0 +1,57 @@
+"""Which path stands for what."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.runtime.policy_files import write_policy
+from trpo_deploy.serve.http.endpoints import Endpoints
+from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Endpoints:
+    path = write_policy(tmp_path_factory.mktemp("models") / "cart" / "policy.onnx")
+    return Endpoints(Registry([path]), Settings())
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "name", "version"),
+    [
+        ("/predict", "/predict", None, None),
+        ("/models", "/models", None, None),
+        ("/models/a", "/models/NAME", "a", None),
+        ("/models/NAME", "/models/NAME", "NAME", None),
+        ("/models/", "/models/NAME", "", None),
+        ("/models/a/predict", "/models/NAME/predict", "a", None),
+        ("/models/predict/predict", "/models/NAME/predict", "predict", None),
+        ("/models/a/versions/2/predict", "/models/NAME/versions/VERSION/predict", "a", "2"),
+        ("/v2/models/a", "/v2/models/NAME", "a", None),
+        ("/v2/models/a/ready", "/v2/models/NAME/ready", "a", None),
+        ("/v2/models/a/infer", "/v2/models/NAME/infer", "a", None),
+        ("/v2/models/a/versions/2", "/v2/models/NAME/versions/VERSION", "a", "2"),
+        ("/v2/models/a/versions/2/infer", "/v2/models/NAME/versions/VERSION/infer", "a", "2"),
+        ("/admin/models/a/load", "/admin/models/NAME/load", "a", None),
+    ],
+)
+def test_a_path_names_its_endpoint_model_and_version(
+    endpoints: Endpoints, path: str, label: str, name: str | None, version: str | None
+) -> None:
+    endpoint, *named = endpoints.find(path)
+    assert endpoint is not None
+    assert (endpoint.label, *named) == (label, name, version)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/nothing", "/predict/", "/models/a/b/predict", "/models/a/infer", "/models/a/load"),
+        *("/models/a/versions/2", "/models/a/versions", "/models/a/versions/2/infer"),
+        *("/v2/models/a/predict", "/v2/predict", "/v3/models/a/infer", "/admin/models/a"),
+        *("/admin/models/a/versions/2/load", "/models/a/predict\n", "/models/NAME/predict/x"),
+        "/v2/models/a/versions/2/3/infer",
+    ],
+)
+def test_other_paths_name_none(endpoints: Endpoints, path: str) -> None:
+    assert endpoints.find(path)[0] is None

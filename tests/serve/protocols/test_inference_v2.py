@@ -1,0 +1,159 @@
+"""The Open Inference Protocol: Triton's own client, and the protocol's JSON by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from tests.runtime.policy_files import OBSERVATION_SPACES
+from tests.serve.protocols.test_predict import NAMES
+from tests.serve.server import Server
+from trpo_deploy.runtime import OnnxPolicy
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Any:
+    client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+    yield client
+    client.close()
+
+
+def batch_of(policy: OnnxPolicy, rows: int) -> dict[str, np.ndarray]:
+    """ONNX inputs of a batch of legal observations."""
+    rng = np.random.default_rng(5)
+    singles = [policy.spec.validate(policy.spec.sample_observation(rng))[0] for _ in range(rows)]
+    return {name: np.concatenate([row[name] for row in singles]) for name in singles[0]}
+
+
+def triton_inputs(arrays: dict[str, np.ndarray], binary: bool) -> list[Any]:
+    inputs = []
+    for name, array in arrays.items():
+        tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array, binary_data=binary)
+        inputs.append(tensor)
+    return inputs
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_tritons_client_gets_the_policys_actions(
+    client: Any, models: Path, name: str, binary: bool
+) -> None:
+    policy = OnnxPolicy(models / name / "policy.onnx")
+    arrays = batch_of(policy, 3)
+    outputs = [triton.InferRequestedOutput("action", binary_data=binary)]
+    result = client.infer(name, triton_inputs(arrays, binary), outputs=outputs, request_id="7")
+    np.testing.assert_array_equal(result.as_numpy("action"), policy.run(["action"], arrays)[0])
+    assert result.get_response()["id"] == "7"
+    assert result.get_response()["model_version"] == policy.sha256[:12]
+
+
+def test_health_and_metadata_are_what_the_client_expects(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("dict")
+    assert not client.is_model_ready("nobody")
+    assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+    metadata = client.get_model_metadata("dict")
+    assert metadata["inputs"][0] == {
+        "name": "camera",
+        "datatype": "UINT8",
+        "shape": [-1, 12, 12, 3],
+    }
+    states = {row["name"]: row["state"] for row in client.get_model_repository_index()}
+    assert states == dict.fromkeys(NAMES, "READY")
+
+
+def test_a_version_can_be_named(client: Any, models: Path) -> None:
+    policy = OnnxPolicy(models / "box" / "policy.onnx")
+    inputs = triton_inputs(batch_of(policy, 1), binary=True)
+    result = client.infer("box", inputs, model_version=policy.sha256[:12])
+    assert result.as_numpy("action").shape == (1, 2)
+    with pytest.raises(InferenceServerException, match="no version 'old'"):
+        client.infer("box", inputs, model_version="old")
+
+
+def test_without_named_outputs_all_come_as_the_request_says(server: Server) -> None:
+    body = {"inputs": [{"name": "obs", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}
+    answer = server.client.post("/v2/models/box/infer", json=body).json()
+    (output,) = answer["outputs"]
+    assert output["name"] == "action"
+    assert output["shape"] == [1, 2]
+    want = server.predict([[1, 2, 3, 4]], model="box").json()["action"]
+    assert [output["data"]] == want
+
+
+def obs(**changes: Any) -> dict[str, Any]:
+    """A good request for the model ``box``, with one part of its input changed."""
+    tensor = {"name": "obs", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+    return {"inputs": [{**tensor, **changes}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"inputs": None},
+        {"inputs": []},
+        {"inputs": [1]},
+        {"inputs": [{"name": 1}]},
+        {"inputs": obs()["inputs"] * 2},
+        {**obs(), "outputs": 1},
+        {**obs(), "outputs": [{"name": "nothing"}]},
+        {**obs(), "parameters": 1},
+        {**obs(), "outputs": [{"name": "action", "parameters": []}]},
+        obs(name="other"),
+        obs(datatype="FP64"),
+        obs(datatype="BYTES"),
+        obs(datatype=None),
+        obs(shape=[4]),
+        obs(shape=[1, 5]),
+        obs(shape=[-1, 4]),
+        obs(shape=["1", 4]),
+        obs(shape=[1] * 70),
+        obs(shape=[2**40, 2**40]),
+        obs(shape=[0, 4], data=[1]),
+        obs(shape=None),
+        obs(data=None),
+        obs(data="1234"),
+        obs(data=[1, 2, 3]),
+        obs(data=[1, 2, 3, "4"]),
+        obs(data=[1, 2, 3, 1e300]),
+        obs(data=[[1, 2], [3]]),
+        obs(data=[1, 2, 3, {}]),
+        obs(parameters={"binary_data_size": 16}),
+        obs(parameters={"binary_data_size": -1}),
+        obs(parameters={"binary_data_size": "16"}),
+        obs(parameters=[]),
+    ],
+)
+def test_a_bad_request_is_refused_in_the_protocols_form(server: Server, body: Any) -> None:
+    response = server.client.post("/v2/models/box/infer", json=body)
+    assert response.status_code == 422, response.text
+    assert list(response.json()) == ["error"]
+    assert isinstance(response.json()["error"], str)
+
+
+@pytest.mark.parametrize(
+    ("length", "binary"), [("x", b""), ("-1", b""), ("99999", b""), (None, b"1")]
+)
+def test_wrong_binary_sizes_are_refused(server: Server, length: str | None, binary: bytes) -> None:
+    import orjson
+
+    header = orjson.dumps(obs())
+    headers = {"inference-header-content-length": length or str(len(header))}
+    content = header + binary
+    response = server.client.post("/v2/models/box/infer", content=content, headers=headers)
+    assert response.status_code == 422, response.text
+
+
+@pytest.mark.parametrize("name", OBSERVATION_SPACES)
+def test_metadata_describes_each_model(server: Server, name: str) -> None:
+    metadata = server.client.get(f"/v2/models/{name}").json()
+    assert metadata["name"] == name
+    assert all(tensor["shape"][0] == -1 for tensor in metadata["inputs"])

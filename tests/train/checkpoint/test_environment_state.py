@@ -1,0 +1,217 @@
+"""An environment put where another one stood goes on exactly as that one."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+
+from tests.train.environments import RandomEnv
+from trpo_deploy.envs.wrappers import wrap
+from trpo_deploy.train.checkpoint.codec import NotPlainError, dump_plain, load_plain
+from trpo_deploy.train.checkpoint.environment_state import environment_state, restore_environment
+
+CLASSIC = [
+    "Acrobot-v1",
+    "CartPole-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+]
+MUJOCO = ["Ant-v5", "HalfCheetah-v5", "Humanoid-v5", "Reacher-v5", "InvertedDoublePendulum-v5"]
+Env = gymnasium.Env[Any, Any]
+
+
+def _pair(make: Any) -> tuple[Env, Env]:
+    """Two environments of a kind, the second put where the first stands in its third episode."""
+    first, second = Monitor(make()), Monitor(make())
+    first.action_space.seed(0)
+    first.reset(seed=1)
+    second.reset(seed=2)
+    second.step(second.action_space.sample())
+    for _ in range(2):
+        first.reset()
+        for _ in range(7):
+            if any(first.step(first.action_space.sample())[2:4]):
+                first.reset()
+    state = environment_state(first)
+    assert state is not None
+    restore_environment(second, state)
+    return first, second
+
+
+def _assert_same_course(first: Env, second: Env) -> None:
+    for _ in range(250):  # through ends of episodes
+        action = first.action_space.sample()
+        ours, theirs = first.step(action), second.step(action)
+        for name, a, b in zip(("observation", "reward"), ours, theirs, strict=False):
+            np.testing.assert_equal(a, b, err_msg=name)
+        assert ours[2:4] == theirs[2:4]
+        assert ours[4].get("episode", {}).get("r") == theirs[4].get("episode", {}).get("r")
+        if ours[2] or ours[3]:
+            np.testing.assert_equal(first.reset()[0], second.reset()[0])
+
+
+@pytest.mark.parametrize("env_id", CLASSIC)
+def test_classic_control(env_id: str) -> None:
+    _assert_same_course(*_pair(lambda: gymnasium.make(env_id)))
+
+
+@pytest.mark.parametrize("env_id", MUJOCO)
+def test_mujoco(env_id: str) -> None:
+    pytest.importorskip("mujoco")
+    _assert_same_course(*_pair(lambda: gymnasium.make(env_id)))
+
+
+def test_an_environment_that_samples_from_its_spaces() -> None:
+    def make() -> Env:
+        space = spaces.Dict({"a": spaces.Box(0, 1, (2,)), "b": spaces.Discrete(9)})
+        return RandomEnv(spaces.Discrete(3), space)
+
+    _assert_same_course(*_pair(make))
+
+
+def test_stacked_frames() -> None:
+    _assert_same_course(*_pair(lambda: wrap(gymnasium.make("Pendulum-v1"), None, 3)))
+
+
+class Opaque(RandomEnv):
+    """Holds state that cannot be seen."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.world = object()
+
+
+class Simulated(RandomEnv):
+    """Keeps its simulation where a wrapper keeps its environment."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.env = gymnasium.make("CartPole-v1")
+
+
+class Counting(RandomEnv):
+    """Keeps what is more than a dict."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.visits: Counter[int] = Counter()
+
+
+class Masked(RandomEnv):
+    """Keeps what is more than an array."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.seen = np.ma.masked_array([1.0, 2.0], mask=[True, False])
+
+
+def counted() -> Env:
+    """A wrapper whose function counts its calls."""
+    calls = [0]
+
+    def reward(value: Any) -> Any:
+        calls[0] += 1
+        return value * calls[0]
+
+    return gymnasium.wrappers.TransformReward(RandomEnv(spaces.Discrete(2)), reward)
+
+
+@pytest.mark.parametrize("make", [Opaque, Simulated, Counting, Masked, counted])
+def test_what_cannot_be_seen_is_not_guessed(make: Any) -> None:
+    env = make()
+    env.reset(seed=0)
+    assert environment_state(env) is None
+
+
+def test_wrappers_of_gymnasium_and_functions_without_memory_are_seen() -> None:
+    def make() -> Env:
+        clipped = gymnasium.wrappers.ClipReward(gymnasium.make("Pendulum-v1"), -9, 0)
+        return gymnasium.wrappers.TransformReward(clipped, lambda reward: reward / 10)
+
+    _assert_same_course(*_pair(make))
+
+
+class Known(RandomEnv):
+    """Knows one of its parts by two names."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(3))
+        self.agents = [{"place": np.zeros(3, np.float32)}, {"place": np.ones(3, np.float32)}]
+        self.me = self.agents[0]
+
+    def step(self, action: Any) -> Any:
+        self.me["place"] += action
+        return self.agents[0]["place"].copy(), *super().step(action)[1:]
+
+
+def test_what_was_one_object_stays_one() -> None:
+    first, second = _pair(Known)
+    assert second.unwrapped.me is second.unwrapped.agents[0]  # type: ignore[attr-defined]
+    _assert_same_course(first, second)
+
+
+def test_a_view_of_another_array_is_not_restored_as_a_copy() -> None:
+    env = RandomEnv(spaces.Discrete(2))
+    env.reset(seed=0)
+    assert environment_state(env) is not None
+    env.state = np.zeros(3)  # type: ignore[attr-defined]
+    env.pos = env.state[:2]  # type: ignore[attr-defined]
+    assert environment_state(env) is None
+
+
+def test_a_data_set_is_no_state() -> None:
+    env = RandomEnv(spaces.Discrete(2))
+    env.prices = np.zeros(3_000_000)  # type: ignore[attr-defined]
+    assert environment_state(env) is None
+
+
+def test_plain_values_come_back_as_they_were() -> None:
+    value = {
+        "none": None,
+        "pair": (1, [2.5, "x", float("inf")]),
+        3: np.float32(0.1),
+        "array": np.arange(6, dtype=np.int8).reshape(2, 3),
+        "bytes": b"\x00\xff",
+        "empty": np.zeros((0, 2)),
+    }
+    back = load_plain(dump_plain(value))
+    np.testing.assert_equal(back, value)
+    assert type(load_plain(dump_plain(OrderedDict(a=1)))) is OrderedDict
+    assert type(back[3]) is np.float32
+    assert back["array"].dtype == np.int8
+    for shape, axes in (((2, 3, 4), (2, 0, 1)), ((1, 4, 4, 1), (0, 3, 1, 2)), ((0, 1), (1, 0))):
+        turned = np.arange(np.prod(shape)).reshape(shape).transpose(axes)
+        np.testing.assert_array_equal(load_plain(dump_plain(turned)), turned)
+        assert load_plain(dump_plain(turned)).strides == turned.strides
+    gaps = np.arange(24).reshape(4, 6)[::2, 1::2]
+    np.testing.assert_array_equal(load_plain(dump_plain(gaps)), gaps)
+    generator = np.random.default_rng(4)
+    generator.random(7)
+    same = load_plain(dump_plain(generator))
+    assert same.random() == generator.random()
+
+
+def test_a_view_is_a_value_like_others_where_nobody_asks() -> None:
+    numbers = np.arange(4)
+    back = load_plain(dump_plain({"all": numbers, "some": numbers[:2]}))
+    np.testing.assert_equal(back, {"all": numbers, "some": numbers[:2]})
+    with pytest.raises(NotPlainError, match="one memory"):
+        dump_plain({"all": numbers, "some": numbers[:2]}, views=False)
+
+
+def test_objects_are_refused_both_ways() -> None:
+    with pytest.raises(NotPlainError, match="object"):
+        dump_plain({"a": [object()]})
+    with pytest.raises(NotPlainError):
+        dump_plain(np.array([object()]))
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(NotPlainError, match="holds itself"):
+        dump_plain(endless)

@@ -1,0 +1,168 @@
+"""The compiled arithmetic of a rollout is NumPy's, but for rounding."""
+
+from __future__ import annotations
+
+import itertools
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import nn
+
+from tests.train.environments import RandomEnv
+from trpo_deploy import TRPO
+from trpo_deploy.train.mlp import step_numpy
+from trpo_deploy.train.mlp.network import Activation, _activation, standard_mlp
+from trpo_deploy.train.mlp.rollout import choose_arithmetic
+
+NUMBERS = st.floats(-1e9, 1e9) | st.sampled_from([0.0, np.inf, -np.inf, np.nan])
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+
+
+@pytest.fixture(scope="module")
+def compiled() -> ModuleType:
+    if step_numpy.compiled is None:
+        pytest.skip("needs a C compiler while the project is installed")
+    return step_numpy.compiled
+
+
+def activations(*kinds: type[nn.Module]) -> list[Activation]:
+    found = [_activation(kind()) for kind in kinds]
+    return [each for each in found if each is not None]
+
+
+def array(data: st.DataObject, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    size = int(np.prod(shape))
+    values = data.draw(st.lists(NUMBERS, min_size=size, max_size=size))
+    return np.array(values, dtype).reshape(shape)
+
+
+@given(
+    data=st.data(),
+    n=st.integers(1, 9),
+    shape=st.sampled_from([(), (1,), (5,), (2, 3)]),
+    dtype=st.sampled_from([np.float32, np.float64, np.int64]),
+)
+def test_the_normalisers_arithmetic(
+    compiled: ModuleType, data: st.DataObject, n: int, shape: tuple[int, ...], dtype: Any
+) -> None:
+    whole = np.issubdtype(dtype, np.integer)
+    batch = np.nan_to_num(array(data, (n, *shape), np.float64)) if whole else None
+    batch = array(data, (n, *shape), dtype) if batch is None else batch.astype(dtype)
+    mean = np.arange(np.prod(shape)).reshape(shape) + 0.25
+    var = 1e-8 + 2 * mean - 0.5  # the first as small as what is added to it below
+    expected = step_numpy.updated_moments(batch, mean, var, 3.5)
+    found = compiled.updated_moments(batch, mean, var, 3.5)
+    for ours, numpys in zip(found, expected, strict=True):
+        assert isinstance(ours, np.ndarray)
+        assert ours.shape == shape
+        # Sums of float64 in another order, beside squares of up to 1e18 that cancel out.
+        np.testing.assert_allclose(ours, numpys, rtol=1e-10, atol=1e3)
+    arguments = batch, mean, var, 1e-8, 1e6
+    ours, numpys = compiled.normalized(*arguments), step_numpy.normalized(*arguments)
+    assert ours.dtype == numpys.dtype == np.float32
+    np.testing.assert_allclose(ours, numpys, rtol=1e-7)  # each number by itself: one rounding
+
+
+def test_running_moments_are_those_of_all_rows(compiled: ModuleType) -> None:
+    rows = np.random.default_rng(0).normal(1e3, 2.0, (600, 4))
+    for arithmetic in (compiled, step_numpy):
+        mean, var, count = np.zeros(4), np.ones(4), 0.0
+        for batch in rows.reshape(300, 2, 4):
+            mean, var = arithmetic.updated_moments(batch, mean, var, count)
+            count += 2
+        np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(var, rows.var(axis=0), rtol=1e-9)  # of squares of 1e3
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 8])
+@pytest.mark.parametrize("widths", [(3, 2), (17, 64, 64, 6), (5, 1, 30, 7)], ids=str)
+@pytest.mark.parametrize("kind", [nn.Tanh, nn.ReLU, nn.Sigmoid])
+def test_the_actor(
+    compiled: ModuleType, kind: type[nn.Module], widths: tuple[int, ...], n_envs: int
+) -> None:
+    rng = np.random.default_rng(0)
+    shapes = list(itertools.pairwise(widths))
+    # Transposed, as torch keeps them.
+    weights = [rng.normal(size=shape[::-1]).astype(np.float32).T for shape in shapes]
+    biases = [rng.normal(size=outputs).astype(np.float32) for _, outputs in shapes]
+    network = weights, biases, activations(*[kind] * (len(shapes) - 1)), n_envs
+    actors = compiled.Actor(*network), step_numpy.Actor(*network)
+    for dtype in (np.float32, np.float64):
+        observations = rng.normal(size=(n_envs, widths[0])).astype(dtype)
+        for ours, numpys in zip(*(actor(observations) for actor in actors), strict=True):
+            # float32 sums of 64 numbers in another order, which may cancel out
+            largest = float(np.abs(numpys).max())
+            np.testing.assert_allclose(ours, numpys, rtol=1e-5, atol=3e-6 * largest)
+
+
+def test_tanh_is_rounded_well_everywhere(compiled: ModuleType) -> None:
+    x = np.concatenate([np.linspace(-12, 12, 100_001), np.geomspace(1e-37, 1, 1000)])
+    x = np.append(x, [0.0, np.inf, -np.inf]).astype(np.float32)
+    one = [np.ones((1, 1), np.float32)] * 2, [np.zeros(1, np.float32)] * 2
+    actor = compiled.Actor(*one, activations(nn.Tanh), len(x))
+    found = actor(x[:, None])[1].ravel()
+    # Half a step of float32 is 6e-8, and the formula is right to 2e-8.
+    np.testing.assert_allclose(found, np.tanh(x.astype(np.float64)), rtol=9e-8)
+    assert np.isnan(compiled.Actor(*one, activations(nn.Tanh), 1)(np.array([[np.nan]]))[1])
+
+
+@given(data=st.data(), n=st.integers(1, 9), shape=st.sampled_from([(), (1,), (5,), (2, 3)]))
+def test_exploration(
+    compiled: ModuleType, data: st.DataObject, n: int, shape: tuple[int, ...]
+) -> None:
+    flat = (n, int(np.prod(shape)))
+    mean, noise = array(data, flat, np.float32), array(data, flat, np.float32)
+    place = np.arange(np.prod(flat), dtype=np.float32)
+    deviation = 0.5 + place.reshape(flat)
+    low, high = (np.reshape(sign * (2 + place), (n, *shape)) for sign in (-1, 1))
+    arguments = mean, noise, deviation, low, high
+    for ours, numpys in zip(
+        compiled.explored(*arguments), step_numpy.explored(*arguments), strict=True
+    ):
+        assert ours.dtype == numpys.dtype == np.float32
+        np.testing.assert_allclose(ours, numpys, rtol=1e-6)  # fused or not, one rounding
+
+
+def test_what_does_not_fit_is_refused(compiled: ModuleType) -> None:
+    zeros = np.zeros
+    actor = compiled.Actor([zeros((3, 2))], [zeros(2)], [], 2)
+    for call in (
+        lambda: actor(zeros((1, 3))),
+        lambda: actor(zeros((2, 4))),
+        lambda: compiled.Actor([zeros((3, 2))], [zeros(1)], [], 2),
+        lambda: compiled.Actor([zeros((3, 2)), zeros((3, 2))], [zeros(2)] * 2, [], 2),
+        lambda: compiled.explored(zeros((2, 3)), zeros((2, 3)), zeros(3), *[zeros((2, 3))] * 2),
+        lambda: compiled.updated_moments(zeros((2, 3)), zeros(4), zeros(4), 1.0),
+        lambda: compiled.updated_moments(zeros((2, 3)), zeros(3), zeros(2), 1.0),
+        lambda: compiled.normalized(zeros((2, 3)), zeros(3), zeros(2), 0.0, 1.0),
+        lambda: compiled.normalized(zeros((2, 3)), zeros(2), zeros(2), 0.0, 1.0),
+    ):
+        with pytest.raises(ValueError, match=r"shape|zip"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("space", "n_envs", "kwargs", "fast"),
+    [
+        (spaces.Box(-1, 1, (2,)), 8, {}, True),
+        (spaces.Discrete(3), 1, {"activation_fn": nn.ReLU}, True),
+        (spaces.Box(-1, 1, (2,)), 9, {}, False),
+        (spaces.Box(-1, 1, (2,), np.float64), 2, {}, False),
+        (spaces.Box(-1, 1, (2,)), 2, {"activation_fn": nn.ELU}, False),
+    ],
+    ids=str,
+)
+def test_compiled_is_what_is_faster_so_and_known(
+    compiled: ModuleType, space: Any, n_envs: int, kwargs: Any, fast: bool
+) -> None:
+    env = DummyVecEnv([lambda: RandomEnv(space)] * n_envs)
+    model = TRPO("MlpPolicy", env, n_steps=128, policy_kwargs=kwargs, device="cpu")
+    mlp = standard_mlp(model.policy)
+    assert mlp is not None
+    assert choose_arithmetic(model, mlp) is (compiled if fast else step_numpy)

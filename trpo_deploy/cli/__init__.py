@@ -1,0 +1,1 @@
+"""The command ``trpo-deploy``: one module a command; each parses, calls one function, prints."""

@@ -1,0 +1,1 @@
+"""Environments by id, with their arguments and wrappers; episodes played in them; their spaces."""

@@ -1,0 +1,75 @@
+"""Observations with the actions that belong to them, for those who run a file elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper
+
+from trpo_deploy.export.certify.engines import Engine
+from trpo_deploy.export.certify.observations import size_of, take
+from trpo_deploy.files.model_dir import atomic_write
+from trpo_deploy.sb3.reference import Inputs
+from trpo_deploy.spec.policy_spec import ACTION, OBS, Json, PolicySpec
+
+_ROWS = 4
+_MOST_NUMBERS = 4096  # of an observation, beyond which it does not belong into JSON
+
+
+def golden_sample(spec: PolicySpec, engine: Engine, observations: Inputs) -> Json | None:
+    """A few observations and the file's actions, as a certificate holds them.
+
+    Args:
+        spec: of the file.
+        engine: the file.
+        observations: ordinary ones; frame stacks are begun with zeros.
+
+    Returns:
+        ``{"observation": ..., "action": ...}`` with a batch axis, or ``None`` where the
+        observations are too large.
+    """
+    rows = take({name: observations[name] for name in spec.observation_spaces}, slice(_ROWS))
+    numbers = sum(array[0].size for array in rows.values())
+    if numbers > _MOST_NUMBERS:
+        return None
+    rows = {each: rows[each].astype(space.dtype) for each, space in spec.observation_spaces.items()}
+    start = {state.input.name: state.zeros(size_of(rows)) for state in spec.states}
+    action = engine.run({**rows, **start})[ACTION]
+    lists = {name: array.tolist() for name, array in rows.items()}
+    return {
+        "observation": lists[OBS] if list(lists) == [OBS] else lists,
+        "action": action.tolist(),
+    }
+
+
+def write_backend_test(
+    folder: Path, content: bytes, spec: PolicySpec, engine: Engine, observations: Inputs
+) -> None:
+    """Write golden vectors in the layout of ONNX's backend tests.
+
+    ``folder/model.onnx`` and, for batches of 1 and 7, ``folder/test_data_set_N/`` with
+    ``input_0.pb`` ... and ``output_0.pb`` ... in the order of the graph's inputs and outputs.
+
+    Args:
+        folder: is made if need be.
+        content: the ONNX file.
+        spec: of the file.
+        engine: the file.
+        observations: ordinary ones, with states.
+    """
+    atomic_write(folder / "model.onnx", content)
+    for index, rows in enumerate((slice(0, 1), slice(1, 8))):
+        batch = take(observations, rows)
+        inputs = {each.name: batch[each.name].astype(each.dtype) for each in spec.inputs}
+        outputs = engine.run(inputs)
+        data = folder / f"test_data_set_{index}"
+        for number, (name, array) in enumerate(inputs.items()):
+            _write(data / f"input_{number}.pb", numpy_helper.from_array(array, name))
+        for number, each in enumerate(spec.outputs):
+            tensor = numpy_helper.from_array(outputs[each.name], each.name)
+            _write(data / f"output_{number}.pb", tensor)
+
+
+def _write(path: Path, tensor: onnx.TensorProto) -> None:
+    atomic_write(path, tensor.SerializeToString())

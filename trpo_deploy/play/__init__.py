@@ -1,0 +1,5 @@
+"""A policy played in its environment, from the exported file or with torch: returns and video."""
+
+from trpo_deploy.play.evaluate import Evaluation, evaluate
+
+__all__ = ["Evaluation", "evaluate"]

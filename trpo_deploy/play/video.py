@@ -1,0 +1,73 @@
+"""An episode as a film."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trpo_deploy.envs.environment import Act, Environment, Episode, batch
+from trpo_deploy.errors import ConfigError, EnvError
+from trpo_deploy.extras import require
+from trpo_deploy.files.model_dir import atomic_path
+from trpo_deploy.spec.policy_spec import Array
+
+_DEFAULT_FPS = 30
+
+
+def record_episode(environment: Environment, act: Act, seed: int, path: Path) -> None:
+    """Play one episode and write it as an MP4 file (H.264).
+
+    Args:
+        environment: what to play.
+        act: the policy, for batches of raw observations.
+        seed: of the episode's reset.
+        path: the file; it is written whole or not at all.
+
+    Raises:
+        MissingExtraError: ffmpeg is not installed.
+        ConfigError: the file's name does not end in ``.mp4``.
+        EnvError: the environment makes no pictures.
+        ModelDirError: the file cannot be written.
+    """
+    if path.suffix != ".mp4":
+        raise ConfigError(f"{path}: expected a file name that ends in .mp4")
+    require("video")
+    import imageio_ffmpeg
+
+    pictured = replace(environment, kwargs={**environment.kwargs, "render_mode": "rgb_array"})
+    with pictured.opened() as env, atomic_path(path) as temporary:
+        episode = Episode(environment, env, seed)
+        frame = _picture(environment, env)
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary),
+            (frame.shape[1], frame.shape[0]),
+            fps=env.metadata.get("render_fps", _DEFAULT_FPS),
+            macro_block_size=2,  # H.264 wants an even width and height
+            ffmpeg_log_level="error",
+            output_params=["-f", "mp4"],  # the temporary name tells ffmpeg nothing
+        )
+        writer.send(None)
+        try:
+            writer.send(frame)
+            state = None
+            while not episode.ended:
+                actions, state = act(batch([episode.observation]), state)
+                episode.step(actions[0])
+                writer.send(_picture(environment, env))
+        finally:
+            writer.close()
+
+
+def _picture(environment: Environment, env: Any) -> Array:
+    """A frame, ``(height, width, 3)`` bytes."""
+    try:
+        frame = env.render()
+    except Exception as error:  # anything: a renderer is somebody's code, and so is a GL driver
+        reason = " ".join(str(error).split())
+        raise EnvError(f"{environment.env_id} cannot be drawn here ({reason})") from error
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
+        raise EnvError(f"{environment.env_id} makes no pictures (render_mode='rgb_array')")
+    return np.ascontiguousarray(frame, dtype=np.uint8)

@@ -1,0 +1,283 @@
+"""Pickles as inert records: nothing that a pickle names is ever called.
+
+Unpickling is calling: whatever callable the file names. Here each object in a pickle becomes
+a :class:`Record` of its name, arguments and state; a short table (:data:`_BUILDERS`) then makes
+spaces, arrays and statistics from the records it knows. A name outside of the table refuses
+the file.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common import torch_layers
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from torch import nn
+
+from trpo_deploy.errors import PolicyZipError, UnsafePickleError
+from trpo_deploy.sb3 import squashed as squashing
+
+VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
+
+
+class Record:
+    """An object of a pickle: what it is an instance of, and with which arguments and state."""
+
+    name: str
+
+    def __init__(self, *args: object) -> None:
+        self.args = args
+        self.state: Any = {}
+        self.items: dict[object, object] = {}
+
+    def __setstate__(self, state: object) -> None:
+        # copyreg writes (dict, slots) for some classes; only the dict is of use here.
+        self.state = state[0] if isinstance(state, tuple) and len(state) == 2 else state
+
+    def __setitem__(self, key: object, value: object) -> None:
+        self.items[key] = value
+
+
+Classes: TypeAlias = Mapping[str, type]
+"""Classes that a pickle may name, by their full name; they are never instantiated here."""
+
+
+def decode(content: bytes, where: str, allowed: Classes | None = None) -> Any:
+    """What a pickle holds: plain values, and the objects that :data:`_BUILDERS` can make.
+
+    Args:
+        content: the pickle.
+        where: it comes from, for messages.
+        allowed: further classes that it may name.
+
+    Raises:
+        PolicyZipError: the pickle is damaged, or holds what does not fit together.
+        UnsafePickleError: it refers to something outside of the allow-list.
+    """
+    try:
+        return _Resolver(allowed or {}).resolve(_load(content, allowed or {}))
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{where}: {error}") from error
+    except PolicyZipError as error:
+        raise PolicyZipError(f"{where}: {error}") from error
+    except Exception as error:  # damaged pickles raise nearly every built-in exception
+        raise PolicyZipError(f"{where} cannot be decoded ({error!r})") from error
+
+
+def decode_state(content: bytes, name: str, entries: Iterable[str]) -> dict[str, Any] | None:
+    """Some entries of the state of one pickled object; ``None`` if it is not of that class.
+
+    Raises:
+        UnsafePickleError: the pickle refers to something outside of the allow-list.
+    """
+    record = _load(content, {})
+    if not isinstance(record, Record) or record.name != name:
+        return None
+    resolver = _Resolver({})
+    return {key: resolver.resolve(record.state[key]) for key in entries if key in record.state}
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler for which every global is a new, inert subclass of :class:`Record`."""
+
+    def __init__(self, content: bytes, allowed: Classes) -> None:
+        super().__init__(io.BytesIO(content))
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> type[Record]:
+        full = _canonical(f"{module}.{name}")
+        known = full in _BUILDERS or full in _CLASSES or full in self._allowed
+        if not (known or full.startswith(_IGNORED)):
+            raise UnsafePickleError(
+                f"the pickle refers to {module}.{name}, which is not on the allow-list; "
+                "nothing of it was run"
+            )
+        return type(full, (Record,), {"name": full})
+
+
+def _load(content: bytes, allowed: Classes) -> object:
+    for opcode, argument, _ in pickletools.genops(content):
+        # The unpickler would make room for all numbers up to this one.
+        if opcode.name.endswith("PUT") and int(argument or 0) > len(content):
+            raise PolicyZipError(f"the pickle numbers an object {argument}, more than it can hold")
+    return _Reader(content, allowed).load()
+
+
+def _canonical(name: str) -> str:
+    """One name for what old and new versions of a library call differently."""
+    name = re.sub(r"^gym\.", "gymnasium.", name)
+    name = re.sub(r"^trpo_deploy\.policies\.", "trpo_deploy.sb3.squashed.", name)
+    return re.sub(r"^numpy\.core\.", "numpy._core.", name)
+
+
+class _Resolver:
+    """Turns records, also inside of containers, into the objects that they stand for.
+
+    Each container is visited once: a few bytes of a pickle can name a list that holds itself
+    over and over, and would otherwise unfold to more than fits into memory.
+    """
+
+    def __init__(self, allowed: Classes) -> None:
+        self._allowed = allowed
+        self._seen: dict[int, tuple[object, Any]] = {}  # keeps each object, so that ids stay
+
+    def resolve(self, value: object) -> Any:
+        if not isinstance(value, (Record, dict, list, tuple, type)):
+            return value
+        if id(value) not in self._seen:
+            self._seen[id(value)] = (value, None)  # one that contains itself holds None there
+            self._seen[id(value)] = (value, self._made(value))
+        return self._seen[id(value)][1]
+
+    def _made(self, value: Record | dict[Any, Any] | list[Any] | tuple[Any, ...] | type) -> Any:
+        if isinstance(value, dict):
+            return {key: self.resolve(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self.resolve(item) for item in value)
+        if isinstance(value, Record):
+            if value.name.startswith(_IGNORED):
+                return None
+            if value.name not in _BUILDERS:
+                raise UnsafePickleError(f"an instance of {value.name} is not on the allow-list")
+            return _BUILDERS[value.name](value, self.resolve)
+        if value.__name__.startswith(_IGNORED):
+            return None
+        for classes in (self._allowed, _CLASSES):
+            if value.__name__ in classes:
+                return classes[value.__name__]
+        raise UnsafePickleError(f"the class {value.__name__} is not on the allow-list")
+
+
+Resolve: TypeAlias = Callable[[object], Any]
+
+
+def _dtype(record: Record, _: Resolve) -> np.dtype[Any]:
+    code = record.args[0]
+    if not isinstance(code, str) or not re.fullmatch(r"[biuf]\d{1,2}", code):
+        raise UnsafePickleError(f"arrays of dtype {code!r} are not on the allow-list")
+    # (3, '<', ...): the byte order; '|' where there is none
+    order = record.state[1] if record.state else "="
+    return np.dtype(f"{order}{code}")
+
+
+def _array(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
+    """``_reconstruct`` with its state (version, shape, dtype, is_fortran, bytes)."""
+    _, shape, dtype, is_fortran, content = record.state
+    array = np.frombuffer(content, resolve(dtype))
+    return array.reshape(shape, order="F" if is_fortran else "C").copy()
+
+
+def _array_of_buffer(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
+    """Protocol 5's ``_frombuffer(bytes, dtype, shape, order)``."""
+    content, dtype, shape, order = cast(tuple[Any, ...], record.args)
+    return np.frombuffer(content, resolve(dtype)).reshape(shape, order=order).copy()
+
+
+def _scalar(record: Record, resolve: Resolve) -> Any:
+    dtype, content = cast(tuple[Any, ...], record.args)
+    return np.frombuffer(content, resolve(dtype))[0]
+
+
+def _field(record: Record, resolve: Resolve, *names: str) -> Any:
+    """The first of several names that the state has; gym and gymnasium differ in underscores."""
+    for name in names:
+        if name in record.state:
+            return resolve(record.state[name])
+    raise PolicyZipError(f"a pickled {record.name} lacks {names[0]!r}")
+
+
+def _box(record: Record, resolve: Resolve) -> spaces.Box:
+    low, high = _field(record, resolve, "low"), _field(record, resolve, "high")
+    return spaces.Box(low, high, dtype=low.dtype)
+
+
+def _discrete(record: Record, resolve: Resolve) -> spaces.Discrete:
+    # gym before 0.22 had no start
+    start = resolve(record.state.get("start", 0))
+    return spaces.Discrete(int(_field(record, resolve, "n")), start=int(start))
+
+
+def _multi_discrete(record: Record, resolve: Resolve) -> spaces.MultiDiscrete:
+    nvec = _field(record, resolve, "nvec")
+    start = resolve(record.state.get("start"))
+    return spaces.MultiDiscrete(nvec, start=start)
+
+
+def _multi_binary(record: Record, resolve: Resolve) -> spaces.MultiBinary:
+    n = _field(record, resolve, "n")
+    return spaces.MultiBinary(int(n) if np.ndim(n) == 0 else list(n))
+
+
+def _dict_space(record: Record, resolve: Resolve) -> spaces.Dict:
+    # In the order of the pickle: that is the order in which features are put together.
+    return spaces.Dict(list(_field(record, resolve, "spaces").items()))
+
+
+def _ordered_dict(record: Record, resolve: Resolve) -> dict[Any, Any]:
+    pairs = cast(Any, record.args[0]) if record.args else []
+    return {resolve(key): resolve(item) for key, item in [*pairs, *record.items.items()]}
+
+
+def _running_mean_std(record: Record, resolve: Resolve) -> RunningMeanStd:
+    mean = np.asarray(_field(record, resolve, "mean"), np.float64)
+    statistics = RunningMeanStd(shape=mean.shape)
+    statistics.mean = mean
+    statistics.var = np.asarray(_field(record, resolve, "var"), np.float64)
+    statistics.count = float(_field(record, resolve, "count"))
+    if statistics.var.shape != mean.shape:
+        raise ValueError("mean and variance differ in shape")
+    return statistics
+
+
+def _not_alone(record: Record, _: Resolve) -> Any:
+    raise UnsafePickleError(f"{record.name} cannot stand here")
+
+
+_BUILDERS: dict[str, Callable[[Record, Resolve], Any]] = {
+    "collections.OrderedDict": _ordered_dict,
+    "gymnasium.spaces.box.Box": _box,
+    "gymnasium.spaces.dict.Dict": _dict_space,
+    "gymnasium.spaces.discrete.Discrete": _discrete,
+    "gymnasium.spaces.multi_binary.MultiBinary": _multi_binary,
+    "gymnasium.spaces.multi_discrete.MultiDiscrete": _multi_discrete,
+    "numpy._core.multiarray._reconstruct": _array,
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy._core.numeric._frombuffer": _array_of_buffer,
+    "numpy.dtype": _dtype,
+    "numpy.ndarray": _not_alone,
+    "stable_baselines3.common.running_mean_std.RunningMeanStd": _running_mean_std,
+    VECNORMALIZE: _not_alone,
+}
+
+# Random states and optimisers are not needed, and their records are never looked into.
+_IGNORED = (
+    "numpy.random.",
+    "gymnasium.utils.seeding.",
+    "torch.optim.",
+    "stable_baselines3.common.sb2_compat.",
+)
+
+_CLASSES: dict[str, type] = {
+    **{
+        f"torch.nn.modules.{module}.{name}": getattr(nn, name)
+        for module, names in {
+            "activation": "CELU ELU GELU Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish "
+            "ReLU ReLU6 SELU SiLU Sigmoid Softplus Softsign Tanh",
+            "linear": "Identity",
+        }.items()
+        for name in names.split()
+    },
+    **{f"stable_baselines3.common.policies.{each.__name__}": each for each in squashing.SQUASHED},
+    **{f"{each.__module__}.{each.__name__}": each for each in squashing.SQUASHED.values()},
+    **{
+        f"stable_baselines3.common.torch_layers.{name}": getattr(torch_layers, name)
+        for name in ("FlattenExtractor", "NatureCNN", "CombinedExtractor")
+    },
+}

@@ -1,0 +1,1 @@
+"""From a connection to an endpoint: limits, keys, errors."""

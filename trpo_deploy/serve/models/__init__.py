@@ -1,0 +1,1 @@
+"""The models that are served: loading, swapping, what is known of each."""

@@ -1,0 +1,1 @@
+"""The processes of a service: supervisor, workers, and the BentoML service in them."""

@@ -1,0 +1,1 @@
+"""What clients speak: our JSON, raw tensors, the Open Inference Protocol, WebSockets."""

@@ -1,0 +1,1 @@
+"""TRPO: the update, the trust region, the critic."""

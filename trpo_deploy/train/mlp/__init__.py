@@ -1,0 +1,1 @@
+"""The fast path for dense networks, with derivatives and rollouts written out."""

@@ -1,0 +1,1 @@
+"""One training run: callbacks, logs, plots, its card; the benchmark of many runs."""

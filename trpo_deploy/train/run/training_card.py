@@ -1,0 +1,78 @@
+"""The card of a trained policy: what a person should know of it, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trpo_deploy.train.config.train_config import TrainConfig
+
+
+def card_text(
+    config: TrainConfig,
+    timesteps: int,
+    last: Sequence[float],
+    best: Sequence[float],
+    versions: Mapping[str, str],
+) -> str:
+    """The text of ``README.md`` in a model folder.
+
+    Args:
+        config: of the run.
+        timesteps: that the run has made.
+        last: returns of the last evaluation's episodes.
+        best: returns of the best evaluation's episodes.
+        versions: of the packages that made it.
+    """
+    settings = {**config.to_dict(), **config.to_dict()["hyperparameters"]}
+    del settings["hyperparameters"]
+    return f"""# TRPO on {config.env_id}
+
+A policy trained by trpo-deploy in {timesteps:,} steps.
+
+![evaluation return over training steps](learning_curve.png)
+
+| policy | return (mean ± std) | lowest | highest | episodes |
+|---|---|---|---|---|
+{_returns_row("`policy.zip`, the last", last)}
+{_returns_row("`best/policy.zip`, the best evaluation", best)}
+
+Deterministic episodes, from the same seeds in each evaluation. The best was chosen by these very
+episodes, so its number flatters it; `trpo-deploy evaluate` plays others.
+
+## Make it again
+
+In this folder, with the versions below:
+
+```
+trpo-deploy train {config.env_id} --preset config.yaml -o ../again
+```
+
+## Settings
+
+What is not listed has the default of `sb3_contrib.TRPO`.
+
+{_table(settings)}
+
+## Versions
+
+{_table(versions)}
+"""
+
+
+def _returns_row(name: str, returns: Sequence[float]) -> str:
+    mean, std = float(np.mean(returns)), float(np.std(returns))
+    low, high = min(returns), max(returns)
+    return f"| {name} | {mean:.1f} ± {std:.1f} | {low:.1f} | {high:.1f} | {len(returns)} |"
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {_cell(value)} |" for name, value in values.items()]
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def _cell(value: Any) -> str:
+    text = str(value).replace("|", "\\|").replace("\n", " ")
+    return f"`{text}`" if text else ""

@@ -1,0 +1,1 @@
+"""The environments of a training run, several side by side."""

@@ -1,0 +1,165 @@
+"""Environments that say which of them failed, at which step, and how."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from trpo_deploy.envs.environment import FAILURES, batch, observation_problem
+from trpo_deploy.errors import EnvError
+from trpo_deploy.train.checkpoint.environment_state import environment_state, restore_environment
+from trpo_deploy.train.mlp import step_numpy
+
+_FAILURE = "trpo_deploy.failure"
+_finite = (step_numpy.compiled or step_numpy).finite
+
+
+class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Reports an exception of the environment in place of raising it.
+
+    Under ``SubprocVecEnv`` an exception ends the worker, and all that its owner learns is that
+    a pipe was closed. The report goes the way of every other ``info`` and is raised by
+    :class:`CheckedVecEnv` in the owner's process.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        # Only real numbers reach the batch as they are; it cuts others to whole ones, NaN too.
+        real = isinstance(space, spaces.Box) and space.dtype.kind == "f"
+        self._usual_shape = space.shape if real else None
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; after a failure, any observation with the report."""
+        try:
+            observation, info = self.env.reset(**kwargs)
+            problem = self._problem(observation, info)
+        except FAILURES as error:
+            problem = _describe("reset", error)
+        if problem is not None:
+            return self.observation_space.sample(), {_FAILURE: problem}
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step; after a failure, any observation with the report."""
+        try:
+            result = self.env.step(action)
+            problem = self._problem(result[0], result[4])
+        except FAILURES as error:
+            problem = _describe("step", error)
+        if problem is None:
+            return result
+        return self.observation_space.sample(), 0.0, False, False, {_FAILURE: problem}
+
+    def close(self) -> None:
+        """Close the environment; what is wrong with that comes too late to cost anything."""
+        with suppress(Exception):
+            super().close()
+
+    def _problem(self, observation: Any, info: Any) -> str | None:
+        if not isinstance(info, dict):
+            return f"its info is a {type(info).__name__}, not a dict"
+        # The usual case at once; whether numbers are finite is seen for all environments together.
+        is_array = type(observation) is np.ndarray and observation.dtype.kind == "f"
+        if is_array and observation.shape == self._usual_shape:
+            return None
+        return observation_problem(observation, self.observation_space)
+
+    def checkpoint_state(self) -> bytes | None:
+        """See :func:`~trpo_deploy.train.checkpoint.environment_state.environment_state`."""
+        return environment_state(self.env)
+
+    def restore_state(self, state: bytes) -> None:
+        """See :func:`~trpo_deploy.train.checkpoint.environment_state.restore_environment`."""
+        restore_environment(self.env, state)
+
+
+def _describe(method: str, error: BaseException) -> str:
+    reason = " ".join(str(error).split())
+    return f"{method}() raised {type(error).__name__}" + (f": {reason}" if reason else "")
+
+
+def _usual(observations: Any) -> bool:
+    """Whether they are a finite array, which is seen in a fraction of a whole check's time."""
+    is_array = type(observations) is np.ndarray and observations.dtype.kind == "f"
+    return is_array and bool(_finite(observations))
+
+
+class CheckedVecEnv(VecEnvWrapper):
+    """Refuses failures, and observations and rewards that are not finite.
+
+    Args:
+        venv: the environments.
+        env_id: for messages.
+
+    Raises:
+        EnvError: from ``reset`` and ``step_wait``, naming the environment, the step and the key.
+    """
+
+    def __init__(self, venv: VecEnv, env_id: str) -> None:
+        super().__init__(venv)
+        self._env_id = env_id
+        self._steps = 0
+
+    def reset(self) -> VecEnvObs:
+        """Reset all environments."""
+        observations = self.venv.reset()
+        self._check_reports(self.venv.reset_infos)
+        self._check_observations(observations)
+        return observations
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Finish a step."""
+        self._steps += 1
+        try:
+            observations, rewards, dones, infos = self.venv.step_wait()
+        except (EOFError, ConnectionError) as error:
+            raise EnvError(
+                f"{self._env_id}: the process of an environment ended at step {self._steps}; look "
+                "into the system's log for whether it was killed for its memory"
+            ) from error
+        self._check_reports(infos)
+        for i, done in enumerate(dones.tolist()):
+            if done:
+                self._check_reports([self.venv.reset_infos[i]], first=i)
+                final = infos[i].get("terminal_observation")
+                if final is not None and not _usual(final):
+                    self._check_observations(batch([final]), first=i)
+        if not (_usual(observations) and _finite(rewards)):
+            self._check_observations(observations)
+            self._check_finite(rewards, "the reward", 0)
+        return observations, rewards, dones, infos
+
+    def _check_reports(self, infos: Any, first: int = 0) -> None:
+        for i, info in enumerate(infos, start=first):
+            if _FAILURE in info:
+                self._fail(i, info[_FAILURE])
+
+    def _check_observations(self, observations: Any, first: int = 0) -> None:
+        if isinstance(self.observation_space, spaces.Dict):
+            for key, values in observations.items():
+                self._check_finite(values, f"the observation {key!r}", first)
+        else:
+            self._check_finite(observations, "the observation", first)
+
+    def _check_finite(self, values: Any, what: str, first: int) -> None:
+        if values.dtype.kind != "f" or _finite(values):
+            return
+        rows = values.reshape(len(values), -1)
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(rows.astype(np.float32))
+        i, place = (int(index) for index in np.argwhere(~finite)[0])
+        where = "" if rows.shape[1] == 1 else f" at index {place}"
+        self._fail(first + i, f"{what} is {rows[i, place]}{where}")
+
+    def _fail(self, i: int, reason: str) -> None:
+        raise EnvError(
+            f"{self._env_id}: environment {i} of {self.num_envs} failed at its step "
+            f"{self._steps}: {reason}; a policy cannot learn from that, look into the environment"
+        )
