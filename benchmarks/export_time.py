@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from trpo_deploy import TRPO
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.model_dir import find_source
+from trpo_deploy.files.source import find_source
 
 REPEATS = 5
 

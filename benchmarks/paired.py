@@ -16,7 +16,7 @@ import gymnasium
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 SIDES = ("ours", "sb3_contrib")
 WINDOWS = 4096

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.runtime.policy_files import box, write_policy  # noqa: E402
-from trpo_deploy.spec.policy_spec import BoxSpace  # noqa: E402
+from trpo_deploy.spec.spaces import BoxSpace  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 FRAME = BoxSpace(np.zeros((84, 84, 4), np.uint8), np.full((84, 84, 4), 255, np.uint8))

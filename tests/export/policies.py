@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from trpo_deploy.export import Export, export_policy
-from trpo_deploy.files.model_dir import PolicySource, find_source
+from trpo_deploy.files.source import PolicySource, find_source
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.command import run_cli
-from trpo_deploy.envs.environment import find_environment, play
+from trpo_deploy.envs.environment import find_environment
+from trpo_deploy.envs.episode import play
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 

@@ -12,7 +12,7 @@ from tests.command import run_cli
 from tests.export.policies import BOX, make_model, save, statistics_for
 from trpo_deploy.errors import SpaceError
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.model_dir import find_source
+from trpo_deploy.files.source import find_source
 
 
 def test_statistics_of_another_shape(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.command import run_cli
 from tests.export.policies import BOX, SpaceEnv, make_model, save, statistics_for
 from trpo_deploy.envs.environment import find_environment
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.model_dir import find_source
+from trpo_deploy.files.source import find_source
 from trpo_deploy.runtime import OnnxPolicy
 
 ATARI = """!!python/object/apply:collections.OrderedDict

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from trpo_deploy.errors import ModelDirError
-from trpo_deploy.files.model_dir import ModelDir, atomic_path, atomic_write, find_onnx, find_source
+from trpo_deploy.files.atomic import atomic_path, atomic_write
+from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.source import find_onnx, find_source
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

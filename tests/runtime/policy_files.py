@@ -10,18 +10,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trpo_deploy.spec.policy_spec import (
-    ACTION,
-    METADATA_KEY,
+from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, PolicySpec, StateSpec, TensorSpec
+from trpo_deploy.spec.spaces import (
     BoxSpace,
     DictSpace,
     DiscreteSpace,
     MultiBinarySpace,
     MultiDiscreteSpace,
-    PolicySpec,
     Space,
-    StateSpec,
-    TensorSpec,
 )
 
 

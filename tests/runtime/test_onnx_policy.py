@@ -22,7 +22,7 @@ from tests.runtime.policy_files import (
 )
 from trpo_deploy.errors import ObservationError, PolicyFileError
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.spec.policy_spec import DictSpace, MultiBinarySpace
+from trpo_deploy.spec.spaces import DictSpace, MultiBinarySpace
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from tests.runtime.policy_files import ACTION_SPACES, box, write_policy
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.spec.policy_spec import MultiDiscreteSpace
+from trpo_deploy.spec.spaces import MultiDiscreteSpace
 
 ROWS = 20_000
 # Five standard errors of a proportion or mean over ROWS draws.

@@ -24,7 +24,7 @@ from stable_baselines3 import PPO
 from tests.export.policies import BOX, exported, make_model, save
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export import ExportOptions, export_policy
-from trpo_deploy.files.model_dir import find_source
+from trpo_deploy.files.source import find_source
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 

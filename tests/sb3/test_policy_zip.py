@@ -24,7 +24,8 @@ from tests.command import run_cli
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
 from trpo_deploy.errors import PolicyZipError, UnsafePickleError
-from trpo_deploy.sb3.policy_zip import read_policy_zip, read_vecnormalize
+from trpo_deploy.sb3.policy_zip import read_policy_zip
+from trpo_deploy.sb3.statistics import read_vecnormalize
 
 
 def save(path: Path, algorithm: type[Any] = TRPO, **kwargs: Any) -> Any:

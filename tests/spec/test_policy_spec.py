@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from trpo_deploy.errors import ObservationError, PolicyFileError
-from trpo_deploy.spec.policy_spec import (
+from trpo_deploy.spec.policy_spec import NormalizerInfo, PolicySpec, TensorSpec
+from trpo_deploy.spec.spaces import (
     BoxSpace,
     DictSpace,
     DiscreteSpace,
     MultiBinarySpace,
     MultiDiscreteSpace,
-    NormalizerInfo,
-    PolicySpec,
     Space,
-    TensorSpec,
 )
 
 SPACES: dict[str, Space] = {

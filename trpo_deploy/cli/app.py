@@ -224,7 +224,7 @@ def train(
 
 
 def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
-    from trpo_deploy.files.model_dir import find_source
+    from trpo_deploy.files.source import find_source
 
     try:
         with _interrupts_held():
@@ -381,7 +381,7 @@ def export(
 
     require("export")
     from trpo_deploy.export import ExportOptions, export_policy
-    from trpo_deploy.files.model_dir import find_source
+    from trpo_deploy.files.source import find_source
 
     found = find_source(source, vecnormalize)
     if output is None:
@@ -419,7 +419,8 @@ def verify(
 
     require("export")
     from trpo_deploy.export import verify_policy
-    from trpo_deploy.files.model_dir import atomic_write, find_source
+    from trpo_deploy.files.atomic import atomic_write
+    from trpo_deploy.files.source import find_source
 
     reading = _reading(env, image_layout, frame_stack, allow_import, normalize_check)
     found = find_source(source, vecnormalize)
@@ -434,7 +435,8 @@ def verify(
 @app.command()
 def inspect(policy: Model, as_json: Json = False) -> None:
     """Show what an ONNX file takes and gives, and where it comes from."""
-    from trpo_deploy.files.model_dir import changed_sources, find_onnx, read_certificate
+    from trpo_deploy.files.certificate import read_certificate
+    from trpo_deploy.files.source import changed_sources, find_onnx
     from trpo_deploy.runtime import OnnxPolicy
 
     path = find_onnx(policy)

@@ -20,7 +20,8 @@ from rich.table import Table
 from trpo_deploy.cli.app import train_with_progress
 from trpo_deploy.errors import ServeError, TrainingError
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.model_dir import ModelDir, find_source
+from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.source import find_source
 from trpo_deploy.train import load_config
 
 ENV_ID = "CartPole-v1"

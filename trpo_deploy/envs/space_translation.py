@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 
 def canonical_observation_space(space: spaces.Space[Any]) -> spaces.Space[Any]:

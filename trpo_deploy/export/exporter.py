@@ -23,9 +23,15 @@ from trpo_deploy.export.policy.network import ActorNetwork, preprocessing_in_wor
 from trpo_deploy.export.policy.read import read_policy
 from trpo_deploy.export.policy_card import write_card
 from trpo_deploy.export.profiles import ON_REQUEST, ONNX, Profile
-from trpo_deploy.files.model_dir import ModelDir, PolicySource, atomic_write, certificate_path
-from trpo_deploy.sb3.source import LoadedSource, SourceOptions, load_model, load_source
-from trpo_deploy.spec.policy_spec import BoxSpace, NormalizerInfo, PolicySpec
+from trpo_deploy.files.atomic import atomic_write
+from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.source import PolicySource
+from trpo_deploy.sb3.from_files import load_source
+from trpo_deploy.sb3.from_memory import load_model
+from trpo_deploy.sb3.source import LoadedSource, SourceOptions
+from trpo_deploy.spec.policy_spec import NormalizerInfo, PolicySpec
+from trpo_deploy.spec.spaces import BoxSpace
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trpo_deploy.export.certify.certificate import Certificate
-from trpo_deploy.files.model_dir import ModelDir, atomic_write
+from trpo_deploy.files.atomic import atomic_write
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.spec.policy_spec import PolicySpec
 
 _BEGIN, _END = "<!-- policy.onnx -->", "<!-- end of policy.onnx -->"

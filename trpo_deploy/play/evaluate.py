@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trpo_deploy.envs.environment import (
-    Act,
-    Environment,
-    find_environment,
-    play,
-    space_from_gymnasium,
-)
+from trpo_deploy.envs.environment import Environment, find_environment
+from trpo_deploy.envs.episode import Act, play
+from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.envs.wrappers import wrapper_classes
 from trpo_deploy.errors import ConfigError, ModelDirError
-from trpo_deploy.files.model_dir import ModelDir, changed_sources, find_onnx, find_source
+from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.source import changed_sources, find_onnx, find_source
 from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.play.video import record_episode
-from trpo_deploy.sb3.source import SourceOptions, load_source
-from trpo_deploy.spec.policy_spec import Array, DictSpace
+from trpo_deploy.sb3.from_files import load_source
+from trpo_deploy.sb3.source import SourceOptions
+from trpo_deploy.spec.spaces import Array, DictSpace
 
 
 @dataclass(frozen=True)

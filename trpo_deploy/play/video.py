@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from trpo_deploy.envs.environment import Act, Environment, Episode, batch
+from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.episode import Act, Episode, batch
 from trpo_deploy.errors import ConfigError, EnvError
 from trpo_deploy.extras import require
-from trpo_deploy.files.model_dir import atomic_path
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.files.atomic import atomic_path
+from trpo_deploy.spec.spaces import Array
 
 _DEFAULT_FPS = 30
 

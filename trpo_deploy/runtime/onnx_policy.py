@@ -13,7 +13,8 @@ import onnxruntime as ort
 
 from trpo_deploy.errors import ObservationError, PolicyFileError
 from trpo_deploy.runtime.sampling import Draw, sampler
-from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, OBS, Array, PolicySpec, TensorSpec
+from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, OBS, PolicySpec, TensorSpec
+from trpo_deploy.spec.spaces import Array
 
 _ACTION_ONLY = [ACTION]
 _ONNX_TYPES = {"float32": "float", "float64": "double"}

@@ -20,13 +20,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from trpo_deploy.spec.policy_spec import (
+from trpo_deploy.spec.policy_spec import PolicySpec
+from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DiscreteSpace,
     MultiBinarySpace,
     MultiDiscreteSpace,
-    PolicySpec,
     Space,
 )
 

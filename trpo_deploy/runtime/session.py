@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trpo_deploy.runtime.onnx_policy import OnnxPolicy
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 
 class Session:

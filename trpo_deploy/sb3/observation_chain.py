@@ -19,7 +19,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 
 from trpo_deploy.errors import SpaceError
-from trpo_deploy.spec.policy_spec import OBS, Array
+from trpo_deploy.spec.policy_spec import OBS
+from trpo_deploy.spec.spaces import Array
 
 ImageLayout: TypeAlias = Literal["hwc", "chw"]
 Place: TypeAlias = Literal["frame", "stack", "network"]

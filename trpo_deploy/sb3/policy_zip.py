@@ -11,26 +11,20 @@ JSON with cloudpickled values in base64, ``policy.pth`` as a torch state dict) a
 
 from __future__ import annotations
 
-import base64
-import binascii
 import importlib
-import io
 import json
 import math
 import re
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common import policies
-from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
@@ -42,12 +36,9 @@ from trpo_deploy.errors import (
     TrpoDeployError,
     UnsafePickleError,
 )
+from trpo_deploy.sb3.archive import Entries, read_entries, read_weights
 from trpo_deploy.sb3.legacy import with_shared_layers
-from trpo_deploy.sb3.pickles import VECNORMALIZE, Classes, decode, decode_state
 
-# Far above what policies need, far below what would exhaust a machine.
-_MAX_DATA_BYTES = 64 * 2**20
-_MAX_WEIGHT_BYTES = 2 * 2**30
 SUPPORTED = "MlpPolicy, CnnPolicy and MultiInputPolicy of TRPO, PPO or A2C"
 
 
@@ -178,17 +169,17 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
         ConfigError: a class of the user's own cannot be imported.
     """
     allowed = _imported(allow_import)
-    content, version, weight_bytes = _read_entries(path)
+    content, version, weight_bytes = read_entries(path)
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise PolicyZipError(f"{path}: the entry 'data' is no JSON ({error})") from error
     if not isinstance(data, dict):
         raise PolicyZipError(f"{path}: the entry 'data' is no JSON object")
-    entries = _Entries(path, data, allowed)
+    entries = Entries(path, data, allowed)
     policy_class = _policy_class(entries)
     policy_kwargs = _policy_kwargs(path, entries.get("policy_kwargs"))
-    weights = _read_weights(path, weight_bytes)
+    weights = read_weights(path, weight_bytes)
     return PolicyZip(
         path=path,
         algorithm=_algorithm(path, data),
@@ -206,189 +197,6 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
     )
 
 
-def read_vecnormalize(path: Path) -> VecNormalize:
-    """Read running statistics that ``VecNormalize.save`` wrote.
-
-    The object comes as ``VecNormalize.load`` gives it, before ``set_venv``.
-
-    Raises:
-        PolicyZipError: no such file, or it cannot be decoded.
-        UnsafePickleError: the file refers to code outside of the allow-list.
-    """
-    try:
-        if path.stat().st_size > _MAX_DATA_BYTES:
-            raise PolicyZipError(f"{path} is larger than {_MAX_DATA_BYTES} bytes: no statistics")
-        content = path.read_bytes()
-    except OSError as error:
-        raise PolicyZipError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        state = decode_state(content, VECNORMALIZE, _STATISTICS)
-        if state is None:
-            raise PolicyZipError("this is no VecNormalize; expected its vecnormalize.pkl")
-        state.setdefault("norm_obs_keys", None)
-        statistics = VecNormalize.__new__(VecNormalize)
-        statistics.__setstate__({"old_reward": np.array([]), **state})
-        _check_statistics(statistics)
-    except UnsafePickleError as error:
-        raise UnsafePickleError(f"{path}: {error}") from error
-    except PolicyZipError as error:
-        raise PolicyZipError(f"{path}: {error}") from error
-    except Exception as error:  # damaged pickles raise nearly every built-in exception
-        raise PolicyZipError(f"{path}: the statistics cannot be decoded ({error!r})") from error
-    return statistics
-
-
-# What VecNormalize needs to go on; the last batch of observations and rewards is left out.
-_STATISTICS = (
-    "observation_space",
-    "action_space",
-    "obs_rms",
-    "ret_rms",
-    "clip_obs",
-    "clip_reward",
-    "gamma",
-    "epsilon",
-    "training",
-    "norm_obs",
-    "norm_reward",
-    "norm_obs_keys",
-    "num_envs",
-    "render_mode",
-)
-
-
-def _check_statistics(statistics: VecNormalize) -> None:
-    rms = statistics.obs_rms if statistics.norm_obs else {}
-    for each in rms.values() if isinstance(rms, dict) else [rms]:
-        if not (np.isfinite(each.mean).all() and np.isfinite(each.var).all()):
-            raise ValueError("mean or variance is not finite")
-        if (each.var < 0).any():
-            raise ValueError("a variance is negative")
-    if not (statistics.clip_obs > 0 and statistics.epsilon > 0):
-        raise ValueError("clip_obs and epsilon must be above zero")
-
-
-# --- the zip --------------------------------------------------------------------------------
-
-
-def _read_entries(path: Path) -> tuple[bytes, str, bytes]:
-    """The raw ``data``, the version text, and the raw weights, each bounded in size."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            missing = {"data", "policy.pth"} - set(archive.namelist())
-            if missing:
-                raise PolicyZipError(
-                    f"{path} is a zip but no Stable-Baselines3 policy: it lacks {sorted(missing)}"
-                )
-            data = _read_entry(archive, "data", _MAX_DATA_BYTES)
-            weights = _read_entry(archive, "policy.pth", _MAX_WEIGHT_BYTES)
-            version = b"unknown"
-            if "_stable_baselines3_version" in archive.namelist():
-                version = _read_entry(archive, "_stable_baselines3_version", 1024)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PolicyZipError(
-            f"{path} is no policy zip, or a truncated one ({reason}); "
-            "give a zip that model.save() wrote"
-        ) from error
-    return data, version.decode(errors="replace").strip(), weights
-
-
-def _read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    size = archive.getinfo(name).file_size
-    if size > limit:
-        raise PolicyZipError(
-            f"{archive.filename}: the entry {name!r} claims {size} bytes, more than the "
-            f"{limit} that are read"
-        )
-    return archive.read(name)
-
-
-def _read_weights(path: Path, content: bytes) -> dict[str, torch.Tensor]:
-    try:
-        _check_stored_size(content)
-        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged and for hostile files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PolicyZipError(f"{path}: policy.pth holds no plain weights ({reason})") from error
-    if not isinstance(weights, dict) or not all(
-        isinstance(value, torch.Tensor) for value in weights.values()
-    ):
-        raise PolicyZipError(f"{path}: policy.pth holds no plain weights")
-    claimed = {name for name, value in weights.items() if not _is_stored(value)}
-    size = sum(value.numel() * value.element_size() for value in weights.values())
-    if claimed or size > _MAX_WEIGHT_BYTES:
-        raise PolicyZipError(
-            f"{path}: policy.pth claims weights of {size} bytes that it does not hold"
-        )
-    wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
-    if wrong:
-        raise PolicyZipError(f"{path}: the weights {wrong} have NaN or infinite values")
-    return weights
-
-
-def _check_stored_size(content: bytes) -> None:
-    """Torch's format is a zip within the zip, whose entries may claim to be huge as well."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return  # torch before 1.6
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > len(content):
-        raise ValueError(f"its entries claim {size} bytes, it has {len(content)}")
-
-
-def _is_stored(tensor: torch.Tensor) -> bool:
-    """Whether each element has its own place in memory; a view can repeat one without end."""
-    return (
-        tensor.device.type == "cpu"
-        and tensor.layout == torch.strided
-        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-    )
-
-
-class _Entries:
-    """The zip's ``data``, with pickled values decoded when they are asked for."""
-
-    def __init__(self, path: Path, data: Mapping[str, Any], allowed: Classes) -> None:
-        self.path = path
-        self._data = data
-        self._allowed = allowed
-        self._decoded: set[str] = set()
-
-    def __contains__(self, name: str) -> bool:
-        return self._data.get(name) is not None
-
-    def get(self, name: str) -> object:
-        if name not in self._data:
-            raise PolicyZipError(f"{self.path}: the entry 'data' lacks {name!r}")
-        value = self._data[name]
-        if not _is_pickled(value):
-            return value
-        self._decoded.add(name)
-        where = f"{self.path}: {name}"
-        try:
-            content = base64.b64decode(value[":serialized:"], validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise PolicyZipError(f"{where} is no base64 ({error})") from error
-        try:
-            return decode(content, where, self._allowed)
-        except UnsafePickleError as error:
-            if name not in ("policy_class", "policy_kwargs"):
-                raise
-            raise UnsafePickleError(
-                f"{error}; a network of your own is named with --allow-import module:Class, or "
-                "exported in Python while it is loaded"
-            ) from error
-
-    def skipped(self) -> tuple[str, ...]:
-        names = {name for name, value in self._data.items() if _is_pickled(value)}
-        return tuple(sorted(names - self._decoded))
-
-
-def _is_pickled(value: object) -> bool:
-    return isinstance(value, dict) and ":serialized:" in value
-
-
 def _algorithm(path: Path, data: Mapping[str, Any]) -> str:
     """Told by the hyperparameters, since the zip does not name its class."""
     if "cg_max_steps" in data:
@@ -400,7 +208,7 @@ def _algorithm(path: Path, data: Mapping[str, Any]) -> str:
     raise PolicyZipError(f"{path} is no actor-critic policy; supported: {SUPPORTED}")
 
 
-def _policy_class(entries: _Entries) -> type[policies.ActorCriticPolicy]:
+def _policy_class(entries: Entries) -> type[policies.ActorCriticPolicy]:
     try:
         value = entries.get("policy_class")
     except UnsafePickleError as error:
@@ -451,6 +259,8 @@ _ACTING_KEYWORDS = frozenset(
         "normalize_images",
     }
 )
+
+
 # sde_net_arch (SB3 before 1.8) gives gSDE's noise features of its own; see PolicyZip.has_std.
 _TRAINING_KEYWORDS = frozenset(
     {"ortho_init", "optimizer_class", "optimizer_kwargs", "use_sde", "sde_net_arch"}
@@ -468,7 +278,7 @@ def _policy_kwargs(path: Path, value: object) -> dict[str, Any]:
     return {name: item for name, item in value.items() if name in _ACTING_KEYWORDS}
 
 
-def _space(entries: _Entries, name: str) -> spaces.Space[Any]:
+def _space(entries: Entries, name: str) -> spaces.Space[Any]:
     """The environment's space, where our own TRPO saved it beside the one that SB3 was given."""
     own = f"env_{name}"
     value = entries.get(own if own in entries else name)

@@ -17,15 +17,16 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch.nn.functional import softplus
 
-from trpo_deploy.envs.environment import space_from_gymnasium
 from trpo_deploy.envs.space_translation import from_canonical, to_canonical
+from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.sb3.observation_chain import (
     NO_WRAPPING,
     ObservationChain,
     Wrapping,
     observation_chains,
 )
-from trpo_deploy.spec.policy_spec import OBS, Array, DictSpace, Space
+from trpo_deploy.spec.policy_spec import OBS
+from trpo_deploy.spec.spaces import Array, DictSpace, Space
 
 State: TypeAlias = tuple[Array, ...]
 Inputs: TypeAlias = Mapping[str, Array]

@@ -21,7 +21,7 @@ from stable_baselines3.common.policies import (
 )
 
 from trpo_deploy.errors import SpaceError
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 
 def check_finite_bounds(space: spaces.Space[Any]) -> None:

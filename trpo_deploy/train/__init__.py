@@ -2,7 +2,8 @@
 
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.state import settings_to_resume
-from trpo_deploy.train.config.train_config import TrainConfig, load_config
+from trpo_deploy.train.config.load import load_config
+from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.trainer import Reports, TrainResult, train
 
 __all__ = [

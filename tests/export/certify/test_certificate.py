@@ -26,8 +26,8 @@ from trpo_deploy.export import (
     verify_policy,
 )
 from trpo_deploy.export.policy.network import ActorNetwork
-from trpo_deploy.files.model_dir import find_source
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.files.source import find_source
+from trpo_deploy.spec.spaces import Array
 
 
 def constants_of(model: onnx.ModelProto, operator: str, index: int = -1) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trpo_deploy.export.certify.returns import returns_check
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 EPISODES = 10
 

@@ -16,7 +16,7 @@ from tests.serve.server import Server
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.messages import Reply
 from trpo_deploy.serve.protocols.batching import Gatherer, Question
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 
 class Counting(OnnxPolicy):

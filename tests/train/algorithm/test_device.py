@@ -15,7 +15,7 @@ from tests.train.algorithm.test_trpo import CASES, model_of
 from trpo_deploy import TRPO
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.algorithm.critic import _mini_batches_on_device
-from trpo_deploy.train.config.train_config import load_config
+from trpo_deploy.train.config.load import load_config
 from trpo_deploy.train.run.trainer import train
 
 gpu = pytest.mark.gpu

@@ -12,7 +12,7 @@ import sb3_contrib
 import yaml
 
 from trpo_deploy import TRPO
-from trpo_deploy.train.config.train_config import load_config
+from trpo_deploy.train.config.load import load_config
 
 # As the documentation has it, for both of its commands.
 CLIENT = """

@@ -16,7 +16,7 @@ from tests.command import run_cli
 from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.files.yaml import to_yaml
-from trpo_deploy.train.config.train_config import load_config
+from trpo_deploy.train.config.load import load_config
 from trpo_deploy.train.run.benchmark import TaskResult, load_result, write_report
 
 

@@ -17,10 +17,12 @@ from gymnasium import spaces
 from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ConfigError, EnvError, ModelDirError, SpaceError
 from trpo_deploy.export import SourceOptions, export_policy
-from trpo_deploy.files.model_dir import ModelDir, find_source
+from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.source import find_source
 from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.play import evaluate
-from trpo_deploy.sb3.policy_zip import read_policy_zip, read_vecnormalize
+from trpo_deploy.sb3.policy_zip import read_policy_zip
+from trpo_deploy.sb3.statistics import read_vecnormalize
 from trpo_deploy.train import load_config, train
 from trpo_deploy.train.run.csv_log import CsvLog
 from trpo_deploy.train.run.trainer import Reports, _device

@@ -15,7 +15,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from tests.train.environments import RandomEnv
-from trpo_deploy.envs.environment import MAX_EPISODE_STEPS, Environment, play
+from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.episode import MAX_EPISODE_STEPS, play
 from trpo_deploy.envs.wrappers import wrap
 from trpo_deploy.errors import ConfigError, EnvError, SpaceError
 from trpo_deploy.train import TRPO, load_config

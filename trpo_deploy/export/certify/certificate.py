@@ -40,7 +40,8 @@ from trpo_deploy.export.graph.heads import PARAMETERS
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.profiles import OBS_OK
 from trpo_deploy.sb3.reference import Inputs, SB3Policy
-from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, Array, Json, PolicySpec
+from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, PolicySpec
+from trpo_deploy.spec.spaces import Array, Json
 
 FORMAT_VERSION = 1
 

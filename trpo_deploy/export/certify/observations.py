@@ -14,14 +14,8 @@ from trpo_deploy.export.policy.network import (
     ObservationInput,
 )
 from trpo_deploy.sb3.reference import Inputs
-from trpo_deploy.spec.policy_spec import (
-    Array,
-    BoxSpace,
-    DiscreteSpace,
-    MultiDiscreteSpace,
-    Space,
-    TensorSpec,
-)
+from trpo_deploy.spec.policy_spec import TensorSpec
+from trpo_deploy.spec.spaces import Array, BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 
 ROWS = 1 + 7 + 256
 """Enough for the three sizes of batches in which a file is held against the policy."""

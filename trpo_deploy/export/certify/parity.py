@@ -19,14 +19,13 @@ from trpo_deploy.export.graph.heads import PARAMETERS, number_sizes
 from trpo_deploy.export.policy.network import Activation, ActorNetwork, Linear
 from trpo_deploy.export.profiles import OBS_OK
 from trpo_deploy.sb3.reference import Inputs, SB3Policy
-from trpo_deploy.spec.policy_spec import (
-    ACTION,
+from trpo_deploy.spec.policy_spec import ACTION, TensorSpec
+from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DiscreteSpace,
     MultiBinarySpace,
     MultiDiscreteSpace,
-    TensorSpec,
 )
 
 # Rounding differs between engines by a few of the steps that separate SB3 from itself: over

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from trpo_deploy.envs.environment import Act, Environment, Observation, State, play
+from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.episode import Act, Observation, State, play
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.certify.observations import concatenate, take
 from trpo_deploy.export.certify.parity import Check, number, one_ulp_off
 from trpo_deploy.sb3.reference import Inputs, SB3Policy
-from trpo_deploy.spec.policy_spec import ACTION, OBS, Array, PolicySpec
+from trpo_deploy.spec.policy_spec import ACTION, OBS, PolicySpec
+from trpo_deploy.spec.spaces import Array
 
 EPISODES = 10
 

@@ -15,7 +15,8 @@ from trpo_deploy.errors import ExportError
 from trpo_deploy.export.graph.builder import GraphBuilder
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.profiles import OBS_OK
-from trpo_deploy.spec.policy_spec import Array, BoxSpace, GuardInfo, Space
+from trpo_deploy.spec.policy_spec import GuardInfo
+from trpo_deploy.spec.spaces import Array, BoxSpace, Space
 
 
 def guard_info(actor: ActorNetwork) -> GuardInfo:

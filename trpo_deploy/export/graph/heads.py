@@ -12,14 +12,13 @@ import numpy as np
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.graph.builder import GraphBuilder
 from trpo_deploy.export.policy.network import ActorNetwork, FixedStd
-from trpo_deploy.spec.policy_spec import (
-    ACTION,
+from trpo_deploy.spec.policy_spec import ACTION, TensorSpec
+from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DiscreteSpace,
     MultiBinarySpace,
     MultiDiscreteSpace,
-    TensorSpec,
 )
 
 PARAMETERS = "/parameters"

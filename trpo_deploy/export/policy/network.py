@@ -15,16 +15,14 @@ import numpy as np
 
 from trpo_deploy.export.graph.traced import TracedFeatures
 from trpo_deploy.sb3.reference import state_name
-from trpo_deploy.spec.policy_spec import (
-    OBS,
+from trpo_deploy.spec.policy_spec import OBS, StateSpec, TensorSpec
+from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DictSpace,
     DiscreteSpace,
     MultiDiscreteSpace,
     Space,
-    StateSpec,
-    TensorSpec,
 )
 
 # --- layers ---------------------------------------------------------------------------------

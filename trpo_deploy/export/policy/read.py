@@ -20,7 +20,7 @@ from stable_baselines3.common.torch_layers import (
 )
 from torch import nn
 
-from trpo_deploy.envs.environment import space_from_gymnasium
+from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import ExportError, SpaceError
 from trpo_deploy.export.graph.traced import traced_features
 from trpo_deploy.export.policy.network import (
@@ -46,8 +46,8 @@ from trpo_deploy.export.policy.network import (
 from trpo_deploy.export.profiles import OUTPUTS
 from trpo_deploy.sb3.observation_chain import ObservationChain
 from trpo_deploy.sb3.reference import SB3Policy
-from trpo_deploy.spec.policy_spec import (
-    OBS,
+from trpo_deploy.spec.policy_spec import OBS
+from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DictSpace,

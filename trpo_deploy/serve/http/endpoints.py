@@ -17,7 +17,7 @@ from trpo_deploy.serve.protocols.inference_v2 import InferenceV2
 from trpo_deploy.serve.protocols.openapi import DOCS_PAGE, describe_service
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.settings import Settings
-from trpo_deploy.spec.policy_spec import Json
+from trpo_deploy.spec.spaces import Json
 
 Guard: TypeAlias = Literal["open", "key", "admin"]
 

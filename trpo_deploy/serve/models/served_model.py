@@ -11,11 +11,11 @@ import numpy as np
 import orjson
 
 from trpo_deploy.errors import ObservationError, ServeError
-from trpo_deploy.files.model_dir import certificate_path
+from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.settings import Settings
-from trpo_deploy.spec.policy_spec import Array, BoxSpace, Json
+from trpo_deploy.spec.spaces import Array, BoxSpace, Json
 
 _GOLDEN_TOLERANCE = 1e-4
 """Of a golden action in float32: other machines add up in another order (some 1e-6)."""

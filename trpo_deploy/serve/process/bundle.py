@@ -20,7 +20,8 @@ from pathlib import Path
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import require
-from trpo_deploy.files.model_dir import ModelDir, certificate_path
+from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.settings import Settings
 

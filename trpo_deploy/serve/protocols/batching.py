@@ -16,7 +16,7 @@ import numpy as np
 
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.messages import Reply
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 _MOST = 64
 """Observations in one run."""

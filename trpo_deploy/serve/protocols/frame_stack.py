@@ -15,7 +15,8 @@ from typing import TypeAlias
 import numpy as np
 
 from trpo_deploy.serve.errors import RequestError
-from trpo_deploy.spec.policy_spec import Array, StateSpec
+from trpo_deploy.spec.policy_spec import StateSpec
+from trpo_deploy.spec.spaces import Array
 
 State: TypeAlias = tuple[Array, ...]
 

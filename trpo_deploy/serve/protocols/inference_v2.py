@@ -25,7 +25,8 @@ from trpo_deploy.serve.protocols.frame_stack import check_finite
 from trpo_deploy.serve.protocols.predict import dump_array, load_object
 from trpo_deploy.serve.protocols.tensor import DTYPES, tensor_from_bytes
 from trpo_deploy.serve.settings import Settings
-from trpo_deploy.spec.policy_spec import OBS, Array, DictSpace, Json
+from trpo_deploy.spec.policy_spec import OBS
+from trpo_deploy.spec.spaces import Array, DictSpace, Json
 
 _JSON_LENGTH = b"inference-header-content-length"
 _DATATYPES = {

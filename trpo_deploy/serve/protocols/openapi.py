@@ -10,7 +10,7 @@ from trpo_deploy import __version__
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.models.served_model import ServedModel
 from trpo_deploy.serve.settings import Settings
-from trpo_deploy.spec.policy_spec import (
+from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DictSpace,

@@ -18,7 +18,8 @@ from trpo_deploy.serve.protocols.batching import Question
 from trpo_deploy.serve.protocols.frame_stack import State, state_from_text, state_to_text
 from trpo_deploy.serve.protocols.tensor import tensor_from_headers, tensor_to_headers
 from trpo_deploy.serve.settings import Settings
-from trpo_deploy.spec.policy_spec import ACTION, Array
+from trpo_deploy.spec.policy_spec import ACTION
+from trpo_deploy.spec.spaces import Array
 
 _KEYS = frozenset({"observation", "model", "version", "deterministic", "state"})
 

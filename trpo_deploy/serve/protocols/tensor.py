@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trpo_deploy.serve.errors import RequestError
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 DTYPE_HEADER = b"x-tensor-dtype"
 SHAPE_HEADER = b"x-tensor-shape"

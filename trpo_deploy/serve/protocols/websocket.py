@@ -22,7 +22,7 @@ from trpo_deploy.serve.metrics import count_error, count_request
 from trpo_deploy.serve.models.served_model import ServedModel
 from trpo_deploy.serve.protocols.frame_stack import State
 from trpo_deploy.serve.protocols.predict import Call, Predictor, load_object, parse_object, to_json
-from trpo_deploy.spec.policy_spec import DictSpace
+from trpo_deploy.spec.spaces import DictSpace
 
 LABEL = "/ws/NAME"
 

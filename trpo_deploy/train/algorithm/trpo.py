@@ -36,11 +36,11 @@ from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import Tensor, nn
 
-from trpo_deploy.envs.environment import space_from_gymnasium
 from trpo_deploy.envs.space_translation import from_canonical, to_canonical
+from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.sb3.squashed import check_finite_bounds, squashed
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.algorithm.critic import CriticFit, fit_critic, of_each
 from trpo_deploy.train.algorithm.return_scale import (
     NO_RETURNS,

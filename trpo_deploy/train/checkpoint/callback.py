@@ -9,7 +9,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from trpo_deploy.errors import ConfigError
-from trpo_deploy.files.model_dir import ModelDir, atomic_write
+from trpo_deploy.files.atomic import atomic_write
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.state import (
     Checkpoint,

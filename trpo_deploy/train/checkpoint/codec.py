@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 _STRUCTURE = "structure"
 _GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")

@@ -19,7 +19,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.errors import ConfigError, ModelDirError
-from trpo_deploy.files.model_dir import ModelDir, atomic_write
+from trpo_deploy.files.atomic import atomic_write
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml, to_yaml
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.codec import dump_plain, load_plain

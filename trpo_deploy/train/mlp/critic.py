@@ -20,7 +20,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.algorithm.critic import NOT_FINITE, CriticFit
 from trpo_deploy.train.mlp.actor import split
 from trpo_deploy.train.mlp.network import DenseNetwork, network_input

@@ -25,7 +25,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
 from trpo_deploy.sb3.squashed import SquashedMlpPolicy
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 
 @dataclass(frozen=True)

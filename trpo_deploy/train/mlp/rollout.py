@@ -31,7 +31,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp import step_numpy
 from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.network import DenseProducts, StandardMlp, network_input

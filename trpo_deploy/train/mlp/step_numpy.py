@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 
 if TYPE_CHECKING:
     from trpo_deploy.train.mlp.network import Activation

@@ -20,10 +20,12 @@ import numpy as np
 from scipy import stats
 
 from trpo_deploy.errors import ModelDirError, TrainingError
-from trpo_deploy.files.model_dir import ModelDir, atomic_write
+from trpo_deploy.files.atomic import atomic_write
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml
-from trpo_deploy.spec.policy_spec import Array
-from trpo_deploy.train.config.train_config import different_settings, load_config
+from trpo_deploy.spec.spaces import Array
+from trpo_deploy.train.config.load import load_config
+from trpo_deploy.train.config.train_config import different_settings
 from trpo_deploy.train.run.plots import benchmark_curves
 
 MUJOCO = tuple(

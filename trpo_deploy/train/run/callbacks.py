@@ -13,7 +13,8 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
-from trpo_deploy.files.model_dir import ModelDir, atomic_path, atomic_write
+from trpo_deploy.files.atomic import atomic_path, atomic_write
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.vec_env.make import evaluation_seed

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
-from trpo_deploy.files.model_dir import ModelDir, append, atomic_write
+from trpo_deploy.files.atomic import append, atomic_write
+from trpo_deploy.files.model_dir import ModelDir
 
 
 class CsvLog(KVWriter):

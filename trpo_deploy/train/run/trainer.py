@@ -17,7 +17,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import trpo_deploy
 from trpo_deploy.errors import ConfigError
-from trpo_deploy.files.model_dir import ModelDir, atomic_write
+from trpo_deploy.files.atomic import atomic_write
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.callback import CheckpointCallback

@@ -11,7 +11,8 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from trpo_deploy.envs.environment import FAILURES, batch, observation_problem
+from trpo_deploy.envs.environment import FAILURES
+from trpo_deploy.envs.episode import batch, observation_problem
 from trpo_deploy.errors import EnvError
 from trpo_deploy.train.checkpoint.environment_state import environment_state, restore_environment
 from trpo_deploy.train.mlp import step_numpy

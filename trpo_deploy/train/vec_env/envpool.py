@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from trpo_deploy.errors import ConfigError, EnvError, MissingExtraError
-from trpo_deploy.spec.policy_spec import Array
+from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.config.train_config import TrainConfig
 
 

@@ -16,7 +16,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
-from trpo_deploy.envs.environment import MAX_EPISODE_STEPS, Environment, Episode
+from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.episode import MAX_EPISODE_STEPS, Episode
 from trpo_deploy.errors import ConfigError, SpaceError
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.vec_env.checked import CheckedVecEnv, ReportingEnv

@@ -1,0 +1,47 @@
+"""Gymnasium's spaces as the spec writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from trpo_deploy.errors import SpaceError
+from trpo_deploy.spec.spaces import (
+    BoxSpace,
+    DictSpace,
+    DiscreteSpace,
+    MultiBinarySpace,
+    MultiDiscreteSpace,
+    Space,
+)
+
+
+def space_from_gymnasium(space: spaces.Space[Any]) -> Space | DictSpace:
+    """A Gymnasium space as the spec writes it.
+
+    Raises:
+        SpaceError: there is no such space in a spec.
+    """
+    if isinstance(space, spaces.Box):
+        return BoxSpace(space.low, space.high)
+    if isinstance(space, spaces.Discrete):
+        return DiscreteSpace(int(space.n), int(space.start))
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiDiscreteSpace(space.nvec.astype(np.int64), space.start.astype(np.int64))
+    if isinstance(space, spaces.MultiBinary):
+        return MultiBinarySpace(tuple(space.shape))
+    if isinstance(space, spaces.Dict):
+        parts = {key: space_from_gymnasium(part) for key, part in space.spaces.items()}
+        return DictSpace({key: _without_keys(key, part) for key, part in parts.items()})
+    raise SpaceError(
+        f"the space {space} is not supported; supported: Box, Discrete, MultiDiscrete, "
+        "MultiBinary, and a Dict of these"
+    )
+
+
+def _without_keys(key: str, space: Space | DictSpace) -> Space:
+    if isinstance(space, DictSpace):
+        raise SpaceError(f"the observation {key!r} is a Dict within a Dict; flatten it")
+    return space

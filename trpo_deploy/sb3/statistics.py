@@ -1,0 +1,77 @@
+"""The running statistics that ``VecNormalize.save`` writes, read without running code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecNormalize
+
+from trpo_deploy.errors import (
+    PolicyZipError,
+    UnsafePickleError,
+)
+from trpo_deploy.sb3.archive import MAX_DATA_BYTES
+from trpo_deploy.sb3.pickles import VECNORMALIZE, decode_state
+
+
+def read_vecnormalize(path: Path) -> VecNormalize:
+    """Read running statistics that ``VecNormalize.save`` wrote.
+
+    The object comes as ``VecNormalize.load`` gives it, before ``set_venv``.
+
+    Raises:
+        PolicyZipError: no such file, or it cannot be decoded.
+        UnsafePickleError: the file refers to code outside of the allow-list.
+    """
+    try:
+        if path.stat().st_size > MAX_DATA_BYTES:
+            raise PolicyZipError(f"{path} is larger than {MAX_DATA_BYTES} bytes: no statistics")
+        content = path.read_bytes()
+    except OSError as error:
+        raise PolicyZipError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        state = decode_state(content, VECNORMALIZE, _STATISTICS)
+        if state is None:
+            raise PolicyZipError("this is no VecNormalize; expected its vecnormalize.pkl")
+        state.setdefault("norm_obs_keys", None)
+        statistics = VecNormalize.__new__(VecNormalize)
+        statistics.__setstate__({"old_reward": np.array([]), **state})
+        _check_statistics(statistics)
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{path}: {error}") from error
+    except PolicyZipError as error:
+        raise PolicyZipError(f"{path}: {error}") from error
+    except Exception as error:  # damaged pickles raise nearly every built-in exception
+        raise PolicyZipError(f"{path}: the statistics cannot be decoded ({error!r})") from error
+    return statistics
+
+
+# What VecNormalize needs to go on; the last batch of observations and rewards is left out.
+_STATISTICS = (
+    "observation_space",
+    "action_space",
+    "obs_rms",
+    "ret_rms",
+    "clip_obs",
+    "clip_reward",
+    "gamma",
+    "epsilon",
+    "training",
+    "norm_obs",
+    "norm_reward",
+    "norm_obs_keys",
+    "num_envs",
+    "render_mode",
+)
+
+
+def _check_statistics(statistics: VecNormalize) -> None:
+    rms = statistics.obs_rms if statistics.norm_obs else {}
+    for each in rms.values() if isinstance(rms, dict) else [rms]:
+        if not (np.isfinite(each.mean).all() and np.isfinite(each.var).all()):
+            raise ValueError("mean or variance is not finite")
+        if (each.var < 0).any():
+            raise ValueError("a variance is negative")
+    if not (statistics.clip_obs > 0 and statistics.epsilon > 0):
+        raise ValueError("clip_obs and epsilon must be above zero")
