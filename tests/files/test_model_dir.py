@@ -78,7 +78,7 @@ def test_a_folder_is_one_runs_at_a_time(tmp_path: Path) -> None:
 NO_ROOM = """
 import resource, sys
 from pathlib import Path
-from trpo_deploy.files.model_dir import append
+from trpo_deploy.files.atomic import append
 
 path = Path(sys.argv[1])
 append(path, "a,b\\n")

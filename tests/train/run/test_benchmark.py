@@ -130,7 +130,7 @@ def test_a_run_that_fails_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_is_named_without_its_warnings(tmp_path: Path) -> None:
-    arguments = ("--env", "tests.train.test_benchmark:Warns-v0", "--seeds", 1, "-n", 2048)
+    arguments = ("--env", "tests.train.run.test_benchmark:Warns-v0", "--seeds", 1, "-n", 2048)
     run = run_cli("benchmark", *arguments, "-o", tmp_path)
     run.assert_one_clear_line("Warns-v0 seed 100: ", "step() raised RuntimeError: broken")
     assert "worn" not in run.error

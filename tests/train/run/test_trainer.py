@@ -318,7 +318,7 @@ def test_both_backends_play_images_alike(tmp_path: Path) -> None:
     """The zip has them channels first, the environment last; both backends are given its own."""
     folder = ModelDir(tmp_path / "m")
     config = load_config(
-        "tests.train.test_trainer:SmallPictures-v0",
+        "tests.train.run.test_trainer:SmallPictures-v0",
         settings=["policy=CnnPolicy", "n_steps=16", "batch_size=16"],
         n_timesteps=16,
         eval_episodes=1,
@@ -359,9 +359,9 @@ _OWN_EXTRACTOR = (
 @pytest.mark.parametrize(
     ("env_id", "setting", "says"),
     [
-        ("tests.train.test_trainer:SmallPictures-v0", "seed=1", "--set policy=CnnPolicy"),
-        ("tests.train.test_trainer:SmallPictures-v0", "policy=CnnPolicy", None),
-        ("tests.train.test_trainer:SmallPictures-v0", _OWN_EXTRACTOR, None),
+        ("tests.train.run.test_trainer:SmallPictures-v0", "seed=1", "--set policy=CnnPolicy"),
+        ("tests.train.run.test_trainer:SmallPictures-v0", "policy=CnnPolicy", None),
+        ("tests.train.run.test_trainer:SmallPictures-v0", _OWN_EXTRACTOR, None),
         ("CartPole-v1", "seed=1", None),
     ],
 )

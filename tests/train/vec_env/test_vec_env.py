@@ -248,7 +248,7 @@ gymnasium.register("Failing-v0", entry_point=Failing, disable_env_checker=True)
     ],
 )
 def test_a_failing_environment_is_named(kind: str, how: str, says: str) -> None:
-    env = _make("tests.train.test_vec_envs:Failing-v0", kind, env_args=[f"how={how}"])
+    env = _make("tests.train.vec_env.test_vec_env:Failing-v0", kind, env_args=[f"how={how}"])
 
     def play() -> None:
         env.reset()
@@ -278,7 +278,7 @@ gymnasium.register("Falls-v0", entry_point=Falls, disable_env_checker=True)
 
 @pytest.mark.parametrize("kind", ["sync", "subproc"])
 def test_an_episodes_last_observation_is_looked_at_too(kind: str) -> None:
-    env = _make("tests.train.test_vec_envs:Falls-v0", kind)
+    env = _make("tests.train.vec_env.test_vec_env:Falls-v0", kind)
     env.reset()
     for _ in range(4):
         env.step(np.zeros(2, dtype=np.int64))
@@ -289,7 +289,7 @@ def test_an_episodes_last_observation_is_looked_at_too(kind: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_large_number_is_no_failure() -> None:
-    env = _make("tests.train.test_vec_envs:Failing-v0", "sync", env_args=["how=huge"])
+    env = _make("tests.train.vec_env.test_vec_env:Failing-v0", "sync", env_args=["how=huge"])
     env.reset()
     largest = [env.step(np.zeros(2, dtype=np.int64))[0]["speed"].max() for _ in range(9)]
     assert np.argmax(largest) == 4
@@ -387,7 +387,7 @@ gymnasium.register("Odd-v0", entry_point=Odd, disable_env_checker=True)
 )
 def test_a_space_without_a_policy_is_refused(kind: str, says: str) -> None:
     with pytest.raises(SpaceError) as caught:
-        _make("tests.train.test_vec_envs:Odd-v0", "sync", env_args=[f"kind={kind}"])
+        _make("tests.train.vec_env.test_vec_env:Odd-v0", "sync", env_args=[f"kind={kind}"])
     assert says in str(caught.value)
     assert "env_wrapper=module.Class" in str(caught.value)
 
@@ -501,7 +501,7 @@ gymnasium.register("Strange-v0", entry_point=Strange, disable_env_checker=True)
     ],
 )
 def test_an_observation_that_the_space_does_not_have(how: str, kind: str, says: str) -> None:
-    env = _make("tests.train.test_vec_envs:Strange-v0", how, env_args=[f"kind={kind}"])
+    env = _make("tests.train.vec_env.test_vec_env:Strange-v0", how, env_args=[f"kind={kind}"])
     env.reset()
     with pytest.raises(EnvError, match=says):
         env.step(np.zeros(2, dtype=np.int64))
@@ -525,7 +525,7 @@ gymnasium.register("Pictured-v0", entry_point=Pictured, disable_env_checker=True
 def test_images_are_not_normalised(keys: bool) -> None:
     def make(normalize: str) -> None:
         _make(
-            "tests.train.test_vec_envs:Pictured-v0",
+            "tests.train.vec_env.test_vec_env:Pictured-v0",
             "sync",
             env_args=[f"keys={keys}"],
             settings=[f"normalize={normalize}"],

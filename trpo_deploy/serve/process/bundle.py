@@ -25,8 +25,8 @@ from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.settings import Settings
 
-_PACKAGE = Path(__file__).parents[1]
-_PARTS = ("__init__.py", "errors.py", "extras.py", "model_dir.py", "spec.py", "runtime", "serve")
+_PACKAGE = Path(__file__).parents[2]
+_PARTS = ("__init__.py", "errors.py", "extras.py", "files", "spec", "runtime", "serve")
 """What the service imports of trpo-deploy."""
 _REQUIREMENTS = (
     *("bentoml", "httptools", "numpy", "onnxruntime", "orjson"),

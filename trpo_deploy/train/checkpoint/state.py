@@ -1,7 +1,7 @@
 """All that a run needs to go on as if it had never stopped, in one file.
 
 A checkpoint is taken between two updates and read without running code: structure as JSON,
-numbers as arrays (see :mod:`~.codec`). It holds the policy, the optimiser, the
+numbers as arrays (see :mod:`trpo_deploy.train.codec`). It holds the policy, the optimiser, the
 normaliser, counters, the state of every random generator, where the environments stand, the
 pending log values, the evaluations and the best policy so far.
 """
@@ -23,7 +23,7 @@ from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml, to_yaml
 from trpo_deploy.train.algorithm.trpo import TRPO
-from trpo_deploy.train.checkpoint.codec import dump_plain, load_plain
+from trpo_deploy.train.codec import dump_plain, load_plain
 from trpo_deploy.train.config.train_config import TrainConfig, different_settings
 
 _FORMAT = 3

@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from trpo_deploy.envs.environment import FAILURES
 from trpo_deploy.envs.episode import batch, observation_problem
 from trpo_deploy.errors import EnvError
-from trpo_deploy.train.checkpoint.environment_state import environment_state, restore_environment
 from trpo_deploy.train.mlp import step_numpy
+from trpo_deploy.train.vec_env.environment_state import environment_state, restore_environment
 
 _FAILURE = "trpo_deploy.failure"
 _finite = (step_numpy.compiled or step_numpy).finite
@@ -73,11 +73,11 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation_problem(observation, self.observation_space)
 
     def checkpoint_state(self) -> bytes | None:
-        """See :func:`~trpo_deploy.train.checkpoint.environment_state.environment_state`."""
+        """See :func:`~trpo_deploy.train.vec_env.environment_state.environment_state`."""
         return environment_state(self.env)
 
     def restore_state(self, state: bytes) -> None:
-        """See :func:`~trpo_deploy.train.checkpoint.environment_state.restore_environment`."""
+        """See :func:`~trpo_deploy.train.vec_env.environment_state.restore_environment`."""
         restore_environment(self.env, state)
 
 

@@ -13,8 +13,8 @@ from stable_baselines3.common.monitor import Monitor
 
 from tests.train.environments import RandomEnv
 from trpo_deploy.envs.wrappers import wrap
-from trpo_deploy.train.checkpoint.codec import NotPlainError, dump_plain, load_plain
-from trpo_deploy.train.checkpoint.environment_state import environment_state, restore_environment
+from trpo_deploy.train.codec import NotPlainError, dump_plain, load_plain
+from trpo_deploy.train.vec_env.environment_state import environment_state, restore_environment
 
 CLASSIC = [
     "Acrobot-v1",

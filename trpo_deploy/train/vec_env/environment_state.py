@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from trpo_deploy.train.checkpoint.codec import NotPlainError, dump_plain, load_plain
+from trpo_deploy.train.codec import NotPlainError, dump_plain, load_plain
 
 AnyEnv = gymnasium.Env[Any, Any]
 
