@@ -19,7 +19,7 @@ def test_the_served_episodes_are_those_of_the_last_evaluation(tmp_path: Path) ->
     returns = re.findall(r"return (?:in training|over HTTP) +│ +(.+ ± \S+)", run.output)
     assert len(returns) == 2
     assert returns[0] == returns[1]
-    assert "every one equal (10 episodes" in run.output
+    assert "every action equal: 10 episodes" in run.output
     assert "the same policy" in run.output
     assert "try next" in run.output
     assert (tmp_path / "demo" / "certificate.json").is_file()

@@ -107,7 +107,9 @@ def _summary(
     table.add_row("trained", f"{trained.timesteps:,} steps in {trained.seconds:.0f} s")
     table.add_row("return in training", f"{trained.last.mean:.1f} ± {trained.last.std:.1f}")
     table.add_row("return over HTTP", f"{fmean(returns):.1f} ± {pstdev(returns):.1f}")
-    table.add_row("actions over HTTP", f"every one equal ({EPISODES} episodes, {steps:,} actions)")
+    table.add_row(
+        "compared with torch", f"every action equal: {EPISODES} episodes, {steps:,} actions"
+    )
     table.add_row("certificate", f"the same policy ({len(exported.certificate.checks)} checks)")
     table.add_row("policy.onnx", f"{exported.size / 1024:.1f} kB")
     table.add_row("latency over HTTP", f"{1e3 * median(latencies):.2f} ms (median)")
