@@ -52,7 +52,7 @@ class ReadingOptions:
     ] = None
     env: EnvOverride = None
     steps: Annotated[
-        int, typer.Option(min=1, help="Number of on-policy observations to compare.")
+        int, typer.Option(min=1, metavar="N", help="Number of on-policy observations to compare.")
     ] = 2000
     image_layout: Annotated[
         ImageLayoutName | None,
@@ -61,7 +61,8 @@ class ReadingOptions:
         ),
     ] = None
     frame_stack: Annotated[
-        int | None, typer.Option(min=1, help="Number of frames that VecFrameStack stacked.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of frames that VecFrameStack stacked."),
     ] = None
     allow_import: AllowImport = None
     normalize_check: Annotated[

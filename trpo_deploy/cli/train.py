@@ -42,7 +42,10 @@ class ConfigOptions:
     n_envs: Annotated[int | None, typer.Option(help="Number of parallel environments.")] = None
     vec_env: Annotated[
         VecEnvKind | None,
-        typer.Option(help="Run environments in this process, in subprocesses, or in EnvPool."),
+        typer.Option(
+            metavar="KIND",  # all kinds would take half of an 80-column terminal
+            help="auto, sync (in this process), subproc (in subprocesses) or envpool.",
+        ),
     ] = None
     preset: Annotated[
         str | None,
@@ -53,11 +56,13 @@ class ConfigOptions:
     ] = None
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Hyperparameter or setting as key=value; repeatable."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Hyperparameter or other setting; repeatable."
+        ),
     ] = None
     env_args: Annotated[
         list[str] | None,
-        typer.Option("--env-arg", help="Environment argument as key=value; repeatable."),
+        typer.Option("--env-arg", metavar="KEY=VALUE", help="Environment argument; repeatable."),
     ] = None
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda; auto takes the CPU for MlpPolicy.")
@@ -94,6 +99,22 @@ class ConfigOptions:
         )
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run starts and what it shows."""
+
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume from the model folder's checkpoint.")
+    ] = False
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier run in the model folder.")
+    ] = False
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Also write TensorBoard logs to this folder.")
+    ] = None
+    progress: Annotated[bool, typer.Option(help="Show metrics and a progress bar.")] = True
+
+
 @option_groups
 def train(
     env_id: Annotated[
@@ -109,47 +130,22 @@ def train(
         typer.Option("--output", "-o", help="Model folder. (default: models/ENV_ID)"),
     ] = None,
     options: ConfigOptions,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume from the model folder's checkpoint.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier run in the model folder.")
-    ] = False,
-    tensorboard: Annotated[
-        Path | None, typer.Option(help="Also write TensorBoard logs to this folder.")
-    ] = None,
-    progress: Annotated[bool, typer.Option(help="Show metrics and a progress bar.")] = True,
+    run: RunOptions,
     export: Annotated[bool, typer.Option(help="Export and verify the trained policy.")] = True,
 ) -> None:
     """Train a TRPO policy and write a model folder."""
     require("train", *(["export"] if export else []))
-    from trpo_deploy.cli.progress import train_with_progress
     from trpo_deploy.files.model_dir import ModelDir
     from trpo_deploy.train import settings_to_resume
 
-    if resume and force:
+    if run.resume and run.force:
         raise typer.BadParameter("--resume continues a run and --force replaces it: choose one")
     folder = ModelDir(output or Path("models") / env_id.replace(":", "_").replace("/", "_"))
     preset = options.preset
-    if resume and preset is None:
+    if run.resume and preset is None:
         preset = settings_to_resume(folder)
     config = options.config(env_id, preset)
-    # Schedulers and container runtimes stop a process with SIGTERM.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        result = train_with_progress(
-            stdout_console(),
-            config,
-            folder,
-            force=force,
-            resume=resume,
-            tensorboard=tensorboard,
-            live=progress,
-        )
-    except KeyboardInterrupt:
-        say(_interrupted(env_id, folder))
-        raise typer.Exit(130) from None
-    _print_training(result, config)
+    _print_training(_train(config, folder, run), config)
     if export:
         _export_trained(folder, config)
     elif folder.onnx.is_file():
@@ -159,11 +155,30 @@ def train(
         )
 
 
-def _interrupted(env_id: str, folder: ModelDir) -> str:
-    if not folder.config.is_file():
-        return "stopped before the first checkpoint, nothing was saved; run the same command again"
-    command = f"trpo-deploy train {shell_word(env_id)} -o {shell_word(folder.root)} --resume"
-    return f"stopped; resume with: {command}"
+def _train(config: TrainConfig, folder: ModelDir, run: RunOptions) -> TrainResult:
+    from trpo_deploy.cli.progress import train_with_progress
+
+    # Schedulers and container runtimes stop a process with SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return train_with_progress(
+            stdout_console(),
+            config,
+            folder,
+            force=run.force,
+            resume=run.resume,
+            tensorboard=run.tensorboard,
+            live=run.progress,
+        )
+    except KeyboardInterrupt:
+        if folder.config.is_file():
+            again = f"trpo-deploy train {shell_word(config.env_id)} -o {shell_word(folder.root)}"
+            say(f"stopped; resume with: {again} --resume")
+        else:
+            say(
+                "stopped before the first checkpoint, nothing was saved; run the same command again"
+            )
+        raise typer.Exit(130) from None
 
 
 def _print_training(result: TrainResult, config: TrainConfig) -> None:
