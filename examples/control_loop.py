@@ -2,7 +2,8 @@
 
     python examples/control_loop.py models/CartPole-v1/policy.onnx
 
-Gymnasium stands in for the robot; a real one has its own ``read`` and ``act``.
+Gymnasium stands in for the robot: read your sensors in place of ``reset`` and ``step``, and send
+the action to your actuators in place of ``step``.
 """
 
 from __future__ import annotations

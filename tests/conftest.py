@@ -1,4 +1,4 @@
-"""What all tests share: one torch thread, the agents of 2021, and how a missing tool is met."""
+"""Shared by all tests: one torch thread, the agents of 2021, and no skipped tests in CI."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ AGENTS = Path(os.environ.get("TRPO_DEPLOY_AGENTS", Path(__file__).parents[2] / "
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, Any]:
-    """A test that lacks something, but for a GPU, is skipped on a developer's machine alone."""
+    """Fail skipped tests in CI, where everything but a GPU is installed."""
     report = yield
     if os.environ.get("CI") == "true" and report.skipped and "gpu" not in item.keywords:
         report.outcome = "failed"
-        report.longrepr = f"skipped, but in CI nothing may be missing: {report.longrepr}"
+        report.longrepr = f"skipped in CI, where nothing may be missing: {report.longrepr}"
     return report
 
 
@@ -26,14 +26,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _one_torch_thread() -> None:
     try:
         import torch
-    except ImportError:  # the tests of the runtime run without it
+    except ImportError:  # the runtime is tested without it
         return
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def agents() -> Path:
-    """RL Zoo's trained agents, in a folder beside the checkout or in $TRPO_DEPLOY_AGENTS."""
+    """RL Zoo's trained agents, in a folder next to the checkout or in $TRPO_DEPLOY_AGENTS."""
     if not AGENTS.is_dir():
         pytest.skip("needs RL Zoo's trained agents (set TRPO_DEPLOY_AGENTS)")
     return AGENTS

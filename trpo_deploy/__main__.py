@@ -1,4 +1,4 @@
-"""``python -m trpo_deploy`` is the command ``trpo-deploy``."""
+"""``python -m trpo_deploy`` runs the command ``trpo-deploy``."""
 
 from trpo_deploy.cli.app import main
 

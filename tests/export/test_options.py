@@ -251,7 +251,7 @@ def test_an_image_whose_layout_nobody_knows(tmp_path: Path) -> None:
         source, tmp_path / "policy.onnx", reading=SourceOptions(image_layout="chw")
     )
     assert result.spec.inputs[0].shape == (3, 36, 40)
-    run = run_cli("export", tmp_path, "--image-layout", "hwc", "--output", "value")
+    run = run_cli("export", tmp_path, "--image-layout", "hwc", "--add-output", "value")
     assert run.code == 0, run.error
     spec = json.loads(run_cli("inspect", tmp_path, "--json").output)
     assert spec["inputs"][0]["shape"] == ["batch", 36, 40, 3]

@@ -160,7 +160,7 @@ def test_the_layout_is_taken_from_the_environments_id(tmp_path: Path) -> None:
 
 def test_inspect_says_it_all_without_torch(tmp_path: Path) -> None:
     save(make_model(BOX, spaces.Discrete(3)), tmp_path, statistics_for(BOX))
-    assert run_cli("export", tmp_path, "--output", "margin", "--guard").code == 0
+    assert run_cli("export", tmp_path, "--add-output", "margin", "--guard").code == 0
     text = run_cli("inspect", tmp_path).output
     for part in (
         "obs: float32 (batch, 3)",

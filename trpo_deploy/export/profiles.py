@@ -14,7 +14,7 @@ OBS_OK = "obs_ok"
 OUTPUTS = (ACTION, "value", "log_prob", "logits", "mean", "std", "margin", OBS_OK)
 """All outputs that a file can have, beside the next states of frame stacks."""
 ON_REQUEST = OUTPUTS[1:-1]
-"""Those that ``--output`` takes."""
+"""Those that ``--add-output`` takes."""
 
 
 @dataclass(frozen=True)

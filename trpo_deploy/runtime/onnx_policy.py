@@ -158,7 +158,7 @@ class OnnxPolicy:
         if self._sampler is None:
             raise PolicyFileError(
                 f"{self.path} gives the deterministic action only; export the policy again with "
-                "its distribution (--output mean --output std, or --output logits)"
+                "its distribution (--add-output mean --add-output std, or --add-output logits)"
             )
         return self._sampler
 

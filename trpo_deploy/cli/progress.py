@@ -1,15 +1,15 @@
-"""A training run on the terminal: a progress bar over the log as a table."""
+"""Training on the terminal: a progress bar, the latest metrics as a table, the evaluations."""
 
 from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,18 +19,52 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from trpo_deploy.cli.output import escape, warn
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.callbacks import EvaluationPoint
-from trpo_deploy.train.run.trainer import Reports
+from trpo_deploy.train.run.trainer import Reports, TrainResult, train
+
+
+def train_with_progress(
+    console: Console,
+    config: TrainConfig,
+    folder: ModelDir,
+    *,
+    force: bool = False,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    live: bool = True,
+) -> TrainResult:
+    """Train as :func:`trpo_deploy.train.train` does, and show the run on a console.
+
+    Args:
+        console: Console to print on.
+        config: Configuration of the run.
+        folder: Model folder.
+        force: Replace an earlier run in the folder.
+        resume: Resume from the folder's checkpoint.
+        tensorboard: Also write TensorBoard logs to this folder.
+        live: Show a progress bar and metrics, if the console is a terminal.
+    """
+    with TrainingDisplay(console, config, live=live) as display:
+        return train(
+            config,
+            folder,
+            force=force,
+            resume=resume,
+            tensorboard=tensorboard,
+            reports=display.reports,
+        )
 
 
 class TrainingDisplay:
-    """Shows a run while it lasts; where there is no terminal, its evaluations only.
+    """Show a run while it lasts: evaluations as lines, on a terminal also progress and metrics.
 
     Args:
-        console: to print on.
-        config: of the run.
-        live: show the bar and the table, if the console is a terminal.
+        console: Console to print on.
+        config: Configuration of the run.
+        live: Show a progress bar and metrics, if the console is a terminal.
     """
 
     def __init__(self, console: Console, config: TrainConfig, *, live: bool) -> None:
@@ -49,19 +83,19 @@ class TrainingDisplay:
         self._task = self._progress.add_task(
             config.env_id, total=config.n_timesteps, start=False, speed="", recent=""
         )
-        self._log: dict[str, Any] = {}
+        self._metrics: dict[str, Any] = {}
         self.reports = Reports(
             evaluation=self._on_evaluation,
             progress=self._on_progress,
-            log=self._log.update,
+            log=self._metrics.update,
             note=lambda text: console.print(f"note: {escape(text)}"),
         )
 
     def __enter__(self) -> TrainingDisplay:
         self._exit.enter_context(warnings.catch_warnings())
-        warnings.showwarning = self._on_warning
+        warnings.showwarning = lambda message, *_, **__: warn(message)
         if self._live:
-            live = Live(get_renderable=self._picture, console=self._console, transient=True)
+            live = Live(get_renderable=self.picture, console=self._console, transient=True)
             self._exit.enter_context(live)
         return self
 
@@ -73,8 +107,9 @@ class TrainingDisplay:
     ) -> None:
         self._exit.__exit__(kind, error, traceback)
 
-    def _picture(self) -> Group:
-        return Group(log_table(self._log), self._progress)
+    def picture(self) -> Group:
+        """The metrics above the progress bar."""
+        return Group(metrics_table(self._metrics), self._progress)
 
     def _on_evaluation(self, point: EvaluationPoint) -> None:
         self._console.print(
@@ -84,26 +119,20 @@ class TrainingDisplay:
     def _on_progress(self, timesteps: int, recent: float | None) -> None:
         task = self._progress.tasks[self._task]
         if not task.started:
-            # A resumed run has not made all of its steps just now.
+            # Steps from before a resume must not count towards the speed.
             self._progress.reset(self._task, completed=timesteps)
         text = "" if recent is None else f"return {recent:.1f}"
         self._progress.update(self._task, completed=timesteps, recent=text)
         if task.speed is not None:
             self._progress.update(self._task, speed=f"{task.speed:,.0f} steps/s")
 
-    def _on_warning(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[yellow]warning:[/] {escape(text)}"
-        )
 
-
-def log_table(values: dict[str, Any]) -> Table:
-    """The last row of the log, a column of it for each of SB3's sections."""
+def metrics_table(values: dict[str, Any]) -> Table:
+    """The latest row of the log, one column for each of SB3's sections (``train/``, ``time/``)."""
     sections: dict[str, list[str]] = {}
     for name, value in values.items():
         section, _, key = name.rpartition("/")
-        shown = f"{value:,.4g}" if isinstance(value, float) else escape(str(value))
+        shown = f"{value:,.4g}" if isinstance(value, float) else escape(value)
         sections.setdefault(section, []).append(f"{key} [bold]{shown}[/]")
     table = Table(*sections, show_edge=False, pad_edge=False, header_style="dim")
     if sections:

@@ -1,0 +1,114 @@
+"""A mistake is one clear line and exit code 1; nothing half-written stays."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.command import run_cli, run_process
+from trpo_deploy.files.model_dir import ModelDir
+
+
+def test_an_unknown_environment_suggests_a_known_one(tmp_path: Path) -> None:
+    run = run_cli("train", "CartPol-v1", "-o", tmp_path / "m")
+    run.assert_one_clear_line("CartPol-v1", "CartPole")
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_unsupported_action_space_names_the_supported_ones(tmp_path: Path) -> None:
+    (tmp_path / "tuples.py").write_text(
+        "import gymnasium\n"
+        "from gymnasium import spaces\n"
+        "class Tuples(gymnasium.Env):\n"
+        "    observation_space = spaces.Box(-1, 1, (2,))\n"
+        "    action_space = spaces.Tuple((spaces.Discrete(2),))\n"
+        "gymnasium.register('Tuples-v0', entry_point=Tuples)\n"
+    )
+    run = run_cli("train", "tuples:Tuples-v0", "-o", tmp_path / "m", cwd=tmp_path)
+    run.assert_one_clear_line("Tuple", "Discrete", "wrap")
+    assert not (tmp_path / "m").exists()
+
+
+def test_training_never_replaces_a_folder_without_a_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("dear")
+    run = run_cli("train", "CartPole-v1", "-o", tmp_path)
+    run.assert_one_clear_line("not empty", "--force")
+    run_cli("train", "CartPole-v1", "-o", tmp_path, "--force").assert_one_clear_line("no model")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"hello", "no policy zip"), (b"", "no policy zip"), (None, "exist")]
+)
+def test_a_file_that_is_not_a_policy_zip_is_named(
+    content: bytes | None, says: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "policy.zip"
+    if content is not None:
+        source.write_bytes(content)
+    run = run_cli("export", source, "-o", tmp_path / "policy.onnx")
+    run.assert_one_clear_line(says)
+    assert not (tmp_path / "policy.onnx").exists()
+
+
+def test_a_truncated_zip_is_called_truncated(model: ModelDir, tmp_path: Path) -> None:
+    (tmp_path / "policy.zip").write_bytes(model.policy_zip.read_bytes()[:-500])
+    run = run_cli("export", tmp_path / "policy.zip", "-o", tmp_path / "policy.onnx")
+    run.assert_one_clear_line("truncated")
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.zip"]
+
+
+def test_an_onnx_file_without_metadata_is_refused_by_every_command(
+    model: ModelDir, tmp_path: Path
+) -> None:
+    stripped = onnx.load(model.onnx)
+    del stripped.metadata_props[:]
+    onnx.save(stripped, tmp_path / "policy.onnx")
+    for command in ("inspect", "serve", "evaluate"):
+        run_cli(command, tmp_path / "policy.onnx").assert_one_clear_line("metadata", "export")
+    run_cli("verify", model.root, tmp_path / "policy.onnx").assert_one_clear_line("metadata")
+
+
+def test_a_file_that_is_not_onnx_is_refused_by_every_command(tmp_path: Path) -> None:
+    (tmp_path / "policy.onnx").write_text("hello")
+    for command in ("inspect", "serve", "evaluate"):
+        run_cli(command, tmp_path / "policy.onnx").assert_one_clear_line("no ONNX")
+
+
+def test_a_port_in_use_is_named(model: ModelDir) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        run_cli("serve", model.root, "--port", port).assert_one_clear_line(str(port), "in use")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (("train", "CartPole-v1", "-o", "m"), "train,export"),
+        (("export", "policy.zip"), "export"),
+        (("evaluate", "m"), "train"),
+        (("serve", "m"), "serve"),
+        (("demo", "-o", "m"), "train,export,serve"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, tuple) else each,
+)
+def test_a_missing_extra_is_named_with_its_pip_line(
+    arguments: tuple[str, ...], extra: str, tmp_path: Path
+) -> None:
+    """As after ``pip install trpo-deploy``, with no extra."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util, sys\n"
+        "real = importlib.util.find_spec\n"
+        "gone = ('torch', 'stable_baselines3', 'onnx', 'bentoml', 'gymnasium')\n"
+        "importlib.util.find_spec = lambda n, *a: None if n in gone else real(n, *a)\n"
+        "for name in gone: sys.modules[name] = None\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    run = run_process(*arguments, cwd=tmp_path, env={"PYTHONPATH": path})
+    run.assert_one_clear_line(f'pip install "trpo-deploy[{extra}]"')

@@ -1,0 +1,43 @@
+"""``trpo-deploy benchmark``: learning curves and tables over tasks and seeds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trpo_deploy.cli.output import say
+from trpo_deploy.extras import require
+
+
+def benchmark(
+    envs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env", help="Environment id; repeatable. (default: five MuJoCo tasks, -v4 and -v5)"
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per task.")] = 3,
+    timesteps: Annotated[
+        int, typer.Option("--timesteps", "-n", min=1, help="Environment steps per run.")
+    ] = 1_000_000,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Results folder; finished runs in it are kept.")
+    ] = Path("benchmarks/results/returns"),
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Parallel runs. (default: one per CPU core)")
+    ] = None,
+) -> None:
+    """Train each task with several seeds; write learning curves and tables.
+
+    Run it again to resume an interrupted benchmark.
+    """
+    require("train")
+    from trpo_deploy.train.run.benchmark import MUJOCO
+    from trpo_deploy.train.run.benchmark import benchmark as run
+
+    processes = processes or os.cpu_count() or 1
+    run(envs or list(MUJOCO), seeds, timesteps, output, processes, say)
+    say((output / "table.md").read_text())

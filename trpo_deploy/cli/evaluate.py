@@ -1,0 +1,86 @@
+"""``trpo-deploy evaluate``: play a policy and print its returns."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trpo_deploy.cli.options import AllowImport, EnvOverride, Json, Model
+from trpo_deploy.cli.output import escape, print_json, say
+from trpo_deploy.extras import require
+
+if TYPE_CHECKING:
+    from trpo_deploy.play.evaluate import Evaluation
+
+
+class Backend(str, Enum):
+    """What computes the actions."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
+def evaluate(
+    model: Model,
+    backend: Annotated[
+        Backend, typer.Option(help="Play the exported file or the torch policy.")
+    ] = Backend.onnx,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 20,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first episode; episode i takes seed + i.")
+    ] = 0,
+    stochastic: Annotated[
+        bool, typer.Option("--stochastic", help="Sample actions, as in training.")
+    ] = False,
+    env: EnvOverride = None,
+    allow_import: AllowImport = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Write the first episode to this MP4 file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Play a policy in its environment and print its returns."""
+    require("train")
+    from trpo_deploy.play import evaluate as play
+
+    result = play(
+        model,
+        backend=backend.value,
+        env_id=env,
+        episodes=episodes,
+        seed=seed,
+        deterministic=not stochastic,
+        allow_import=allow_import or (),
+        video=video,
+    )
+    if as_json:
+        _print_as_json(result, backend)
+    else:
+        _print(result, backend)
+
+
+def _print(result: Evaluation, backend: Backend) -> None:
+    returns = result.returns
+    if result.note:
+        say(f"note: {escape(result.note)}")
+    say(
+        f"{escape(result.env_id)}: return {returns.mean():.1f} ± {returns.std():.1f} "
+        f"(min {returns.min():.1f}, max {returns.max():.1f}, {len(returns)} episodes, "
+        f"{backend.value})"
+    )
+
+
+def _print_as_json(result: Evaluation, backend: Backend) -> None:
+    print_json(
+        {
+            "env_id": result.env_id,
+            "note": result.note,
+            "backend": backend.value,
+            "return_mean": float(result.returns.mean()),
+            "return_std": float(result.returns.std()),
+            "returns": result.returns.tolist(),
+        }
+    )

@@ -1,0 +1,60 @@
+"""``trpo-deploy inspect``: show what an exported file takes, returns and was made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trpo_deploy.cli.options import Json, Model
+from trpo_deploy.cli.output import escape, print_json, print_verdict, say
+
+if TYPE_CHECKING:
+    from trpo_deploy.spec import PolicySpec
+
+
+def inspect(policy: Model, as_json: Json = False) -> None:
+    """Show an ONNX file's inputs, outputs, origin and certificate."""
+    from trpo_deploy.files.certificate import read_certificate
+    from trpo_deploy.files.source import changed_sources, find_onnx
+    from trpo_deploy.runtime import OnnxPolicy
+
+    path = find_onnx(policy)
+    loaded = OnnxPolicy(path)
+    spec, certificate = loaded.spec, read_certificate(path)
+    changed = changed_sources(path, spec.source_sha256)
+    if as_json:
+        file = {"sha256": loaded.sha256, "size": path.stat().st_size, "certificate": certificate}
+        print_json({**json.loads(spec.to_json()), **file, "changed_sources": changed})
+        return
+    _print_contract(path, spec)
+    _print_origin(path, spec, loaded.sha256)
+    for name in changed:
+        say(f"  {name}: [red]has changed since the export[/]; run trpo-deploy export again")
+    print_verdict(certificate, loaded.sha256)
+
+
+def _print_contract(path: Path, spec: PolicySpec) -> None:
+    say(f"[bold]{escape(path)}[/]: {spec.algorithm} on {spec.env_id or 'unknown'}")
+    for role, tensors, space in (
+        ("input", spec.inputs, spec.observation_space),
+        ("output", spec.outputs, spec.action_space),
+    ):
+        for tensor in tensors:
+            shape = ", ".join(["batch", *map(str, tensor.shape)])
+            say(escape(f"  {role:<8}{tensor.name}: {tensor.dtype} ({shape})"))
+        say(escape(f"  {'':<8}{space.describe()}"))
+    for step in spec.preprocessing:
+        say(escape(f"  inside  {step}"))
+    if spec.guard is None:
+        say("  NaN     not handled in the file; OnnxPolicy refuses it")
+    else:
+        action = spec.guard.action.tolist()
+        say(escape(f"  NaN     returns {spec.guard.output} = false and action {action}"))
+
+
+def _print_origin(path: Path, spec: PolicySpec, sha256: str) -> None:
+    for name, value in spec.training.items():
+        say(f"  {name}: {value:g}")
+    for name, text in {**spec.versions, **spec.source_sha256, path.name: sha256}.items():
+        say(escape(f"  {name}: {text}"))

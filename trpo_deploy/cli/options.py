@@ -1,0 +1,97 @@
+"""Arguments and options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from trpo_deploy.extras import require
+
+if TYPE_CHECKING:
+    from trpo_deploy.export import SourceOptions
+    from trpo_deploy.files.source import PolicySource
+    from trpo_deploy.sb3.observation_chain import ImageLayout
+
+
+class ImageLayoutName(str, Enum):
+    """The order of an image's axes."""
+
+    hwc = "hwc"
+    chw = "chw"
+
+
+Source = Annotated[
+    Path,
+    typer.Argument(help="Policy zip, model folder, or RL Zoo run folder.", show_default=False),
+]
+Model = Annotated[Path, typer.Argument(help="Model folder or ONNX file.", show_default=False)]
+Models = Annotated[
+    list[Path], typer.Argument(help="Model folders or ONNX files.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+EnvOverride = Annotated[
+    str | None, typer.Option("--env", help="Environment id. (default: the policy's)")
+]
+AllowImport = Annotated[
+    list[str] | None,
+    typer.Option(help="module:Class that the zip may import; its code runs. Repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How ``export`` and ``verify`` read a policy, and how much of it they compare."""
+
+    vecnormalize: Annotated[
+        Path | None,
+        typer.Option(help="VecNormalize statistics. (default: those found with the policy)"),
+    ] = None
+    env: EnvOverride = None
+    steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of on-policy observations to compare.")
+    ] = 2000
+    image_layout: Annotated[
+        ImageLayoutName | None,
+        typer.Option(
+            help="Layout of the environment's images: hwc (channels last) or chw (channels first)."
+        ),
+    ] = None
+    frame_stack: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of frames that VecFrameStack stacked."),
+    ] = None
+    allow_import: AllowImport = None
+    normalize_check: Annotated[
+        bool, typer.Option(help="Refuse a normalised run without its statistics.")
+    ] = True
+
+    def locate(self, source: Path) -> tuple[PolicySource, SourceOptions]:
+        """Find the files of a ``SOURCE`` argument, and how to read them.
+
+        Limits torch to one thread: on a busy machine two take several times longer than one.
+
+        Raises:
+            MissingExtraError: the extra ``export`` is not installed.
+            ModelDirError: a file is missing.
+        """
+        require("export")
+        from trpo_deploy.files.source import find_source
+
+        found = find_source(source, self.vecnormalize)
+        import torch
+
+        from trpo_deploy.export import SourceOptions
+
+        torch.set_num_threads(1)
+        layout = None if self.image_layout is None else self.image_layout.value
+        return found, SourceOptions(
+            env_id=self.env,
+            image_layout=cast("ImageLayout | None", layout),
+            frame_stack=self.frame_stack,
+            allow_import=tuple(self.allow_import or ()),
+            normalize_check=self.normalize_check,
+        )

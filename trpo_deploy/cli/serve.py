@@ -1,0 +1,89 @@
+"""``trpo-deploy serve``: serve policies over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trpo_deploy.cli.option_groups import option_groups
+from trpo_deploy.cli.options import Models
+from trpo_deploy.errors import ConfigError
+from trpo_deploy.extras import require
+
+
+class OutOfBounds(str, Enum):
+    """What the service does with observations beyond a finite bound."""
+
+    refuse = "refuse"
+    clip = "clip"
+    accept = "accept"
+
+
+@dataclass(frozen=True)
+class AccessOptions:
+    """Who may call the service, and over which transport."""
+
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File of API keys, one per line; requests must send one.")
+    ] = None
+    admin_key_file: Annotated[
+        Path | None, typer.Option(help="File of keys for /admin, which is off without it.")
+    ] = None
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="TLS certificate chain (PEM), for HTTPS.")
+    ] = None
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Private key (PEM) of the TLS certificate.")
+    ] = None
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(help="Web origin that may call the service; repeatable.")
+    ] = None
+
+    def tls(self) -> tuple[Path, Path] | None:
+        """Certificate and key.
+
+        Raises:
+            ConfigError: only one of them is given.
+        """
+        if self.tls_cert is not None and self.tls_key is not None:
+            return self.tls_cert, self.tls_key
+        if self.tls_cert is not None or self.tls_key is not None:
+            raise ConfigError("--tls-cert and --tls-key belong together: give both or neither")
+        return None
+
+
+@option_groups
+def serve(
+    models: Models,
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 3000,
+    workers: Annotated[int, typer.Option(min=1, help="Number of worker processes.")] = 1,
+    access: AccessOptions,
+    out_of_bounds: Annotated[
+        OutOfBounds, typer.Option(help="What to do with observations beyond the space's bounds.")
+    ] = OutOfBounds.refuse,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
+    tracing: Annotated[bool, typer.Option("--tracing", help="Trace with OpenTelemetry.")] = False,
+) -> None:
+    """Serve policies over HTTP with BentoML."""
+    require("serve")
+    from trpo_deploy.serve import serve as run
+
+    run(
+        models,
+        host=host,
+        port=port,
+        workers=workers,
+        tls=access.tls(),
+        api_key_file=access.api_key_file,
+        admin_key_file=access.admin_key_file,
+        cors_origins=tuple(access.cors_origin or ()),
+        out_of_bounds=out_of_bounds.value,
+        access_log=access_log,
+        tracing=tracing,
+    )

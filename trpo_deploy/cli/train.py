@@ -1,0 +1,215 @@
+"""``trpo-deploy train``: train a policy, write its model folder, export it."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trpo_deploy.cli.interrupts import interrupts_deferred
+from trpo_deploy.cli.option_groups import option_groups
+from trpo_deploy.cli.output import escape, print_export, say, shell_word, stdout_console
+from trpo_deploy.extras import require
+
+if TYPE_CHECKING:
+    from trpo_deploy.files.model_dir import ModelDir
+    from trpo_deploy.train import TrainConfig, TrainResult
+
+
+class VecEnvKind(str, Enum):
+    """How parallel environments run."""
+
+    auto = "auto"
+    sync = "sync"
+    subproc = "subproc"
+    envpool = "envpool"
+
+
+@dataclass(frozen=True)
+class ConfigOptions:
+    """Options that change the run's configuration; None keeps the preset's value."""
+
+    timesteps: Annotated[
+        int | None, typer.Option("--timesteps", "-n", help="Number of environment steps.")
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed (environment, weights, sampling).")
+    ] = None
+    n_envs: Annotated[int | None, typer.Option(help="Number of parallel environments.")] = None
+    vec_env: Annotated[
+        VecEnvKind | None,
+        typer.Option(
+            metavar="KIND",  # all kinds would take half of an 80-column terminal
+            help="auto, sync (in this process), subproc (in subprocesses) or envpool.",
+        ),
+    ] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Shipped preset, RL Zoo YAML file, or a run's config.yaml. "
+            "(default: the environment's preset)"
+        ),
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Hyperparameter or other setting; repeatable."
+        ),
+    ] = None
+    env_args: Annotated[
+        list[str] | None,
+        typer.Option("--env-arg", metavar="KEY=VALUE", help="Environment argument; repeatable."),
+    ] = None
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda; auto takes the CPU for MlpPolicy.")
+    ] = None
+    eval_every: Annotated[
+        int | None, typer.Option(help="Environment steps between evaluations.")
+    ] = None
+    eval_episodes: Annotated[int | None, typer.Option(help="Episodes per evaluation.")] = None
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Environment steps between checkpoints.")
+    ] = None
+
+    def config(self, env_id: str, preset: str | None) -> TrainConfig:
+        """The configuration of a run.
+
+        Raises:
+            ConfigError: an unknown name, or a value that cannot be used.
+        """
+        from trpo_deploy.train import load_config
+
+        return load_config(
+            env_id,
+            preset=preset,
+            settings=self.settings or (),
+            env_args=self.env_args or (),
+            n_timesteps=self.timesteps,
+            seed=self.seed,
+            n_envs=self.n_envs,
+            vec_env=None if self.vec_env is None else self.vec_env.value,
+            device=self.device,
+            eval_every=self.eval_every,
+            eval_episodes=self.eval_episodes,
+            checkpoint_every=self.checkpoint_every,
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run starts and what it shows."""
+
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume from the model folder's checkpoint.")
+    ] = False
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier run in the model folder.")
+    ] = False
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Also write TensorBoard logs to this folder.")
+    ] = None
+    progress: Annotated[bool, typer.Option(help="Show metrics and a progress bar.")] = True
+
+
+@option_groups
+def train(
+    env_id: Annotated[
+        str,
+        typer.Argument(
+            help="Gymnasium id, or module:Id for an id that a module registers.",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Model folder. (default: models/ENV_ID)"),
+    ] = None,
+    options: ConfigOptions,
+    run: RunOptions,
+    export: Annotated[bool, typer.Option(help="Export and verify the trained policy.")] = True,
+) -> None:
+    """Train a TRPO policy and write a model folder."""
+    require("train", *(["export"] if export else []))
+    from trpo_deploy.files.model_dir import ModelDir
+    from trpo_deploy.train import settings_to_resume
+
+    if run.resume and run.force:
+        raise typer.BadParameter("--resume continues a run and --force replaces it: choose one")
+    folder = ModelDir(output or Path("models") / env_id.replace(":", "_").replace("/", "_"))
+    preset = options.preset
+    if run.resume and preset is None:
+        preset = settings_to_resume(folder)
+    config = options.config(env_id, preset)
+    _print_training(_train(config, folder, run), config)
+    if export:
+        _export_trained(folder, config)
+    elif folder.onnx.is_file():
+        say(
+            f"note: {escape(folder.onnx)} is still the previous policy; export the new one with: "
+            f"{_export_command(folder, config)}"
+        )
+
+
+def _train(config: TrainConfig, folder: ModelDir, run: RunOptions) -> TrainResult:
+    from trpo_deploy.cli.progress import train_with_progress
+
+    # Schedulers and container runtimes stop a process with SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return train_with_progress(
+            stdout_console(),
+            config,
+            folder,
+            force=run.force,
+            resume=run.resume,
+            tensorboard=run.tensorboard,
+            live=run.progress,
+        )
+    except KeyboardInterrupt:
+        if folder.config.is_file():
+            again = f"trpo-deploy train {shell_word(config.env_id)} -o {shell_word(folder.root)}"
+            say(f"stopped; resume with: {again} --resume")
+        else:
+            say(
+                "stopped before the first checkpoint, nothing was saved; run the same command again"
+            )
+        raise typer.Exit(130) from None
+
+
+def _print_training(result: TrainResult, config: TrainConfig) -> None:
+    reason = "return reached" if result.stopped_early else "all steps done"
+    say(
+        f"trained {result.timesteps:,} steps in {result.seconds:.0f} s ({reason}): return "
+        f"{result.last.mean:.1f} ± {result.last.std:.1f}, in {escape(result.folder.root)}"
+    )
+    if result.best.mean > result.last.mean:
+        say(
+            f"best evaluation: {result.best.mean:.1f} at {result.best.timesteps:,} steps; "
+            f"export it with: {_export_command(result.folder.best, config)}"
+        )
+
+
+def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
+    from trpo_deploy.files.source import find_source
+
+    try:
+        with interrupts_deferred():
+            import onnxruntime  # noqa: F401
+
+            from trpo_deploy.export import SourceOptions, export_policy
+        reading = SourceOptions(allow_import=config.own_classes)
+        print_export(export_policy(find_source(folder.root), folder.onnx, reading=reading))
+    except KeyboardInterrupt:
+        say("stopped; the policy is trained, export it with: " + _export_command(folder, config))
+        raise typer.Exit(130) from None
+    say(f"next: trpo-deploy serve {shell_word(folder.root)}")
+
+
+def _export_command(folder: ModelDir, config: TrainConfig) -> str:
+    allowed = "".join(f" --allow-import {shell_word(name)}" for name in config.own_classes)
+    return f"trpo-deploy export {shell_word(folder.root)}{allowed}"
