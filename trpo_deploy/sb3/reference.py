@@ -27,15 +27,11 @@ from trpo_deploy.sb3.observation_chain import (
 )
 from trpo_deploy.spec.policy_spec import OBS
 from trpo_deploy.spec.spaces import Array, DictSpace, Space
+from trpo_deploy.spec.state_names import state_name
 
 State: TypeAlias = tuple[Array, ...]
 Inputs: TypeAlias = Mapping[str, Array]
 """A batch of raw observations and of earlier frames, by the names that an ONNX file uses."""
-
-
-def state_name(name: str) -> str:
-    """The input of an observation's earlier frames."""
-    return f"state_{name}"
 
 
 @dataclass(frozen=True, eq=False)
