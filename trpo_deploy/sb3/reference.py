@@ -25,9 +25,8 @@ from trpo_deploy.sb3.observation_chain import (
     Wrapping,
     observation_chains,
 )
-from trpo_deploy.spec.policy_spec import OBS
+from trpo_deploy.spec.policy_spec import OBS, state_name
 from trpo_deploy.spec.spaces import Array, DictSpace, Space
-from trpo_deploy.spec.state_names import state_name
 
 State: TypeAlias = tuple[Array, ...]
 Inputs: TypeAlias = Mapping[str, Array]

@@ -17,7 +17,7 @@ from trpo_deploy.export.certify.batches import BATCH_SIZES
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.export.certify.check import Check
 from trpo_deploy.export.certify.edges import edge_observations
-from trpo_deploy.export.certify.engines import Engine, engine_versions, load_engines
+from trpo_deploy.export.certify.engines import Engine, load_engines
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.file_checks import check_guard, check_negative_control, check_spec
 from trpo_deploy.export.certify.golden import golden_sample
@@ -65,7 +65,7 @@ def certify(file: ExportedFile, policy: TrainedPolicy, *, steps: int, seed: int 
         environment=_environment_json(policy),
         returns=returns,
         versions={n: version(n) for n in ("onnx", "stable-baselines3", "torch")}
-        | engine_versions(engines),
+        | {engine.name: version(engine.package) for engine in engines.values()},
         golden=golden,
     )
 

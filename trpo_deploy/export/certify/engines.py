@@ -1,14 +1,9 @@
-"""Engines that run an ONNX file: onnxruntime, onnx's reference evaluator, tract if installed."""
+"""Engines that run an ONNX file: onnxruntime and onnx's reference evaluator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,16 +28,16 @@ class Engine:
     """A loaded file."""
 
     name: str
+    package: str
+    """The engine's distribution package."""
     run: Run
     """From a batch of inputs to all outputs."""
-    takes_infinities: bool
-    """Whether the engine follows IEEE 754 for infinities."""
     is_slow: bool
     """Whether the engine should be given only part of the observations."""
 
 
 def load_engines(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> dict[str, Engine]:
-    """Load a file in every installed engine; the last layer's output becomes an extra output.
+    """Load a file in all engines; the last layer's output becomes an extra output.
 
     Args:
         model: The file, with any outputs.
@@ -52,21 +47,8 @@ def load_engines(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> dict
         PolicyFileError: An engine cannot run the file.
     """
     content = expose_parameters(model).SerializeToString()
-    engines = {"onnxruntime": load_onnxruntime(content, inputs)}
-    for name, other in _OTHERS.items():
-        if find_spec(other.package) is None:
-            continue
-        try:
-            run = other.load(content)
-        except Exception as error:  # engines raise unrelated exceptions
-            raise PolicyFileError(f"{name} cannot run the file ({_one_line(error)})") from error
-        engines[name] = Engine(name, _converted(run, inputs), other.takes_infinities, is_slow=True)
-    return engines
-
-
-def engine_versions(names: Iterable[str]) -> dict[str, str]:
-    """Versions of the packages of some engines."""
-    return {name: version(_OTHERS[name].package if name in _OTHERS else name) for name in names}
+    engines = (load_onnxruntime(content, inputs), _load_reference_evaluator(content, inputs))
+    return {engine.name: engine for engine in engines}
 
 
 def expose_parameters(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -98,7 +80,7 @@ def load_onnxruntime(content: bytes, inputs: tuple[TensorSpec, ...]) -> Engine:
     def run(batch: Inputs) -> Outputs:
         return dict(zip(names, session.run(None, dict(batch)), strict=True))
 
-    return Engine("onnxruntime", _converted(run, inputs), takes_infinities=True, is_slow=False)
+    return Engine("onnxruntime", "onnxruntime", _converted(run, inputs), is_slow=False)
 
 
 def _converted(run: Run, inputs: tuple[TensorSpec, ...]) -> Run:
@@ -132,49 +114,21 @@ class BatchNormalization(OpRun):
         return (((x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)),)
 
 
-def _load_onnx_reference(content: bytes) -> Run:
-    evaluator = ReferenceEvaluator(
-        onnx.load_model_from_string(content), new_ops=[BatchNormalization]
-    )
+def _load_reference_evaluator(content: bytes, inputs: tuple[TensorSpec, ...]) -> Engine:
+    try:
+        evaluator = ReferenceEvaluator(
+            onnx.load_model_from_string(content), new_ops=[BatchNormalization]
+        )
+    except Exception as error:  # its errors share no public base class
+        reason = _one_line(error)
+        raise PolicyFileError(f"onnx's evaluator cannot run the file ({reason})") from error
     names = list(evaluator.output_names)
 
     def run(batch: Inputs) -> Outputs:
         outputs = evaluator.run(None, dict(batch))
         return {name: np.asarray(each) for name, each in zip(names, outputs, strict=True)}
 
-    return run
-
-
-def _load_tract(content: bytes) -> Run:
-    tract: Any = import_module("tract")
-    graph = onnx.load_model_from_string(content).graph
-    with TemporaryDirectory() as folder:  # tract loads from files only
-        path = Path(folder) / "policy.onnx"
-        path.write_bytes(content)
-        model = tract.onnx().load(path).into_model().into_runnable()
-
-    def run(batch: Inputs) -> Outputs:
-        found = model.run([np.ascontiguousarray(batch[each.name]) for each in graph.input])
-        return {
-            each.name: value.to_numpy() for each, value in zip(graph.output, found, strict=True)
-        }
-
-    return run
-
-
-@dataclass(frozen=True)
-class _OtherEngine:
-    """An engine that may not be installed."""
-
-    package: str
-    load: Callable[[bytes], Run]
-    takes_infinities: bool
-
-
-_OTHERS = {
-    "onnx reference": _OtherEngine("onnx", _load_onnx_reference, takes_infinities=True),
-    "tract": _OtherEngine("tract", _load_tract, takes_infinities=False),
-}
+    return Engine("onnx reference", "onnx", _converted(run, inputs), is_slow=True)
 
 
 def _one_line(error: Exception) -> str:

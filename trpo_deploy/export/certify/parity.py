@@ -129,8 +129,6 @@ class Comparison:
 
     def _rows(self, engine: Engine) -> Array:
         rows = np.arange(len(self.actions))
-        if not engine.takes_infinities:
-            rows = rows[is_finite(as_float32(self.observations))]
         if not engine.is_slow or not len(rows):
             return rows
         numbers = sum(array[0].size for array in self.observations.values())

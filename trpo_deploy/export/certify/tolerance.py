@@ -15,10 +15,11 @@ from trpo_deploy.export.certify.batches import as_float32, is_finite, one_ulp_of
 from trpo_deploy.export.graph.distribution import PARAMETERS
 from trpo_deploy.export.policy.layers import Activation, Linear
 from trpo_deploy.export.policy.network import ActorNetwork
+from trpo_deploy.export.policy.observations import next_state_name
+from trpo_deploy.export.policy.outputs import OPTIONAL_OUTPUTS
 from trpo_deploy.sb3.reference import Inputs, SB3Policy
 from trpo_deploy.spec.policy_spec import ACTION
 from trpo_deploy.spec.spaces import Array, BoxSpace
-from trpo_deploy.spec.state_names import NEXT_STATE_PREFIX, next_state_name
 
 # Engines differ from SB3 by a small multiple of SB3's own noise. The largest ratio measured on the
 # five agents of 2021 is 3.0.
@@ -77,16 +78,16 @@ def reference_values(
     reference: SB3Policy, observations: Inputs, names: tuple[str, ...]
 ) -> dict[str, Array]:
     """SB3's values for a batch, each ``(batch, n)``, the distribution's parameters included."""
-    states = [name for name in names if name.startswith(NEXT_STATE_PREFIX)]
+    optional = [name for name in names if name in OPTIONAL_OUTPUTS]
     found = {PARAMETERS: reference.parameters(observations)}
     if ACTION in names:
         found[ACTION] = reference.actions(observations)
-    if states:
+    if set(names) - {PARAMETERS, ACTION, *optional}:
         following = reference.next_states(observations)
         found |= {next_state_name(name): array for name, array in following.items()}
-    if set(names) - {PARAMETERS, ACTION, *states}:
-        optional = reference.outputs(observations)
-        found |= {name: optional[name] for name in names if name in optional}
+    if optional:
+        outputs = reference.outputs(observations)
+        found |= {name: outputs[name] for name in optional if name in outputs}
     return {name: array.reshape(len(array), -1) for name, array in found.items()}
 
 

@@ -8,9 +8,13 @@ from typing import TypeAlias
 import numpy as np
 
 from trpo_deploy.export.policy.categories import category_counts
-from trpo_deploy.spec.policy_spec import StateSpec, TensorSpec
+from trpo_deploy.spec.policy_spec import StateSpec, TensorSpec, state_name
 from trpo_deploy.spec.spaces import Array, DiscreteSpace, MultiDiscreteSpace, Space
-from trpo_deploy.spec.state_names import next_state_name, state_name
+
+
+def next_state_name(observation: str) -> str:
+    """Name of the ONNX output with the frames to pass at the next step."""
+    return f"next_{state_name(observation)}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,14 +20,14 @@ from trpo_deploy.export.policy.network import (
     StateDependentStd,
     Std,
 )
-from trpo_deploy.export.policy.observations import ObservationInput
+from trpo_deploy.export.policy.observations import ObservationInput, next_state_name
 from trpo_deploy.export.policy.outputs import RESERVED_NAMES
 from trpo_deploy.export.reader.features import read_features
 from trpo_deploy.export.reader.layers import read_array, read_layers, read_linear
 from trpo_deploy.export.reader.observations import read_observation
 from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.spec.policy_spec import state_name
 from trpo_deploy.spec.spaces import BoxSpace, DictSpace, Space
-from trpo_deploy.spec.state_names import next_state_name, state_name
 
 SMALLEST_GOOD_STD = 1e-3
 """A smaller deviation amplifies the float32 rounding of an observation over a thousand times."""
