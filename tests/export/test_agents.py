@@ -1,4 +1,4 @@
-"""RL Zoo agents of 2021 are exported through the command line, without gym and unpickling."""
+"""RL Zoo agents of 2021 are exported through the command line, without gym and pickles."""
 
 from __future__ import annotations
 
