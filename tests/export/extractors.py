@@ -1,47 +1,61 @@
-"""A features extractor of a user's own, to be imported by name."""
+"""Custom features extractors, importable by name."""
 
 from __future__ import annotations
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import nn
+from torch import Tensor, nn
 
 
 class Residual(BaseFeaturesExtractor):
-    """Two layers around a shortcut, which no list of layers could say."""
+    """Two layers with a shortcut, which a list of layers cannot express."""
 
     def __init__(self, observation_space: spaces.Box, features_dim: int = 6) -> None:
         super().__init__(observation_space, features_dim)
         self.first = nn.Linear(observation_space.shape[0], features_dim)
         self.second = nn.Linear(features_dim, features_dim)
 
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        first = self.first(observations)
+    def forward(self, observations: Tensor) -> Tensor:
+        first: Tensor = self.first(observations)
         return first + torch.relu(self.second(first))
 
 
 class Normalized(BaseFeaturesExtractor):
-    """With the statistics of batches, which a trained policy has learnt once."""
+    """Batch normalisation with trained statistics."""
 
     def __init__(self, observation_space: spaces.Box) -> None:
         super().__init__(observation_space, 5)
-        self.layers = nn.Sequential(nn.Linear(observation_space.shape[0], 5), nn.BatchNorm1d(5))
-        with torch.no_grad():
-            self.layers[1].running_mean += 0.5
-            self.layers[1].running_var *= 3
+        self.linear = nn.Linear(observation_space.shape[0], 5)
+        self.norm = nn.BatchNorm1d(5)
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
+        self.norm.running_mean += 0.5
+        self.norm.running_var *= 3
 
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        return self.layers(observations)
+    def forward(self, observations: Tensor) -> Tensor:
+        features: Tensor = self.norm(self.linear(observations))
+        return features
 
 
 class KeyedSum(BaseFeaturesExtractor):
-    """Of an observation with keys."""
+    """The sum of two branches of a Dict observation."""
 
     def __init__(self, observation_space: spaces.Dict) -> None:
         super().__init__(observation_space, 4)
         self.a = nn.Linear(spaces.flatdim(observation_space["a"]), 4)
         self.b = nn.Linear(spaces.flatdim(observation_space["b"]), 4)
 
-    def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
-        return torch.tanh(self.a(observations["a"])) + self.b(observations["b"])
+    def forward(self, observations: dict[str, Tensor]) -> Tensor:
+        features: Tensor = torch.tanh(self.a(observations["a"])) + self.b(observations["b"])
+        return features
+
+
+class ExportAware(BaseFeaturesExtractor):
+    """Computes something else while it is exported, so that the file differs from the policy."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, observation_space.shape[0])
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return observations if torch.onnx.is_in_onnx_export() else 2.0 * observations

@@ -20,7 +20,7 @@ BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
 
 class SpaceEnv(gymnasium.Env[Any, Any]):
-    """Legal random observations; every action is worth the same."""
+    """Random legal observations; every step has reward 1."""
 
     def __init__(
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
@@ -59,7 +59,7 @@ def make_model(
 
 
 def randomize(policy: torch.nn.Module, seed: int = 0) -> None:
-    """Fill all parameters; by size of the layer, so that outputs stay of order one."""
+    """Draw all parameters at random, scaled so that outputs stay of order one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -82,7 +82,7 @@ def statistics_for(
 
 
 def save(model: Any, folder: Path, statistics: VecNormalize | None = None) -> PolicySource:
-    """Write a model folder as far as an export needs it."""
+    """Write the files of a model folder that an export needs."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "policy.zip")
     if statistics is not None:

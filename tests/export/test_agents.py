@@ -1,4 +1,4 @@
-"""Real policies of 2021, through the command line, without gym and without their pickles."""
+"""RL Zoo agents of 2021 are exported through the command line, without gym and pickles."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_an_agent_is_exported_verified_and_reaches_its_return(
     returns = play(environment, policy.predict, range(EPISODES)).returns
     with np.load(agents / name / "evaluations.npz") as evaluations:
         expected = evaluations["results"][-1]
-    # The same policy in the current environment: means of two samples of twenty episodes differ
-    # by at most three standard errors, and by 2 % for what MuJoCo and v3 -> v5 changed.
+    # The same policy in the current environment: the means of two samples of twenty episodes
+    # differ by at most three standard errors, plus 2 % for the changes in MuJoCo and v3 -> v5.
     spread = np.sqrt((expected.var() + returns.var()) / EPISODES)
     assert abs(returns.mean() - expected.mean()) <= 3 * spread + 0.02 * abs(expected.mean())
 
@@ -52,17 +52,14 @@ def test_an_agent_is_exported_verified_and_reaches_its_return(
 def test_no_pickled_function_is_called(
     name: str, agents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Decoding makes records only; SB3's own unpickling routes are closed off."""
-    import pickle
-
-    import cloudpickle
+    """Decoding only makes records; every other way to unpickle is blocked."""
 
     def refuse(*_: object, **__: object) -> None:
-        pytest.fail("a pickle was loaded outside of the restricted reader")
+        pytest.fail("a pickle was loaded outside the restricted reader")
 
-    for module in (pickle, cloudpickle):
-        monkeypatch.setattr(module, "loads", refuse)
-        monkeypatch.setattr(module, "load", refuse)
+    for module in ("pickle", "cloudpickle"):
+        monkeypatch.setattr(f"{module}.loads", refuse)
+        monkeypatch.setattr(f"{module}.load", refuse)
     env_id = name.removesuffix("_1")
     read = read_policy_zip(agents / name / f"{env_id}.zip")
     assert read.algorithm == "TRPO"

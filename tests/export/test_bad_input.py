@@ -1,4 +1,4 @@
-"""What cannot be exported says so on one line, and leaves nothing behind."""
+"""An export that fails prints one clear line and leaves no file behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trpo_deploy.export import export_policy
 from trpo_deploy.files.source import find_source
 
 
-def test_statistics_of_another_shape(tmp_path: Path) -> None:
+def test_statistics_of_another_shape_are_refused(tmp_path: Path) -> None:
     other = statistics_for(spaces.Box(-1.0, 1.0, (5,)))
     source = save(make_model(), tmp_path, other)
     with pytest.raises(SpaceError, match=r"\(5,\).*\(3,\)"):
@@ -26,7 +26,7 @@ def test_statistics_of_another_shape(tmp_path: Path) -> None:
 
 
 def zoo_folder(folder: Path, config: str) -> Path:
-    """RL Zoo's layout: ENV_1/ENV.zip beside ENV_1/ENV/config.yml."""
+    """RL Zoo's layout: ENV_1/ENV.zip next to ENV_1/ENV/config.yml."""
     (folder / "Some-v0").mkdir(parents=True)
     make_model().save(folder / "Some-v0.zip")
     (folder / "Some-v0" / "config.yml").write_text(config)
@@ -41,7 +41,7 @@ ZOO = (
 @pytest.mark.parametrize(
     "normalize", ["true", "dict(norm_obs=True, norm_reward=False)", "\"{'norm_reward': False}\""]
 )
-def test_a_run_that_normalised_and_has_no_statistics(normalize: str, tmp_path: Path) -> None:
+def test_a_normalised_run_without_statistics_is_refused(normalize: str, tmp_path: Path) -> None:
     folder = zoo_folder(tmp_path / "Some-v0_1", ZOO + normalize + "\n")
     run = run_cli("export", folder, "-o", tmp_path / "policy.onnx")
     run.assert_one_clear_line("no statistics", "--vecnormalize")
@@ -51,13 +51,15 @@ def test_a_run_that_normalised_and_has_no_statistics(normalize: str, tmp_path: P
 @pytest.mark.parametrize(
     "normalize", ["false", "\"{'norm_obs': False, 'norm_reward': True}\"", "dict(norm_obs=False)"]
 )
-def test_a_run_that_normalised_no_observations_needs_none(normalize: str, tmp_path: Path) -> None:
+def test_a_run_without_observation_normalisation_needs_no_statistics(
+    normalize: str, tmp_path: Path
+) -> None:
     folder = zoo_folder(tmp_path / "Some-v0_1", ZOO + normalize + "\n")
     export_policy(find_source(folder), tmp_path / "policy.onnx")
     assert (tmp_path / "policy.onnx").exists()
 
 
-def test_sources_that_are_none(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_source_is_refused(tmp_path: Path) -> None:
     run_cli("export", tmp_path / "nothing").assert_one_clear_line("does not exist")
     run_cli("export", tmp_path).assert_one_clear_line("neither policy.zip nor exactly one")
     (tmp_path / "policy.zip").write_bytes(b"PK")
@@ -65,29 +67,29 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["policy.zip"]
 
 
-def test_a_truncated_zip(tmp_path: Path) -> None:
+def test_a_truncated_zip_is_refused(tmp_path: Path) -> None:
     save(make_model(), tmp_path)
     content = (tmp_path / "policy.zip").read_bytes()
     (tmp_path / "policy.zip").write_bytes(content[: len(content) // 2])
     run_cli("export", tmp_path).assert_one_clear_line("truncated")
 
 
-def test_an_unwritable_target(tmp_path: Path) -> None:
+def test_an_unwritable_output_path_is_named(tmp_path: Path) -> None:
     save(make_model(), tmp_path)
     (tmp_path / "file").write_text("")
     run = run_cli("export", tmp_path, "-o", tmp_path / "file" / "policy.onnx")
     run.assert_one_clear_line(str(tmp_path / "file"))
 
 
-def test_verify_wants_a_file_of_this_project(tmp_path: Path) -> None:
+def test_verify_refuses_files_that_are_not_exported_policies(tmp_path: Path) -> None:
     save(make_model(), tmp_path)
     (tmp_path / "no.onnx").write_bytes(b"hello")
-    run_cli("verify", tmp_path, tmp_path / "no.onnx").assert_one_clear_line("no ONNX model")
+    run_cli("verify", tmp_path, tmp_path / "no.onnx").assert_one_clear_line("not an ONNX model")
     run = run_cli("verify", tmp_path, tmp_path / "missing.onnx")
     run.assert_one_clear_line("missing.onnx")
 
 
-def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     model = make_model(BOX, BOX)
     model.policy.log_std.data[:] = np.nan
     save(model, tmp_path)

@@ -1,4 +1,4 @@
-"""What every exported file promises: names, dtypes, batch axis, opset, one small clean file."""
+"""Properties of every exported file: names, dtypes, batch axis, opset, size, content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
 
 @pytest.fixture(params=CASES)
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[onnx.ModelProto, Any, Path]:
-    """The ONNX file, the torch model that it came from, and where it lies."""
+    """The ONNX file, the torch model that it came from, and its path."""
     observation_space, action_space = CASES[request.param]
     normalize = isinstance(observation_space, spaces.Box)
     statistics = statistics_for(observation_space) if normalize else None
@@ -41,7 +41,7 @@ def dtype_and_shape(value: onnx.ValueInfoProto) -> tuple[Any, list[Any]]:
     return onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape
 
 
-def test_inputs_and_outputs_are_the_environments_own(
+def test_inputs_and_outputs_have_the_environments_dtypes_and_shapes(
     files: tuple[onnx.ModelProto, Any, Path],
 ) -> None:
     graph, model, _ = files[0].graph, files[1], files[2]
@@ -65,16 +65,17 @@ def test_the_metadata_is_the_spec(files: tuple[onnx.ModelProto, Any, Path]) -> N
     assert [tensor.name for tensor in spec.outputs] == ["action"]
 
 
-def test_any_batch_is_taken_and_a_row_does_not_depend_on_it(
+def test_a_row_gives_the_same_action_in_any_batch(
     files: tuple[onnx.ModelProto, Any, Path],
 ) -> None:
     policy = OnnxPolicy(files[2])
     rng = np.random.default_rng(0)
-    observations = np.stack([policy.spec.sample_observation(rng) for _ in range(256)])
+    (space,) = policy.spec.observation_spaces.values()
+    observations = np.stack([space.sample(rng) for _ in range(256)])
     whole, _ = policy.predict(observations)
     for size in (1, 7):
         part, _ = policy.predict(observations[:size])
-        # onnxruntime computes each row by itself: no tolerance
+        # onnxruntime computes each row separately: no tolerance
         np.testing.assert_array_equal(part, whole[:size])
 
 
@@ -87,7 +88,7 @@ def test_opset_and_format_are_old_enough_for_old_engines(
     assert {node.op_type for node in files[0].graph.node}.isdisjoint({"If", "Loop", "Scan"})
 
 
-def test_the_file_is_whole_and_says_nothing_of_this_machine(
+def test_the_file_is_self_contained_and_reveals_nothing_about_this_machine(
     files: tuple[onnx.ModelProto, Any, Path],
 ) -> None:
     model, _, path = files
@@ -98,7 +99,7 @@ def test_the_file_is_whole_and_says_nothing_of_this_machine(
     assert b".py" not in content
 
 
-def test_the_file_is_the_weights_and_at_most_8_kb(
+def test_the_file_adds_at_most_8_kb_to_the_weights(
     files: tuple[onnx.ModelProto, Any, Path],
 ) -> None:
     _, model, path = files

@@ -1,9 +1,9 @@
-"""Every action x observation x policy x option: the file is the policy, with all its outputs."""
+"""Every action space, observation space, policy and option: the file matches the policy."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from torch import nn
 
 from tests.export.policies import BOX, SpaceEnv, exported, make_model, statistics_for
 from trpo_deploy import TRPO
-from trpo_deploy.export import ExportOptions, SourceOptions
+from trpo_deploy.export import ExportOptions, SourceOptions, export_model
+from trpo_deploy.export.graph.activations import ACTIVATION_NODES
 from trpo_deploy.runtime import OnnxPolicy
+from trpo_deploy.sb3.activations import ACTIVATIONS
 
 ACTIONS: dict[str, spaces.Space[Any]] = {
     "box": spaces.Box(np.array([-2.0, 0.0]), np.array([0.5, 0.1]), dtype=np.float64),
@@ -28,7 +30,7 @@ ACTIONS: dict[str, spaces.Space[Any]] = {
     "multi discrete": spaces.MultiDiscrete([3, 2, 2, 4]),
     "multi discrete of equal": spaces.MultiDiscrete([3, 3, 3]),
     "multi discrete n-d from start": spaces.MultiDiscrete(
-        [[2, 3], [3, 2]], start=[[1, 0], [5, -2]]
+        np.array([[2, 3], [3, 2]]), start=np.array([[1, 0], [5, -2]])
     ),
     "multi binary": spaces.MultiBinary(5),
     "multi binary n-d": spaces.MultiBinary([2, 3]),
@@ -44,7 +46,7 @@ OBSERVATIONS: dict[str, tuple[spaces.Space[Any], str]] = {
     "discrete from 2": (spaces.Discrete(5, start=2), "MlpPolicy"),
     "multi discrete": (spaces.MultiDiscrete([3, 2, 4]), "MlpPolicy"),
     "multi discrete n-d from start": (
-        spaces.MultiDiscrete([[3, 2], [4, 2]], start=[[1, 2], [0, -1]]),
+        spaces.MultiDiscrete(np.array([[3, 2], [4, 2]]), start=np.array([[1, 2], [0, -1]])),
         "MlpPolicy",
     ),
     "multi binary": (spaces.MultiBinary(4), "MlpPolicy"),
@@ -75,13 +77,13 @@ def outputs_of(action_space: spaces.Space[Any]) -> tuple[str, ...]:
 
 
 def options_for(observation_space: spaces.Space[Any]) -> dict[str, Any]:
-    real = isinstance(observation_space, spaces.Box) and observation_space.dtype == np.float32
-    image = real and len(observation_space.shape) == 3
+    shape = observation_space.shape or ()
+    image = len(shape) == 3 and observation_space.dtype == np.float32
     return {"policy_kwargs": {"normalize_images": False}} if image else {}
 
 
 def check(model: Any, folder: Path, *arguments: Any, **keywords: Any) -> OnnxPolicy:
-    """Export with all outputs, and hold the file against ``model.predict`` once more."""
+    """Export with all outputs and a certificate."""
     layout = keywords.pop("layout", None)
     options = keywords.pop("options", None) or ExportOptions(outputs_of(model.action_space))
     reading = SourceOptions(image_layout=layout)
@@ -91,13 +93,13 @@ def check(model: Any, folder: Path, *arguments: Any, **keywords: Any) -> OnnxPol
     return OnnxPolicy(result.path)
 
 
-def layout_of(space: spaces.Space[Any]) -> str:
-    shape = space["picture"].shape if isinstance(space, spaces.Dict) else space.shape
+def layout_of(space: spaces.Space[Any]) -> Literal["hwc", "chw"]:
+    shape = (space["picture"] if isinstance(space, spaces.Dict) else space).shape
     return "hwc" if shape is not None and len(shape) == 3 and shape[-1] == 3 else "chw"
 
 
 def agrees(policy: OnnxPolicy, model: Any, space: spaces.Space[Any], normalize: Any = None) -> None:
-    """The file and ``model.predict`` on samples of the environment's own space, single ones."""
+    """Compare the file with ``model.predict`` on samples of the environment's space."""
     space.seed(3)
     for _ in range(20):
         observation = space.sample()
@@ -111,7 +113,7 @@ def agrees(policy: OnnxPolicy, model: Any, space: spaces.Space[Any], normalize: 
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("normalised", [False, True])
-def test_every_action(action: str, normalised: bool, tmp_path: Path) -> None:
+def test_every_action_space_matches_predict(action: str, normalised: bool, tmp_path: Path) -> None:
     model = make_model(BOX, ACTIONS[action], algorithm=TRPO)
     statistics = statistics_for(BOX) if normalised else None
     policy = check(model, tmp_path, statistics)
@@ -119,7 +121,7 @@ def test_every_action(action: str, normalised: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
-def test_every_observation(observation: str, tmp_path: Path) -> None:
+def test_every_observation_space_matches_predict(observation: str, tmp_path: Path) -> None:
     space, kind = OBSERVATIONS[observation]
     model = make_model(space, spaces.Discrete(3), kind, algorithm=TRPO, **options_for(space))
     policy = check(model, tmp_path, layout=layout_of(space))
@@ -132,34 +134,52 @@ def test_every_observation(observation: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "observation", ["box float64 n-d", "box int32", "image hwc flattened", "dict"]
 )
-def test_every_normalised_observation(observation: str, tmp_path: Path) -> None:
+def test_every_normalised_observation_space_matches_predict(
+    observation: str, tmp_path: Path
+) -> None:
     space, kind = OBSERVATIONS[observation]
-    keys = {"norm_obs_keys": ["vector"]} if isinstance(space, spaces.Dict) else {}
+    keys: dict[str, Any] = {}
+    if isinstance(space, spaces.Dict):
+        keys["norm_obs_keys"] = ["vector"]
     model = make_model(space, ACTIONS["box"], kind, algorithm=TRPO)
     statistics = statistics_for(space, clip_obs=3.0, **keys)
     policy = check(model, tmp_path, statistics, layout=layout_of(space))
     agrees(policy, model, space, statistics.normalize_obs)
 
 
-ACTIVATIONS = [
-    *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.Identity),
-    *(nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid),
-    *(nn.Softplus, nn.Softsign, nn.Tanh),
-]
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda each: each.__name__)
-def test_every_activation(activation: type[nn.Module], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Identity", *ACTIVATIONS])
+def test_every_activation_matches_predict(name: str, tmp_path: Path) -> None:
     model = make_model(
-        algorithm=TRPO, policy_kwargs={"activation_fn": activation, "net_arch": [8, 8]}
+        algorithm=TRPO, policy_kwargs={"activation_fn": getattr(nn, name), "net_arch": [8, 8]}
     )
     agrees(check(model, tmp_path), model, BOX)
 
 
 @pytest.mark.parametrize(
+    "activation",
+    [
+        nn.CELU(0.7),
+        nn.ELU(0.7),
+        nn.Hardtanh(-0.4, 0.6),
+        nn.LeakyReLU(0.3),
+    ],
+    ids=str,
+)
+def test_parameters_of_activations_are_exported(activation: nn.Module, tmp_path: Path) -> None:
+    keywords = {"activation_fn": lambda: activation, "net_arch": [8, 8]}
+    model = make_model(algorithm=TRPO, policy_kwargs=keywords)
+    path = export_model(model, tmp_path / "policy.onnx").path
+    agrees(OnnxPolicy(path), model, BOX)
+
+
+def test_the_graph_has_every_activation_that_a_policy_may_have() -> None:
+    assert set(ACTIVATION_NODES) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize(
     "net_arch", [[], [5], {"pi": [], "vf": [3]}, {"pi": [7, 6, 5], "vf": []}, {"pi": [4]}]
 )
-def test_every_architecture(net_arch: Any, tmp_path: Path) -> None:
+def test_every_architecture_matches_predict(net_arch: Any, tmp_path: Path) -> None:
     model = make_model(algorithm=TRPO, policy_kwargs={"net_arch": net_arch})
     agrees(check(model, tmp_path), model, BOX)
 
@@ -183,7 +203,7 @@ OPTIONS: dict[str, tuple[spaces.Space[Any], str, dict[str, Any]]] = {
         "MultiInputPolicy",
         {"policy_kwargs": {"share_features_extractor": False}},
     ),
-    "images as they are": (
+    "unscaled images": (
         IMAGE,
         "CnnPolicy",
         {"policy_kwargs": {"normalize_images": False}},
@@ -197,7 +217,7 @@ OPTIONS: dict[str, tuple[spaces.Space[Any], str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option(option: str, tmp_path: Path) -> None:
+def test_every_policy_option_matches_predict(option: str, tmp_path: Path) -> None:
     space, kind, keywords = OPTIONS[option]
     model = make_model(space, BOUNDED, kind, algorithm=TRPO, **keywords)
     policy = check(model, tmp_path, layout=layout_of(space))
@@ -205,7 +225,7 @@ def test_every_option(option: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
-def test_other_algorithms(algorithm: Any, tmp_path: Path) -> None:
+def test_policies_of_other_algorithms_match_predict(algorithm: Any, tmp_path: Path) -> None:
     model = make_model(algorithm=algorithm, policy_kwargs={"net_arch": [8]})
     policy = check(model, tmp_path)
     assert policy.spec.algorithm == algorithm.__name__
@@ -213,9 +233,8 @@ def test_other_algorithms(algorithm: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("squash", [False, True])
-def test_squashed_actions_stay_in_bounds(squash: bool, tmp_path: Path) -> None:
-    keywords = {"policy_kwargs": {"squash_output": True}} if squash else {}
-    model = make_model(BOX, ACTIONS["box"], algorithm=TRPO, **keywords)
+def test_actions_of_saturated_policies_stay_in_bounds(squash: bool, tmp_path: Path) -> None:
+    model = make_model(BOX, ACTIONS["box"], algorithm=TRPO, policy_kwargs={"squash_output": squash})
     with torch.no_grad():
         model.policy.action_net.weight *= 1e3
     policy = check(model, tmp_path)
@@ -245,8 +264,10 @@ def stacked(space: spaces.Space[Any], n_stack: int) -> Any:
     ],
     ids=["vector", "image hwc", "image chw", "dict"],
 )
-def test_frame_stacks_go_on_as_in_sb3(space: spaces.Space[Any], kind: str, tmp_path: Path) -> None:
-    """Three steps through SB3's own wrappers, and through the file with its state."""
+def test_frame_stacks_continue_as_in_sb3(
+    space: spaces.Space[Any], kind: str, tmp_path: Path
+) -> None:
+    """Compare three steps through SB3's wrappers with the file and its state."""
     env = stacked(space, 4)
     model = make_model(env.observation_space, spaces.Discrete(3), kind, algorithm=TRPO)
     hwc = not (isinstance(space, spaces.Box) and space.shape[0] == 1)

@@ -1,4 +1,4 @@
-"""Whatever the spaces, the architecture and the observation: the file is the policy."""
+"""For random spaces, architectures and observations, the file matches the policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ small = st.integers(1, 4)
 @st.composite
 def boxes(draw: st.DrawFn, *, finite: bool = False) -> spaces.Box:
     shape = draw(shapes)
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    dtype = np.dtype(draw(st.sampled_from(["float32", "float64"])))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     low = rng.uniform(-10, 10, shape).astype(dtype)
     high = (low + rng.uniform(1e-3, 20, shape)).astype(dtype)
@@ -85,8 +85,8 @@ def test_any_policy_is_exported_and_certified(
     statistics = None
     keys = boxes_of(observation_space)
     if normalise and keys:
-        named = {"norm_obs_keys": keys} if isinstance(observation_space, spaces.Dict) else {}
-        statistics = statistics_for(observation_space, clip_obs=2.0, **named)
+        chosen = keys if isinstance(observation_space, spaces.Dict) else None
+        statistics = statistics_for(observation_space, clip_obs=2.0, norm_obs_keys=chosen)
     outputs = ("value", "log_prob", *(("mean", "std") if gaussian else ("logits", "margin")))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "policy.onnx"

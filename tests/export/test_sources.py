@@ -1,4 +1,4 @@
-"""RL Zoo's run folders: configuration, wrappers, frame stacks; what is inspected and carded."""
+"""RL Zoo's run folders: configuration, wrappers, frame stacks; also ``inspect`` and the card."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def zoo(folder: Path, env_id: str, model: Any, config: str, arguments: str = "{}
 
 
 @pytest.mark.slow
-def test_an_atari_run_whose_game_is_not_installed(tmp_path: Path) -> None:
-    """84x84 frames of four, transposed by SB3: the file takes one frame and the three before."""
+def test_an_atari_run_is_exported_without_its_game_installed(tmp_path: Path) -> None:
+    """Four 84x84 frames, transposed by SB3: the file takes one frame and the three before it."""
     stacked = spaces.Box(0, 255, (84, 84, 4), np.uint8)
     model = make_model(stacked, spaces.Discrete(6), "CnnPolicy", algorithm=PPO)
     folder = zoo(tmp_path / "run", "PongNoFrameskip-v4", model, ATARI)
@@ -67,7 +67,7 @@ def test_an_atari_run_whose_game_is_not_installed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["normalise, stack", "stack, normalise"])
 def test_normalised_stacks_play_as_in_sb3(order: str, tmp_path: Path) -> None:
-    """The whole way through SB3's wrappers against the file, for an episode of CartPole."""
+    """Compare SB3's wrappers with the file over an episode of CartPole."""
 
     def make() -> Any:
         return DummyVecEnv([lambda: gymnasium.make("CartPole-v1")])
@@ -110,7 +110,7 @@ def test_arguments_of_the_environment_are_found(tmp_path: Path) -> None:
 
 
 def test_an_unknown_wrapper_is_not_imported(tmp_path: Path) -> None:
-    """A configuration names code; only what is known is run, and the certificate says so."""
+    """Only known wrappers are imported; the certificate names the others."""
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
     model = make_model(BOX, spaces.Discrete(2))
     config = "env_wrapper: evil.Wrapper\n"
@@ -120,14 +120,14 @@ def test_an_unknown_wrapper_is_not_imported(tmp_path: Path) -> None:
     assert "evil.Wrapper, which is not known here" in run.output
 
 
-def test_no_normalize_check_insists(tmp_path: Path) -> None:
+def test_no_normalize_check_allows_missing_statistics(tmp_path: Path) -> None:
     folder = zoo(tmp_path / "run", "Some-v0", make_model(), "normalize: true\n")
     run = run_cli("export", folder, "-o", tmp_path / "policy.onnx", "--no-normalize-check")
     assert run.code == 0, run.error
     assert OnnxPolicy(tmp_path / "policy.onnx").spec.normalizer is None
 
 
-def test_the_best_model_of_a_run_belongs_to_its_configuration(tmp_path: Path) -> None:
+def test_the_best_model_of_a_run_uses_the_runs_configuration(tmp_path: Path) -> None:
     folder = zoo(tmp_path / "run", "Some-v0", make_model(), "normalize: true\n")
     make_model(seed=1).save(folder / "best_model.zip")
     statistics_for(BOX).save(str(folder / "Some-v0" / "vecnormalize.pkl"))
@@ -137,15 +137,15 @@ def test_the_best_model_of_a_run_belongs_to_its_configuration(tmp_path: Path) ->
     assert best.vecnormalize == folder / "Some-v0" / "vecnormalize.pkl"
 
 
-def test_a_wrong_frame_stack(tmp_path: Path) -> None:
+def test_a_frame_stack_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     save(make_model(), tmp_path)
     run_cli("export", tmp_path, "--frame-stack", 2).assert_one_clear_line("no stack of 2")
     assert run_cli("export", tmp_path, "--frame-stack", 0).code == 2
 
 
-def test_the_layout_is_taken_from_the_environments_id(tmp_path: Path) -> None:
+def test_the_image_layout_is_read_from_the_environment(tmp_path: Path) -> None:
     image = spaces.Box(0, 255, (36, 40, 3), np.uint8)
-    gymnasium.register("Picture-v0", lambda: SpaceEnv(image, spaces.Discrete(2)))
+    gymnasium.register("Picture-v0", lambda **_: SpaceEnv(image, spaces.Discrete(2)))
     try:
         model = make_model(image, spaces.Discrete(2), "CnnPolicy")
         folder = zoo(tmp_path / "run", "Picture-v0", model, "normalize: false\n")
@@ -158,7 +158,7 @@ def test_the_layout_is_taken_from_the_environments_id(tmp_path: Path) -> None:
         del gymnasium.registry["Picture-v0"]
 
 
-def test_inspect_says_it_all_without_torch(tmp_path: Path) -> None:
+def test_inspect_prints_the_whole_contract(tmp_path: Path) -> None:
     save(make_model(BOX, spaces.Discrete(3)), tmp_path, statistics_for(BOX))
     assert run_cli("export", tmp_path, "--add-output", "margin", "--guard").code == 0
     text = run_cli("inspect", tmp_path).output
@@ -179,7 +179,7 @@ def test_inspect_says_it_all_without_torch(tmp_path: Path) -> None:
     assert value["size"] == (tmp_path / "policy.onnx").stat().st_size
 
 
-def test_the_card_keeps_what_else_the_readme_says(tmp_path: Path) -> None:
+def test_the_card_keeps_the_other_text_of_the_readme(tmp_path: Path) -> None:
     source = save(make_model(), tmp_path)
     (tmp_path / "README.md").write_text("# A run\n\nIts curve.\n")
     for _ in range(2):

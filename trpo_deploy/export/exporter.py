@@ -1,8 +1,8 @@
-"""From a trained policy to a certified ``policy.onnx``: what ``export`` and ``verify`` do."""
+"""From a trained policy to a certified ``policy.onnx``: the commands ``export`` and ``verify``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,17 +12,19 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 import trpo_deploy
-from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
-from trpo_deploy.export.certify.certificate import Certificate, certify, load_file
-from trpo_deploy.export.certify.engines import load_onnxruntime
+from trpo_deploy.errors import CertificateError, PolicyFileError
+from trpo_deploy.export.certify.certificate import Certificate
+from trpo_deploy.export.certify.certify import certify
+from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.golden import write_backend_test
-from trpo_deploy.export.certify.observations import ROWS, ordinary_observations
+from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.export.graph.guard import guard_info
-from trpo_deploy.export.graph.model import build_model, output_tensors
-from trpo_deploy.export.policy.network import ActorNetwork, preprocessing_in_words
-from trpo_deploy.export.policy.read import read_policy
+from trpo_deploy.export.graph.model import OPSET, build_model
+from trpo_deploy.export.policy.description import describe_preprocessing
+from trpo_deploy.export.policy.network import ActorNetwork
+from trpo_deploy.export.policy.outputs import output_tensors
 from trpo_deploy.export.policy_card import write_card
-from trpo_deploy.export.profiles import ON_REQUEST, ONNX, Profile
+from trpo_deploy.export.reader.policy import read_policy
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
@@ -33,36 +35,39 @@ from trpo_deploy.sb3.source import LoadedSource, SourceOptions
 from trpo_deploy.spec.policy_spec import NormalizerInfo, PolicySpec
 from trpo_deploy.spec.spaces import BoxSpace
 
+STEPS = 2000
+"""Default number of on-policy observations that are compared."""
+
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a file is to be."""
+    """Properties of the ONNX file."""
 
     outputs: tuple[str, ...] = ()
-    """Beside the action: ``value``, ``log_prob``, ``logits``, ``mean``, ``std``, ``margin``."""
+    """Outputs added to the action: ``value``, ``log_prob``, ``logits``, ``mean``, ``std``,
+    ``margin``."""
     opset: int | None = None
-    """Version of ONNX's operators; the profile's own if not given."""
+    """Version of ONNX's operators; :data:`~trpo_deploy.export.graph.model.OPSET` by default."""
     guard: bool = False
-    """Give a stated action, and a flag, for observations that are not finite."""
+    """Return a safe action and a flag for observations that are not finite."""
     float64_input: bool = False
-    """Take floating-point observations as float64, and normalise in it."""
-    profile: Profile = ONNX
+    """Take floating-point observations as float64 and normalise in float64."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export wrote."""
+    """The result of an export."""
 
     path: Path
     size: int
-    """Bytes of the ONNX file."""
+    """Size of the ONNX file in bytes."""
     spec: PolicySpec
     certificate: Certificate | None
     card: Path
     skipped: tuple[str, ...]
     """Entries of the zip that were not decoded, since nothing needs them."""
     warnings: tuple[str, ...]
-    """What the user should know of the file's numbers."""
+    """Numerical problems that the user should know about."""
 
 
 def export_policy(
@@ -70,29 +75,30 @@ def export_policy(
     output: Path,
     *,
     verify: bool = True,
-    steps: int = 2000,
+    steps: int = STEPS,
     golden: Path | None = None,
     options: ExportOptions | None = None,
     reading: SourceOptions | None = None,
 ) -> Export:
-    """Write a source's policy as one ONNX file, with a certificate and a card beside it.
+    """Write a source's policy as one ONNX file, with a certificate and a card next to it.
 
     Args:
-        source: the files to export.
-        output: where the ONNX file goes; an older one is replaced.
-        verify: hold the file against the policy first, and write nothing if they differ.
-        steps: on-policy observations to compare.
-        golden: a folder for golden vectors in the layout of ONNX's backend tests.
-        options: what the file is to be.
-        reading: what the source does not tell itself.
+        source: Files to export.
+        output: Path of the ONNX file; an existing file is replaced.
+        verify: Compare the file with the policy first, and write nothing if they differ.
+        steps: Number of on-policy observations to compare.
+        golden: Folder for golden vectors in the layout of ONNX's backend tests.
+        options: Properties of the ONNX file.
+        reading: Facts that the source does not contain.
 
     Raises:
-        ExportError: the policy cannot be exported.
-        CertificateError: the file is not the policy; nothing was written.
+        ExportError: The policy cannot be exported.
+        CertificateError: The file differs from the policy; nothing was written.
     """
     reading = reading or SourceOptions()
-    job = _Job(load_source(source, reading), reading, options or ExportOptions())
-    return job.export(output, source.model_dir, verify=verify, steps=steps, golden=golden)
+    build = _build(load_source(source, reading), reading.env_id, options or ExportOptions())
+    certificate = build.certify(steps) if verify else None
+    return build.write(output, certificate, golden, source.model_dir)
 
 
 def export_model(
@@ -101,151 +107,146 @@ def export_model(
     *,
     vecnormalize: VecNormalize | None = None,
     verify: bool = True,
-    steps: int = 2000,
+    steps: int = STEPS,
     golden: Path | None = None,
     options: ExportOptions | None = None,
     reading: SourceOptions | None = None,
 ) -> Export:
-    """Write a model that is in memory, or a bare policy, as :func:`export_policy` does.
+    """Write a model or policy that is in memory as one ONNX file.
 
-    A features extractor of the user's own is exported as well: its code is here already.
-
-    Args:
-        model: of this project's ``TRPO``, or SB3's ``PPO`` or ``A2C``, or the policy of one. A
-            model's vec-env wrappers tell of frame stacks, images and the normaliser.
-        output: where the ONNX file goes; an older one is replaced.
-        vecnormalize: the normaliser, where the model's environment has none.
-        verify: hold the file against the policy first, and write nothing if they differ.
-        steps: on-policy observations to compare.
-        golden: a folder for golden vectors in the layout of ONNX's backend tests.
-        options: what the file is to be.
-        reading: what the model does not tell itself.
-
-    Raises:
-        ExportError: the policy cannot be exported.
-        CertificateError: the file is not the policy; nothing was written.
+    ``model`` is this project's ``TRPO``, SB3's ``PPO`` or ``A2C``, or the policy of one of them.
+    Its vec-env wrappers give the frame stack, the image layout and the normaliser.
+    ``vecnormalize`` is the normaliser if the model's environment has none. Custom features
+    extractors need no permission, since their code is already loaded. All other arguments and
+    the errors are those of :func:`export_policy`.
     """
     reading = reading or SourceOptions()
     loaded = load_model(model, vecnormalize, reading)
-    job = _Job(loaded, reading, options or ExportOptions())
-    return job.export(output, None, verify=verify, steps=steps, golden=golden)
+    build = _build(loaded, reading.env_id, options or ExportOptions())
+    certificate = build.certify(steps) if verify else None
+    return build.write(output, certificate, golden, None)
 
 
 def verify_policy(
     source: PolicySource,
     onnx_path: Path,
     *,
-    steps: int = 2000,
+    steps: int = STEPS,
     reading: SourceOptions | None = None,
 ) -> Certificate:
-    """Hold an ONNX file that exists against the policy it should be.
+    """Compare an existing ONNX file with the policy that it should be.
+
+    Args:
+        source: Files of the policy.
+        onnx_path: The ONNX file.
+        steps: Number of on-policy observations to compare.
+        reading: Facts that the source does not contain.
 
     Raises:
-        PolicyFileError: the file cannot be run, or has no spec.
-        ExportError: the source cannot be read.
+        PolicyFileError: The file cannot be run, or has no spec.
+        ExportError: The source cannot be read.
     """
     try:
         content = onnx_path.read_bytes()
     except OSError as error:
         raise PolicyFileError(f"cannot read {onnx_path}: {error.strerror}") from error
-    reading = reading or SourceOptions()
-    _, spec = load_file(content)
-    spaces = spec.observation_spaces.values()
+    file = ExportedFile.parse(content)
+    spaces = file.spec.observation_spaces.values()
     float64 = any(isinstance(each, BoxSpace) and each.dtype == np.float64 for each in spaces)
-    job = _Job(load_source(source, reading), reading, ExportOptions(float64_input=float64))
-    return job.certify(content, job.read_actor(), steps)
+    reading = reading or SourceOptions()
+    loaded = load_source(source, reading)
+    actor = _read_actor(loaded, float64_input=float64)
+    return certify(file, _trained_policy(loaded, actor, reading.env_id), steps=steps)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One policy, and what to make of it."""
+@dataclass(frozen=True, eq=False)
+class _Build:
+    """A policy and the ONNX file that was built from it, not yet written."""
 
     loaded: LoadedSource
-    reading: SourceOptions
-    options: ExportOptions
+    actor: ActorNetwork
+    file: ExportedFile
+    env_id: str | None
+    """The environment that the user named."""
 
-    def read_actor(self) -> ActorNetwork:
-        return read_policy(
-            self.loaded.reference,
-            has_std=self.loaded.has_std,
-            float64_input=self.options.float64_input,
-        )
+    def certify(self, steps: int) -> Certificate:
+        """Compare the file with the policy.
 
-    def export(
-        self,
-        output: Path,
-        model_dir: ModelDir | None,
-        *,
-        verify: bool,
-        steps: int,
-        golden: Path | None,
-    ) -> Export:
-        """See :func:`export_policy`."""
-        actor = self.read_actor()
-        spec = self._spec(actor)
-        profile = self.options.profile
-        profile = replace(profile, opset=self.options.opset or profile.opset)
-        content = build_model(actor, spec, profile).SerializeToString()
-        certificate = self.certify(content, actor, steps) if verify else None
-        if certificate is not None and not certificate.passed:
+        Raises:
+            CertificateError: They differ.
+        """
+        policy = _trained_policy(self.loaded, self.actor, self.env_id)
+        certificate = certify(self.file, policy, steps=steps)
+        if not certificate.passed:
             raise CertificateError(
-                f"the exported file is not the policy, so it was not written; "
+                "the exported file differs from the policy, so it was not written; "
                 f"{certificate.failures()}"
             )
+        return certificate
+
+    def write(
+        self,
+        output: Path,
+        certificate: Certificate | None,
+        golden: Path | None,
+        model_dir: ModelDir | None,
+    ) -> Export:
+        """Write the file with its certificate, card and golden vectors."""
+        content, spec, warnings = self.file.content, self.file.spec, self.actor.warnings
         if golden is not None:
-            observations = ordinary_observations(actor, np.random.default_rng(0), ROWS)
-            engine = load_onnxruntime(content, spec.inputs)
-            write_backend_test(golden, content, spec, engine, observations)
+            write_backend_test(golden, self.file, self.actor)
         atomic_write(output, content)
         if certificate is not None:
             atomic_write(certificate_path(output), certificate.to_json())
         else:
-            certificate_path(output).unlink(missing_ok=True)  # it was an older file's
-        card = write_card(output, model_dir, spec, certificate, actor.warnings)
-        return Export(
-            output, len(content), spec, certificate, card, self.loaded.skipped, actor.warnings
-        )
+            certificate_path(output).unlink(missing_ok=True)  # belongs to the replaced file
+        card = write_card(output, model_dir, spec, certificate, warnings)
+        skipped = self.loaded.skipped
+        return Export(output, len(content), spec, certificate, card, skipped, warnings)
 
-    def certify(self, content: bytes, actor: ActorNetwork, steps: int) -> Certificate:
-        loaded = self.loaded
-        environment, note = loaded.environment(
-            self.reading.env_id, (actor.observation_space, actor.action_space)
-        )
-        return certify(
-            content, actor, loaded.reference, loaded.sha256, environment, note, steps=steps
-        )
 
-    def _spec(self, actor: ActorNetwork) -> PolicySpec:
-        loaded, options = self.loaded, self.options
-        unknown = sorted(set(options.outputs) - set(ON_REQUEST))
-        if unknown:
-            raise ExportError(f"there is no output {unknown[0]!r}; there are {list(ON_REQUEST)}")
-        outputs = (*options.profile.outputs, *options.outputs)
-        wrappers = [name for each in loaded.env_wrapper for name in each]
-        return PolicySpec(
-            observation_space=actor.observation_space,
-            action_space=actor.action_space,
-            outputs=output_tensors(actor, outputs, guard=options.guard),
-            algorithm=loaded.algorithm,
-            env_id=self.reading.env_id or loaded.env_id,
-            normalizer=_normalizer_info(actor),
-            preprocessing=(
-                *(
-                    f"outside of the file: the environment is wrapped in {each}"
-                    for each in wrappers
-                ),
-                *preprocessing_in_words(actor),
-            ),
-            training=loaded.training,
-            versions={
-                "trpo-deploy": trpo_deploy.__version__,
-                "stable-baselines3": loaded.sb3_version,
-                "onnx": version("onnx"),
-            },
-            source_sha256=loaded.sha256,
-            states=actor.states,
-            guard=guard_info(actor) if options.guard else None,
-        )
+def _build(loaded: LoadedSource, env_id: str | None, options: ExportOptions) -> _Build:
+    actor = _read_actor(loaded, float64_input=options.float64_input)
+    spec = _spec(loaded, actor, env_id, options)
+    model = build_model(actor, spec, options.opset or OPSET)
+    return _Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec), env_id)
+
+
+def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:
+    return read_policy(loaded.reference, has_std=loaded.has_std, float64_input=float64_input)
+
+
+def _trained_policy(loaded: LoadedSource, actor: ActorNetwork, env_id: str | None) -> TrainedPolicy:
+    spaces = actor.observation_space, actor.action_space
+    environment, note = loaded.environment(env_id, spaces)
+    return TrainedPolicy(loaded.reference, actor, loaded.sha256, environment, note)
+
+
+def _spec(
+    loaded: LoadedSource, actor: ActorNetwork, env_id: str | None, options: ExportOptions
+) -> PolicySpec:
+    wrappers = [name for each in loaded.env_wrapper for name in each]
+    return PolicySpec(
+        observation_space=actor.observation_space,
+        action_space=actor.action_space,
+        outputs=output_tensors(actor, options.outputs, guard=options.guard),
+        algorithm=loaded.algorithm,
+        env_id=env_id or loaded.env_id,
+        normalizer=_normalizer_info(actor),
+        preprocessing=(
+            *(f"outside of the file: the environment is wrapped in {each}" for each in wrappers),
+            *describe_preprocessing(actor),
+        ),
+        training=loaded.training,
+        versions={
+            "trpo-deploy": trpo_deploy.__version__,
+            "stable-baselines3": loaded.sb3_version,
+            "onnx": version("onnx"),
+        },
+        source_sha256=loaded.sha256,
+        states=actor.states,
+        guard=guard_info(actor) if options.guard else None,
+    )
 
 
 def _normalizer_info(actor: ActorNetwork) -> NormalizerInfo | None:

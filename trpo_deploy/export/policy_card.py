@@ -1,4 +1,4 @@
-"""The card of an exported file: what a person should know before running it."""
+"""The section about the exported policy in a model card."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ def write_card(
     certificate: Certificate | None,
     warnings: Sequence[str],
 ) -> Path:
-    """Write the card beside the file.
+    """Write the card of an exported file.
 
-    In a model folder it is a section of the folder's ``README.md``, whose other text stays;
-    elsewhere it is a file of its own, named after the ONNX file.
+    In a model folder the card is a section of ``README.md``, whose other text is kept. Elsewhere it
+    is a separate file, named after the ONNX file.
+
+    Args:
+        onnx: The ONNX file.
+        model_dir: Model folder that the policy came from, if any.
+        spec: Spec of the file.
+        certificate: Certificate of the file, if it was verified.
+        warnings: Numerical problems that the user should know about.
 
     Returns:
-        The card's path.
+        Path of the card.
     """
     section = "\n".join([_BEGIN, *_lines(onnx.name, spec, certificate, warnings), _END]) + "\n"
     if model_dir is None or model_dir.onnx != onnx:
@@ -46,7 +53,7 @@ def _lines(
 ) -> Iterator[str]:
     yield f"## {name}"
     yield ""
-    yield f"{spec.algorithm} on {spec.env_id or 'an environment that is not named'}, as one file."
+    yield f"{spec.algorithm} on {spec.env_id or 'an unnamed environment'}, as one file."
     yield ""
     yield "| | name | dtype | shape |"
     yield "|---|---|---|---|"
@@ -58,8 +65,8 @@ def _lines(
     yield from (f"- {step}" for step in spec.preprocessing)
     if spec.guard is None:
         yield (
-            "- What the file does with NaN is undefined, and differs between engines; the Python "
-            "runtime refuses it. Export with `--guard` for a stated action."
+            "- The result for NaN is undefined and differs between engines; the Python runtime "
+            "refuses NaN. Export with `--guard` to get a safe action."
         )
     else:
         yield (
@@ -68,14 +75,14 @@ def _lines(
         )
     yield from (f"- Warning: {warning}" for warning in warnings)
     yield ""
-    yield from _proof(certificate)
+    yield from _verification(certificate)
 
 
-def _proof(certificate: Certificate | None) -> Iterator[str]:
+def _verification(certificate: Certificate | None) -> Iterator[str]:
     if certificate is None:
         yield "Not verified."
         return
-    yield "Held against the trained policy; the certificate has the details:"
+    yield "Compared with the trained policy; details are in the certificate:"
     yield ""
     yield from (
         f"- {check.name}: {'ok' if check.passed else 'FAIL'}" for check in certificate.checks

@@ -23,6 +23,7 @@ from torch import nn
 
 from trpo_deploy.errors import PolicyZipError, UnsafePickleError
 from trpo_deploy.sb3 import squashed as squashing
+from trpo_deploy.sb3.activations import ACTIVATIONS
 
 VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
 
@@ -265,15 +266,8 @@ _IGNORED = (
 )
 
 _CLASSES: dict[str, type] = {
-    **{
-        f"torch.nn.modules.{module}.{name}": getattr(nn, name)
-        for module, names in {
-            "activation": "CELU ELU GELU Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish "
-            "ReLU ReLU6 SELU SiLU Sigmoid Softplus Softsign Tanh",
-            "linear": "Identity",
-        }.items()
-        for name in names.split()
-    },
+    **{f"torch.nn.modules.activation.{name}": getattr(nn, name) for name in ACTIVATIONS},
+    "torch.nn.modules.linear.Identity": nn.Identity,
     **{f"stable_baselines3.common.policies.{each.__name__}": each for each in squashing.SQUASHED},
     **{f"{each.__module__}.{each.__name__}": each for each in squashing.SQUASHED.values()},
     **{

@@ -25,17 +25,12 @@ from trpo_deploy.sb3.observation_chain import (
     Wrapping,
     observation_chains,
 )
-from trpo_deploy.spec.policy_spec import OBS
+from trpo_deploy.spec.policy_spec import OBS, state_name
 from trpo_deploy.spec.spaces import Array, DictSpace, Space
 
 State: TypeAlias = tuple[Array, ...]
 Inputs: TypeAlias = Mapping[str, Array]
 """A batch of raw observations and of earlier frames, by the names that an ONNX file uses."""
-
-
-def state_name(name: str) -> str:
-    """The input of an observation's earlier frames."""
-    return f"state_{name}"
 
 
 @dataclass(frozen=True, eq=False)

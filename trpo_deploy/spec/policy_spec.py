@@ -33,6 +33,11 @@ ACTION = "action"
 """The name of the output that the environment takes."""
 
 
+def state_name(observation: str) -> str:
+    """Name of the ONNX input with the earlier frames of an observation."""
+    return f"state_{observation}"
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """An input or output of the ONNX file."""

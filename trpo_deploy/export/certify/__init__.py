@@ -1,1 +1,1 @@
-"""Proof that an ONNX file is the trained policy: the comparison with SB3, and its certificate."""
+"""Compares an ONNX file with the trained policy and issues its certificate."""

@@ -1,38 +1,42 @@
-"""Observations with the actions that belong to them, for those who run a file elsewhere."""
+"""Observations with the file's actions, for users who run the file elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from trpo_deploy.export.certify.engines import Engine
-from trpo_deploy.export.certify.observations import size_of, take
+from trpo_deploy.export.certify.batches import size_of, take
+from trpo_deploy.export.certify.engines import Engine, load_onnxruntime
+from trpo_deploy.export.certify.exported_file import ExportedFile
+from trpo_deploy.export.certify.ordinary import ordinary_observations
+from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.sb3.reference import Inputs
 from trpo_deploy.spec.policy_spec import ACTION, OBS, PolicySpec
 from trpo_deploy.spec.spaces import Json
 
 _ROWS = 4
-_MOST_NUMBERS = 4096  # of an observation, beyond which it does not belong into JSON
+_MAX_NUMBERS = 4096  # numbers of one observation; larger observations do not belong in JSON
 
 
 def golden_sample(spec: PolicySpec, engine: Engine, observations: Inputs) -> Json | None:
-    """A few observations and the file's actions, as a certificate holds them.
+    """A few observations and the file's actions, for the certificate.
 
     Args:
-        spec: of the file.
-        engine: the file.
-        observations: ordinary ones; frame stacks are begun with zeros.
+        spec: Spec of the file.
+        engine: The file.
+        observations: Ordinary observations; frame stacks start with zeros.
 
     Returns:
-        ``{"observation": ..., "action": ...}`` with a batch axis, or ``None`` where the
-        observations are too large.
+        ``{"observation": ..., "action": ...}`` with a batch axis, or ``None`` if the observations
+        are too large.
     """
     rows = take({name: observations[name] for name in spec.observation_spaces}, slice(_ROWS))
     numbers = sum(array[0].size for array in rows.values())
-    if numbers > _MOST_NUMBERS:
+    if numbers > _MAX_NUMBERS:
         return None
     rows = {each: rows[each].astype(space.dtype) for each, space in spec.observation_spaces.items()}
     start = {state.input.name: state.zeros(size_of(rows)) for state in spec.states}
@@ -44,30 +48,28 @@ def golden_sample(spec: PolicySpec, engine: Engine, observations: Inputs) -> Jso
     }
 
 
-def write_backend_test(
-    folder: Path, content: bytes, spec: PolicySpec, engine: Engine, observations: Inputs
-) -> None:
+def write_backend_test(folder: Path, file: ExportedFile, actor: ActorNetwork) -> None:
     """Write golden vectors in the layout of ONNX's backend tests.
 
-    ``folder/model.onnx`` and, for batches of 1 and 7, ``folder/test_data_set_N/`` with
+    Writes ``folder/model.onnx`` and, for batches of 1 and 7, ``folder/test_data_set_N/`` with
     ``input_0.pb`` ... and ``output_0.pb`` ... in the order of the graph's inputs and outputs.
 
     Args:
-        folder: is made if need be.
-        content: the ONNX file.
-        spec: of the file.
-        engine: the file.
-        observations: ordinary ones, with states.
+        folder: Folder to write to; it is created if necessary.
+        file: The ONNX file.
+        actor: The policy, which gives the size of ordinary observations.
     """
-    atomic_write(folder / "model.onnx", content)
+    engine = load_onnxruntime(file.content, file.spec.inputs)
+    observations = ordinary_observations(actor, np.random.default_rng(0), 8)
+    atomic_write(folder / "model.onnx", file.content)
     for index, rows in enumerate((slice(0, 1), slice(1, 8))):
         batch = take(observations, rows)
-        inputs = {each.name: batch[each.name].astype(each.dtype) for each in spec.inputs}
+        inputs = {each.name: batch[each.name].astype(each.dtype) for each in file.spec.inputs}
         outputs = engine.run(inputs)
         data = folder / f"test_data_set_{index}"
         for number, (name, array) in enumerate(inputs.items()):
             _write(data / f"input_{number}.pb", numpy_helper.from_array(array, name))
-        for number, each in enumerate(spec.outputs):
+        for number, each in enumerate(file.spec.outputs):
             tensor = numpy_helper.from_array(outputs[each.name], each.name)
             _write(data / f"output_{number}.pb", tensor)
 

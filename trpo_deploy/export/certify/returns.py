@@ -10,9 +10,9 @@ import numpy as np
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.episode import Act, Observation, State, play
+from trpo_deploy.export.certify.batches import concatenate, one_ulp_off, take
+from trpo_deploy.export.certify.check import Check, json_number
 from trpo_deploy.export.certify.engines import Engine
-from trpo_deploy.export.certify.observations import concatenate, take
-from trpo_deploy.export.certify.parity import Check, number, one_ulp_off
 from trpo_deploy.sb3.reference import Inputs, SB3Policy
 from trpo_deploy.spec.policy_spec import ACTION, OBS, PolicySpec
 from trpo_deploy.spec.spaces import Array
@@ -22,12 +22,13 @@ EPISODES = 10
 
 @dataclass(frozen=True, eq=False)
 class ReturnComparison:
-    """What came of playing both."""
+    """Returns of the file and of Stable-Baselines3, and the observations on the way."""
 
     check: Check
     measured: Mapping[str, Any]
+    """Statistics of the returns, as JSON values."""
     observations: Inputs
-    """On-policy, raw, with the states that came with them."""
+    """Raw on-policy observations with their states."""
 
 
 def compare_returns(
@@ -39,15 +40,17 @@ def compare_returns(
     seed: int,
     steps: int,
 ) -> ReturnComparison:
-    """Play SB3, the file, and SB3 with one-ulp noise as the null, each on the same seeds.
+    """Play SB3, the file, and SB3 with one-ulp noise on the same seeds.
+
+    The noise shows how much returns change without any change of the policy.
 
     Args:
-        environment: what to play.
-        reference: the policy as SB3 runs it.
-        engine: the file.
-        spec: of the file.
-        seed: of the first episode and of the noise.
-        steps: on-policy observations to keep.
+        environment: Environment to play.
+        reference: The policy as SB3 runs it.
+        engine: The file.
+        spec: Spec of the file.
+        seed: Seed of the first episode and of the noise.
+        steps: Number of on-policy observations to keep.
     """
     rng = np.random.default_rng(seed)
     seeds = range(seed, seed + EPISODES)
@@ -61,7 +64,7 @@ def compare_returns(
     file = play(environment, _act(engine, spec), seeds)
     null = play(environment, noisy, seeds)
     discrete = np.dtype(reference.action_space.dtype).kind != "f"
-    check = returns_check(sb3.returns, file.returns, null.returns, discrete=discrete)
+    check = check_returns(sb3.returns, file.returns, null.returns, discrete=discrete)
     batches = [_inputs(spec, *batch) for batch in sb3.observations]
     measured = {
         "sb3": _mean_and_interval(sb3.returns),
@@ -89,48 +92,49 @@ def _inputs(spec: PolicySpec, observation: Observation, state: State) -> Inputs:
     return {**frames, **dict(zip(names, state, strict=True))}
 
 
-def returns_check(sb3: Array, file: Array, null: Array, *, discrete: bool) -> Check:
-    """Whether the file's returns are the policy's, as far as returns can tell.
+def check_returns(sb3: Array, file: Array, null: Array, *, discrete: bool) -> Check:
+    """Check that the file's returns are compatible with the policy's.
 
     Args:
-        sb3: of the policy's episodes.
-        file: of the file's, on the same seeds.
-        null: of the policy's on observations that are one ulp off.
-        discrete: whether actions are; then what noise does not change has to be equal.
+        sb3: Returns of the policy, one for each episode.
+        file: Returns of the file on the same seeds.
+        null: Returns of the policy on observations with one-ulp noise.
+        discrete: Whether actions are discrete. If so, and if noise changes no episode, the returns
+            must be equal.
     """
     n = len(sb3)
     changed = null - sb3
     exact = discrete and not changed.any()
-    # A difference of two such means, and a thousandth of the return for environments in which a
-    # few ulps do not grow into chaos.
+    # Standard error of the difference of two means. 0.1 % of the return is added below for
+    # environments that do not amplify a few ulps into chaos.
     error = np.sqrt(2 / n) * float(np.sqrt(np.square(changed).mean()))
     if (changed != 0).mean() > 0.5:
-        # Episodes are draws of chance, then, and a rare fall may be in one of the two and not in
-        # the other: the error is that of the difference itself.
+        # Episodes are then random draws, and a rare fall may occur in only one of the two. The
+        # error is at least that of the difference itself.
         error = max(error, float((file - sb3).std(ddof=1)) / np.sqrt(n))
     tolerance = 0.0 if exact else 3 * error + 1e-3 * float(np.abs(sb3).mean())
     difference = float((file - sb3).mean())
     return Check(
         "returns",
         bool(abs(difference) <= tolerance),
-        "mean return on the same seeds; equal where one-ulp noise on SB3's observations changes "
-        "no episode, else within three standard errors of what that noise changes, and of the "
-        "difference itself where it changes most episodes, plus 0.1 %",
+        "mean return on the same seeds; equal if one-ulp noise on SB3's observations changes no "
+        "episode, else within three standard errors of the change that noise causes (and of the "
+        "difference itself if noise changes most episodes) plus 0.1 %",
         {
-            "mean_difference": number(difference),
-            "tolerance": number(tolerance),
+            "mean_difference": json_number(difference),
+            "tolerance": json_number(tolerance),
             "equal_episodes": int((file == sb3).sum()),
         },
     )
 
 
-def _mean_and_interval(returns: Array) -> dict[str, float]:
-    """Mean, standard deviation and the normal 95 % interval of the mean."""
+def _mean_and_interval(returns: Array) -> dict[str, float | str]:
+    """Mean, standard deviation, and the normal 95 % confidence interval of the mean."""
     half = 1.96 * float(returns.std(ddof=1)) / np.sqrt(len(returns))
     mean = float(returns.mean())
     return {
-        "mean": number(mean),
-        "std": number(returns.std()),
-        "ci95_low": number(mean - half),
-        "ci95_high": number(mean + half),
+        "mean": json_number(mean),
+        "std": json_number(returns.std()),
+        "ci95_low": json_number(mean - half),
+        "ci95_high": json_number(mean + half),
     }

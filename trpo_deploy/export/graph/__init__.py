@@ -1,1 +1,1 @@
-"""The policy as an ONNX graph."""
+"""Builds the ONNX graph of a policy from its plain arrays."""

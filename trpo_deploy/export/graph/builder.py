@@ -1,4 +1,4 @@
-"""Collects the nodes and constants of an ONNX graph, in the forms that its opset has."""
+"""Collects the nodes and constants of an ONNX graph in the form that its opset requires."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 
 from trpo_deploy.errors import ExportError
 
-# The opset from which on an operator has the form that is written here. All others had it in
-# opset 7, which brought broadcasting.
+# Oldest opset that has an operator in the form written here. All other operators have it since
+# opset 7, which introduced broadcasting.
 _FORM_SINCE = {
     "Celu": 12,
     "Clip": 11,
@@ -34,7 +34,7 @@ _OLDEST_OPSET = 7
 class GraphBuilder:
     """Nodes and constants in the order in which they are added.
 
-    Names inside of a graph begin with a slash, so that they never meet those of inputs.
+    Internal names begin with a slash, so that they never collide with the names of inputs.
     """
 
     opset: int
@@ -42,20 +42,34 @@ class GraphBuilder:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
     def constant(self, name: str, value: Any, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add a constant, and give its name."""
+        """Add a constant; return its name."""
         self.initializers.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
     def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node with one output, and give the output's name."""
+        """Add a node with one output; return the output's name.
+
+        Raises:
+            ExportError: The opset is too old for the operator.
+        """
         since = _FORM_SINCE.get(operator, _OLDEST_OPSET)
         if self.opset < since:
             raise ExportError(
-                f"opset {self.opset} cannot hold this policy: it needs {operator} as it is since "
-                f"opset {since}; ask for --opset {since} or higher"
+                f"opset {self.opset} is too old for this policy: {operator} needs opset {since}; "
+                f"use --opset {since} or higher"
             )
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
+
+    def add_once(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node that several outputs share, unless the graph already has it."""
+        return output if self.has(output) else self.add(operator, inputs, output, **attributes)
+
+    def has(self, name: str) -> bool:
+        """Whether a node or a constant has this name."""
+        return any(name in node.output for node in self.nodes) or any(
+            name == constant.name for constant in self.initializers
+        )
 
     def cast(self, name: str, dtype: npt.DTypeLike, output: str) -> str:
         """Convert to another dtype."""
@@ -63,13 +77,17 @@ class GraphBuilder:
         return self.add("Cast", [name], output, to=to)
 
     def reshape(self, name: str, shape: list[int], output: str) -> str:
-        """Give a batch another shape; ``-1`` is the batch."""
+        """Change the shape of a batch; ``-1`` is the batch axis."""
         return self.add(
             "Reshape", [name, self.constant(f"{output}/shape", shape, np.int64)], output
         )
 
+    def concat(self, parts: list[str], axis: int, output: str) -> str:
+        """Concatenate tensors; a single one is returned as it is."""
+        return parts[0] if len(parts) == 1 else self.add("Concat", parts, output, axis=axis)
+
     def slice(self, name: str, axis: int, start: int, end: int, output: str) -> str:
-        """A range along one axis."""
+        """Take a range along one axis."""
         ranges = [
             self.constant(f"{output}/{part}", [value], np.int64)
             for part, value in (("start", start), ("end", end), ("axis", axis))
@@ -77,7 +95,7 @@ class GraphBuilder:
         return self.add("Slice", [name, *ranges], output)
 
     def reduce(self, operator: str, name: str, axis: int, output: str, *, keep: bool) -> str:
-        """Reduce one axis; the axes have become an input in some opset."""
+        """Reduce one axis, which newer opsets take as an input and older ones as an attribute."""
         axes_are_input = self.opset >= (13 if operator == "ReduceSum" else 18)
         if not axes_are_input:
             return self.add(operator, [name], output, axes=[axis], keepdims=int(keep))
@@ -86,5 +104,5 @@ class GraphBuilder:
 
 
 def newest_opset() -> int:
-    """The newest opset that the installed ``onnx`` knows."""
+    """The newest opset that the installed ``onnx`` supports."""
     return int(onnx.defs.onnx_opset_version())

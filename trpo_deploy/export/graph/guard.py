@@ -1,7 +1,7 @@
-"""An optional guard against NaN and infinities, inside of the file.
+"""An optional guard inside the file against NaN and infinities.
 
-Engines disagree on NaN: Clip keeps it or gives a bound, and ArgMax over it is anything. With a
-guard, an observation that is not finite gives a stated action, and a flag that says so.
+Engines disagree on NaN: Clip returns NaN or a bound, and ArgMax returns any index. With a guard,
+an observation that is not finite gives a fixed safe action and a flag.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import numpy as np
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.graph.builder import GraphBuilder
 from trpo_deploy.export.policy.network import ActorNetwork
-from trpo_deploy.export.profiles import OBS_OK
+from trpo_deploy.export.policy.outputs import OBS_OK
 from trpo_deploy.spec.policy_spec import GuardInfo
 from trpo_deploy.spec.spaces import Array, BoxSpace, Space
 
 
 def guard_info(actor: ActorNetwork) -> GuardInfo:
-    """What the guard of a policy does.
+    """The guard of a policy, for its spec.
 
     Raises:
-        ExportError: no input can hold such numbers.
+        ExportError: All inputs are integers, so they are always finite.
     """
-    if not _real_inputs(actor):
+    if not _float_inputs(actor):
         raise ExportError(
-            "the policy takes whole numbers only, so there is nothing to guard; leave out --guard"
+            "the policy takes only integers, so there is nothing to guard; leave out --guard"
         )
     return GuardInfo(OBS_OK, safe_action(actor.action_space))
 
 
 def safe_action(space: Space) -> Array:
-    """Zero, or what the space has nearest to it; the first value of a discrete action."""
+    """The value of the space closest to zero; the first value of a discrete space."""
     if isinstance(space, BoxSpace):
         return np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
     start = np.asarray(getattr(space, "start", 0))
@@ -41,19 +41,19 @@ def safe_action(space: Space) -> Array:
 
 
 @dataclass(frozen=True)
-class Guard:
-    """The inputs with all that is not finite replaced by zero, and whether there was any."""
+class FiniteGuard:
+    """Nodes that replace non-finite inputs by zero and the action by a safe one."""
 
     sources: Mapping[str, str]
-    """The tensors to go on with, by the inputs' names."""
+    """Name of an input -> the tensor with finite numbers only."""
 
     @classmethod
-    def add_to(cls, graph: GraphBuilder, actor: ActorNetwork) -> Guard:
+    def add_to(cls, graph: GraphBuilder, actor: ActorNetwork) -> FiniteGuard:
         """Add the checks of all inputs and the output :data:`OBS_OK`."""
         sources, rows = {}, []
-        for name, dtype in _real_inputs(actor).items():
+        for name, dtype in _float_inputs(actor).items():
             prefix = f"/guard/{name}"
-            # Less is false for NaN. The largest number counts as infinite.
+            # Less is false for NaN. The largest finite number counts as infinite.
             limit = graph.constant(f"{prefix}/limit", np.finfo(dtype).max, dtype)
             size = graph.add("Abs", [name], f"{prefix}/size")
             finite = graph.add("Less", [size, limit], f"{prefix}/finite")
@@ -62,15 +62,15 @@ class Guard:
             flags = graph.cast(finite, np.float32, f"{prefix}/flags")
             flags = graph.add("Flatten", [flags], f"{prefix}/row", axis=1)
             rows.append(graph.reduce("ReduceMin", flags, 1, f"{prefix}/all", keep=True))
-        every = rows[0] if len(rows) == 1 else graph.add("Concat", rows, "/guard/rows", axis=1)
+        every = graph.concat(rows, 1, "/guard/rows")
         every = graph.reduce("ReduceMin", every, 1, "/guard/all", keep=False)
         graph.cast(every, np.bool_, OBS_OK)
         return cls(sources)
 
-    def choose(self, graph: GraphBuilder, action: str, space: Space, output: str) -> None:
-        """Give the safe action where an observation was not finite."""
+    def select(self, graph: GraphBuilder, action: str, space: Space, output: str) -> None:
+        """Add a choice between the action and the safe action."""
         ok = graph.reshape(OBS_OK, [-1, *(1 for _ in space.shape)], "/guard/ok")
-        # Engines choose between int64, but few between int8.
+        # Engines implement Where for int64, but few do for int8.
         dtype = np.dtype(np.int64) if space.dtype == np.int8 else space.dtype
         if dtype != space.dtype:
             action = graph.cast(action, dtype, "/guard/wide_action")
@@ -81,7 +81,7 @@ class Guard:
             graph.cast(chosen, space.dtype, output)
 
 
-def _real_inputs(actor: ActorNetwork) -> dict[str, np.dtype[np.floating]]:
+def _float_inputs(actor: ActorNetwork) -> dict[str, np.dtype[np.floating]]:
     tensors = [(each.name, each.space.dtype) for each in actor.inputs]
     tensors += [(state.input.name, np.dtype(state.input.dtype)) for state in actor.states]
     return {name: dtype for name, dtype in tensors if dtype.kind == "f"}

@@ -1,1 +1,1 @@
-"""What a policy computes, as plain arrays, and how they are read from torch."""
+"""What a policy computes, as plain arrays: layers, observation steps, distribution. NumPy only."""

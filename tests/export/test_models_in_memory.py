@@ -1,0 +1,41 @@
+"""``export_model``: models and policies that are in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3 import SAC
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+
+from tests.export.policies import BOX, SpaceEnv, make_model, randomize
+from trpo_deploy import TRPO
+from trpo_deploy.errors import ExportError
+from trpo_deploy.export import export_model
+
+
+def test_frame_stack_and_image_layout_are_read_from_the_wrappers(tmp_path: Path) -> None:
+    image = spaces.Box(0, 255, (36, 40, 1), np.uint8)
+    env = VecFrameStack(DummyVecEnv([lambda: SpaceEnv(image, spaces.Discrete(3))]), 3)
+    model = TRPO("CnnPolicy", env)
+    randomize(model.policy)
+    result = export_model(model, tmp_path / "policy.onnx")
+    assert [tensor.shape for tensor in result.spec.inputs] == [(36, 40, 1), (36, 40, 2)]
+
+
+def test_the_normaliser_is_read_from_the_wrappers(tmp_path: Path) -> None:
+    env = VecNormalize(DummyVecEnv([lambda: SpaceEnv(BOX, spaces.Discrete(3))]))
+    result = export_model(TRPO("MlpPolicy", env), tmp_path / "policy.onnx")
+    assert result.spec.normalizer is not None
+
+
+def test_a_policy_without_its_model_has_no_normaliser(tmp_path: Path) -> None:
+    result = export_model(make_model().policy, tmp_path / "policy.onnx")
+    assert result.spec.normalizer is None
+
+
+def test_a_policy_of_an_unsupported_algorithm_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"SACPolicy.*supported"):
+        export_model(make_model(algorithm=SAC).policy, tmp_path / "p.onnx")

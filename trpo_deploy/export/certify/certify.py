@@ -1,0 +1,100 @@
+"""Compare an ONNX file with the trained policy and issue its certificate.
+
+The file and Stable-Baselines3's own policy run on the same raw observations. The comparison covers
+the parameters of the action distribution, the actions, all other outputs, and the returns of both.
+A deliberately wrong copy must fail the same checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from trpo_deploy.export.certify.batches import BATCH_SIZES
+from trpo_deploy.export.certify.certificate import Certificate
+from trpo_deploy.export.certify.check import Check
+from trpo_deploy.export.certify.edges import edge_observations
+from trpo_deploy.export.certify.engines import Engine, load_engines
+from trpo_deploy.export.certify.exported_file import ExportedFile
+from trpo_deploy.export.certify.file_checks import check_guard, check_negative_control, check_spec
+from trpo_deploy.export.certify.golden import golden_sample
+from trpo_deploy.export.certify.ordinary import ordinary_observations
+from trpo_deploy.export.certify.parity import Comparison
+from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
+from trpo_deploy.export.certify.trained_policy import TrainedPolicy
+from trpo_deploy.spec.spaces import Json
+
+
+def certify(file: ExportedFile, policy: TrainedPolicy, *, steps: int, seed: int = 0) -> Certificate:
+    """Compare an ONNX file with the trained policy.
+
+    Args:
+        file: The ONNX file.
+        policy: The trained policy.
+        steps: Number of on-policy observations to compare.
+        seed: Seed of the observations, the noise and the episodes.
+
+    Raises:
+        PolicyFileError: An engine cannot run the file.
+    """
+    checks = [check_spec(file, policy.actor)]
+    returns: Mapping[str, Any] = {}
+    engines: Mapping[str, Engine] = {}
+    golden = None
+    if checks[0].passed:
+        engines = load_engines(file.model, file.spec.inputs)
+        played = None
+        if policy.environment is not None:
+            played = compare_returns(
+                policy.environment,
+                policy.reference,
+                engines["onnxruntime"],
+                file.spec,
+                seed=seed,
+                steps=steps,
+            )
+            returns = played.measured
+        found, golden = _compare(file, policy, engines, played, np.random.default_rng(seed))
+        checks += found
+    return Certificate(
+        sha256={**policy.sha256, "policy.onnx": file.sha256},
+        checks=tuple(checks),
+        environment=_environment_json(policy),
+        returns=returns,
+        versions={n: version(n) for n in ("onnx", "stable-baselines3", "torch")}
+        | {engine.name: version(engine.package) for engine in engines.values()},
+        golden=golden,
+    )
+
+
+def _compare(
+    file: ExportedFile,
+    policy: TrainedPolicy,
+    engines: Mapping[str, Engine],
+    played: ReturnComparison | None,
+    rng: np.random.Generator,
+) -> tuple[list[Check], Json | None]:
+    """All checks that run the file, and a golden sample."""
+    spec = file.spec
+    ordinary = ordinary_observations(policy.actor, rng, sum(BATCH_SIZES))
+    sets = {"ordinary observations": ordinary, "edges": edge_observations(policy.actor, rng)}
+    if played is not None:
+        sets = {"on-policy": played.observations, **sets}
+    comparisons = [Comparison.make(name, batch, spec, policy, rng) for name, batch in sets.items()]
+    checks = [each.check(engine) for engine in engines.values() for each in comparisons]
+    if spec.guard is not None:
+        checks += [check_guard(engine, spec, ordinary) for engine in engines.values()]
+    if played is not None:
+        checks.append(played.check)
+    checks.append(check_negative_control(file, comparisons))
+    return checks, golden_sample(spec, engines["onnxruntime"], ordinary)
+
+
+def _environment_json(policy: TrainedPolicy) -> dict[str, Any]:
+    environment, note = policy.environment, policy.environment_note
+    if environment is None:
+        return {"env_id": None, "note": note}
+    return {"env_id": environment.env_id, "kwargs": environment.kwargs, "note": note}

@@ -1,0 +1,123 @@
+"""A torch policy and its normaliser as an :class:`ActorNetwork`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import StateDependentNoiseDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from trpo_deploy.envs.spaces import space_from_gymnasium
+from trpo_deploy.errors import ExportError, SpaceError
+from trpo_deploy.export.policy.layers import Layer
+from trpo_deploy.export.policy.network import (
+    ActorNetwork,
+    Critic,
+    FixedStd,
+    StateDependentStd,
+    Std,
+)
+from trpo_deploy.export.policy.observations import ObservationInput, next_state_name
+from trpo_deploy.export.policy.outputs import RESERVED_NAMES
+from trpo_deploy.export.reader.features import read_features
+from trpo_deploy.export.reader.layers import read_array, read_layers, read_linear
+from trpo_deploy.export.reader.observations import read_observation
+from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.spec.policy_spec import state_name
+from trpo_deploy.spec.spaces import BoxSpace, DictSpace, Space
+
+SMALLEST_GOOD_STD = 1e-3
+"""A smaller deviation amplifies the float32 rounding of an observation over a thousand times."""
+
+
+def read_policy(
+    reference: SB3Policy, *, has_std: bool = True, float64_input: bool = False
+) -> ActorNetwork:
+    """Read a policy and its normaliser into plain arrays.
+
+    Args:
+        reference: The torch policy with its normaliser; it is not modified.
+        has_std: Whether the policy's standard deviation is the trained one.
+        float64_input: Take floating-point observations as float64 and normalise in float64.
+
+    Raises:
+        SpaceError: A space is not supported, or the statistics do not fit it.
+        ExportError: A layer is not supported, or a key has a reserved name.
+    """
+    policy = reference.policy
+    action_space = _action_space(reference.action_space)
+    has_keys = isinstance(reference.observation_space, spaces.Dict)
+    inputs = tuple(
+        read_observation(chain, policy, float64_input=float64_input)
+        for chain in reference.chains.values()
+    )
+    names = tuple(each.name for each in inputs)
+    if has_keys:
+        _check_keys(names)
+    return ActorNetwork(
+        inputs=inputs,
+        has_keys=has_keys,
+        action_space=action_space,
+        features=read_features(policy.pi_features_extractor, policy, names),
+        layers=_mlp(policy, "policy_net"),
+        head=read_linear(policy.action_net),
+        critic=_critic(policy, names),
+        std=_std(policy) if has_std and isinstance(action_space, BoxSpace) else None,
+        squash=policy.squash_output,
+        warnings=() if float64_input else tuple(_small_std_warnings(inputs)),
+    )
+
+
+def _action_space(space: spaces.Space[Any]) -> Space:
+    found = space_from_gymnasium(space)
+    if isinstance(found, DictSpace):
+        raise SpaceError("an action space cannot be a Dict")
+    if isinstance(found, BoxSpace) and found.dtype.kind != "f":
+        raise SpaceError(f"a Box of {found.dtype} actions cannot be exported; expected float")
+    return found
+
+
+def _check_keys(keys: Iterable[str]) -> None:
+    keys = list(keys)
+    taken = {*RESERVED_NAMES, *map(state_name, keys), *map(next_state_name, keys)}
+    for key in keys:
+        if key in taken or key.startswith("/") or not key:
+            raise ExportError(
+                f"the observation key {key!r} is reserved ({', '.join(RESERVED_NAMES)}, "
+                f"{state_name('KEY')}, {next_state_name('KEY')}, and names that begin with /); "
+                "rename the key"
+            )
+
+
+def _critic(policy: ActorCriticPolicy, names: tuple[str, ...]) -> Critic:
+    features = None
+    if not policy.share_features_extractor:
+        features = read_features(policy.vf_features_extractor, policy, names)
+    return Critic(features, (*_mlp(policy, "value_net"), read_linear(policy.value_net)))
+
+
+def _mlp(policy: ActorCriticPolicy, net: str) -> tuple[Layer, ...]:
+    shared = getattr(policy.mlp_extractor, "shared_net", ())  # SB3 before 1.8
+    return read_layers([*shared, *getattr(policy.mlp_extractor, net)])
+
+
+def _std(policy: ActorCriticPolicy) -> Std:
+    distribution = policy.action_dist
+    with torch.no_grad():
+        if not isinstance(distribution, StateDependentNoiseDistribution):
+            return FixedStd(read_array(policy.log_std.exp()))
+        variance = distribution.get_std(policy.log_std) ** 2
+        return StateDependentStd(read_array(variance), distribution.epsilon)
+
+
+def _small_std_warnings(inputs: Iterable[ObservationInput]) -> Iterator[str]:
+    for each in inputs:
+        smallest = float("inf") if each.normalizer is None else each.normalizer.std.min()
+        if smallest < SMALLEST_GOOD_STD:
+            yield (
+                f"{each.name}: the smallest standard deviation is {smallest:.1e}, which amplifies "
+                "float32 rounding of the observation; --float64-input avoids this"
+            )
