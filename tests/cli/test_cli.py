@@ -131,7 +131,7 @@ def test_a_folder_that_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     run = run_cli("train", "CartPole-v1", "-o", tmp_path)
     run.assert_one_clear_line("not empty", "--force")
-    run_cli("train", "CartPole-v1", "-o", tmp_path, "--force").assert_one_clear_line("no model")
+    run_cli("train", "CartPole-v1", "-o", tmp_path, "--force").assert_one_clear_line("not a model")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 

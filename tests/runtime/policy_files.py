@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, PolicySpec, StateSpec, TensorSpec
 from trpo_deploy.spec.spaces import (
     BoxSpace,
@@ -58,7 +59,7 @@ def make_spec(
         action_space=action_space,
         outputs=(action, *outputs),
         algorithm="TRPO",
-        env_id="Test-v0",
+        environment=EnvironmentSpec("Test-v0"),
         normalizer=None,
         preprocessing=(),
         **changes,

@@ -24,7 +24,7 @@ from stable_baselines3 import PPO
 from tests.export.policies import BOX, exported, make_model, save
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export import ExportOptions, export_policy
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 
@@ -71,7 +71,7 @@ def test_layers_that_actor_and_critic_share(tmp_path: Path) -> None:
     kwargs = pickle.dumps({"net_arch": [6, {"pi": [5], "vf": [4]}]})
     rewrite(tmp_path, weights, "1.0", policy_kwargs=kwargs)
     result = export_policy(
-        find_source(tmp_path), tmp_path / "policy.onnx", options=ExportOptions(("value",))
+        find_run(tmp_path), tmp_path / "policy.onnx", options=ExportOptions(("value",))
     )
     assert result.spec.versions["stable-baselines3"] == "1.0"
     observations = rng.uniform(-1, 1, (50, 3)).astype(np.float32)
@@ -95,7 +95,7 @@ def test_a_list_of_sizes_meant_shared_layers(tmp_path: Path) -> None:
         **linear(rng, 1, 6, "value_net"),
     }
     rewrite(tmp_path, weights, "1.5.0", policy_kwargs={"net_arch": [6]})
-    export_policy(find_source(tmp_path), tmp_path / "policy.onnx")
+    export_policy(find_run(tmp_path), tmp_path / "policy.onnx")
 
 
 def test_an_extractor_under_one_name(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_gsde_with_features_of_its_own(tmp_path: Path) -> None:
     weights = dict(model.policy.state_dict())
     weights |= linear(rng, 7, 3, "sde_features_extractor.0") | {"log_std": torch.zeros(7, 3)}
     rewrite(tmp_path, weights, "1.3.0", policy_kwargs={"net_arch": [4], "sde_net_arch": [7]})
-    source = find_source(tmp_path)
+    source = find_run(tmp_path)
     result = export_policy(source, tmp_path / "policy.onnx")
     observations = rng.uniform(-1, 1, (20, 3)).astype(np.float32)
     found, _ = OnnxPolicy(result.path).predict(observations)

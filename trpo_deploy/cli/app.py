@@ -224,7 +224,7 @@ def train(
 
 
 def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
-    from trpo_deploy.files.source import find_source
+    from trpo_deploy.files.runs import find_run
 
     try:
         with _interrupts_held():
@@ -232,7 +232,7 @@ def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
 
             from trpo_deploy.export import SourceOptions, export_policy
         own = SourceOptions(allow_import=config.own_classes)
-        _print_export(export_policy(find_source(folder.root), folder.onnx, reading=own))
+        _print_export(export_policy(find_run(folder.root), folder.onnx, reading=own))
     except KeyboardInterrupt:
         again = _export_command(folder, config)
         out.print(f"stopped; the policy is trained, export it with: {again}")
@@ -381,9 +381,9 @@ def export(
 
     require("export")
     from trpo_deploy.export import ExportOptions, export_policy
-    from trpo_deploy.files.source import find_source
+    from trpo_deploy.files.runs import find_run
 
-    found = find_source(source, vecnormalize)
+    found = find_run(source, vecnormalize)
     if output is None:
         stem = found.policy_zip.stem
         output = found.model_dir.onnx if found.model_dir is not None else Path(f"{stem}.onnx")
@@ -420,10 +420,10 @@ def verify(
     require("export")
     from trpo_deploy.export import verify_policy
     from trpo_deploy.files.atomic import atomic_write
-    from trpo_deploy.files.source import find_source
+    from trpo_deploy.files.runs import find_run
 
     reading = _reading(env, image_layout, frame_stack, allow_import, normalize_check)
-    found = find_source(source, vecnormalize)
+    found = find_run(source, vecnormalize)
     certificate = verify_policy(found, policy, steps=steps, reading=reading)
     if output is not None:
         atomic_write(output, certificate.to_json())
@@ -436,7 +436,7 @@ def verify(
 def inspect(policy: Model, as_json: Json = False) -> None:
     """Show what an ONNX file takes and gives, and where it comes from."""
     from trpo_deploy.files.certificate import read_certificate
-    from trpo_deploy.files.source import changed_sources, find_onnx
+    from trpo_deploy.files.exported import changed_sources, find_onnx
     from trpo_deploy.runtime import OnnxPolicy
 
     path = find_onnx(policy)
@@ -447,7 +447,8 @@ def inspect(policy: Model, as_json: Json = False) -> None:
         own = {"sha256": loaded.sha256, "size": path.stat().st_size, "certificate": certificate}
         _print_json({**json.loads(spec.to_json()), **own, "changed_sources": changed})
         return
-    out.print(f"[bold]{_escape(path)}[/]: {spec.algorithm} on {spec.env_id or 'unknown'}")
+    environment = _escape(spec.environment or "unknown")
+    out.print(f"[bold]{_escape(path)}[/]: {spec.algorithm} on {environment}")
     for role, tensors, space in (
         ("input", spec.inputs, spec.observation_space),
         ("output", spec.outputs, spec.action_space),

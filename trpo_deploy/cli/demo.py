@@ -21,7 +21,7 @@ from trpo_deploy.cli.app import train_with_progress
 from trpo_deploy.errors import ServeError, TrainingError
 from trpo_deploy.export import export_policy
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.train import load_config
 
 ENV_ID = "CartPole-v1"
@@ -45,7 +45,7 @@ def run_demo(output: Path, console: Console) -> None:
         raise TrainingError(f"the return stayed at {trained.last.mean:.1f}, below {TARGET:g}")
 
     console.print("[bold]2. export[/] the policy to one ONNX file and hold it against SB3")
-    exported = export_policy(find_source(output), folder.onnx)
+    exported = export_policy(find_run(output), folder.onnx)
     assert exported.certificate is not None
 
     console.print("[bold]3. serve[/] it with BentoML and play one episode over HTTP")

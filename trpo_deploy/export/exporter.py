@@ -26,7 +26,7 @@ from trpo_deploy.export.profiles import ON_REQUEST, ONNX, Profile
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.source import PolicySource
+from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import load_model
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
@@ -66,7 +66,7 @@ class Export:
 
 
 def export_policy(
-    source: PolicySource,
+    source: Run,
     output: Path,
     *,
     verify: bool = True,
@@ -132,7 +132,7 @@ def export_model(
 
 
 def verify_policy(
-    source: PolicySource,
+    source: Run,
     onnx_path: Path,
     *,
     steps: int = 2000,
@@ -208,9 +208,7 @@ class _Job:
 
     def certify(self, content: bytes, actor: ActorNetwork, steps: int) -> Certificate:
         loaded = self.loaded
-        environment, note = loaded.environment(
-            self.reading.env_id, (actor.observation_space, actor.action_space)
-        )
+        environment, note = loaded.environment_if_any()
         return certify(
             content, actor, loaded.reference, loaded.sha256, environment, note, steps=steps
         )
@@ -221,17 +219,17 @@ class _Job:
         if unknown:
             raise ExportError(f"there is no output {unknown[0]!r}; there are {list(ON_REQUEST)}")
         outputs = (*options.profile.outputs, *options.outputs)
-        wrappers = [name for each in loaded.env_wrapper for name in each]
+        wrappers = () if loaded.recorded is None else loaded.recorded.wrappers
         return PolicySpec(
             observation_space=actor.observation_space,
             action_space=actor.action_space,
             outputs=output_tensors(actor, outputs, guard=options.guard),
             algorithm=loaded.algorithm,
-            env_id=self.reading.env_id or loaded.env_id,
+            environment=loaded.recorded,
             normalizer=_normalizer_info(actor),
             preprocessing=(
                 *(
-                    f"outside of the file: the environment is wrapped in {each}"
+                    f"outside of the file: the environment is wrapped in {each.name}"
                     for each in wrappers
                 ),
                 *preprocessing_in_words(actor),

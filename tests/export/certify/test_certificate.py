@@ -26,7 +26,7 @@ from trpo_deploy.export import (
     verify_policy,
 )
 from trpo_deploy.export.policy.network import ActorNetwork
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.spec.spaces import Array
 
 
@@ -122,7 +122,7 @@ def test_a_changed_file_fails(
     changed = onnx.load(result.path)
     mutate(changed)
     onnx.save(changed, result.path)
-    certificate = verify_policy(find_source(tmp_path), result.path)
+    certificate = verify_policy(find_run(tmp_path), result.path)
     # one bias for all logits changes no action and no distribution, but it is not the file
     assert not certificate.passed, certificate.to_json()
 
@@ -195,7 +195,7 @@ def test_a_changed_file_of_frames_fails(
     changed = onnx.load(result.path)
     mutate(changed)
     onnx.save(changed, result.path)
-    assert not verify_policy(find_source(tmp_path), result.path, reading=reading).passed
+    assert not verify_policy(find_run(tmp_path), result.path, reading=reading).passed
 
 
 def test_the_certificate_is_bound_to_the_files(tmp_path: Path) -> None:

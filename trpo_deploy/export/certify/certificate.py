@@ -39,8 +39,9 @@ from trpo_deploy.export.certify.returns import compare_returns
 from trpo_deploy.export.graph.heads import PARAMETERS
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.profiles import OBS_OK
-from trpo_deploy.sb3.reference import Inputs, SB3Policy
-from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, PolicySpec
+from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.spec.codec import plain_to_json
+from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, Inputs, PolicySpec
 from trpo_deploy.spec.spaces import Array, Json
 
 FORMAT_VERSION = 1
@@ -259,4 +260,4 @@ def _negative_control(
 def _environment_json(environment: Environment | None, note: str) -> dict[str, Any]:
     if environment is None:
         return {"env_id": None, "note": note}
-    return {"env_id": environment.env_id, "kwargs": environment.kwargs, "note": note}
+    return {"env_id": environment.env_id, "kwargs": plain_to_json(environment.kwargs), "note": note}

@@ -10,8 +10,7 @@ from onnx import numpy_helper
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.certify.observations import size_of, take
 from trpo_deploy.files.atomic import atomic_write
-from trpo_deploy.sb3.reference import Inputs
-from trpo_deploy.spec.policy_spec import ACTION, OBS, PolicySpec
+from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs, PolicySpec
 from trpo_deploy.spec.spaces import Json
 
 _ROWS = 4

@@ -13,8 +13,7 @@ from trpo_deploy.export.policy.network import (
     Normalizer,
     ObservationInput,
 )
-from trpo_deploy.sb3.reference import Inputs
-from trpo_deploy.spec.policy_spec import TensorSpec
+from trpo_deploy.spec.policy_spec import Inputs, TensorSpec
 from trpo_deploy.spec.spaces import Array, BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 
 ROWS = 1 + 7 + 256

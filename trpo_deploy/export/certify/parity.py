@@ -18,8 +18,10 @@ from trpo_deploy.export.certify.observations import concatenate, is_finite, size
 from trpo_deploy.export.graph.heads import PARAMETERS, number_sizes
 from trpo_deploy.export.policy.network import Activation, ActorNetwork, Linear
 from trpo_deploy.export.profiles import OBS_OK
-from trpo_deploy.sb3.reference import Inputs, SB3Policy
-from trpo_deploy.spec.policy_spec import ACTION, TensorSpec
+from trpo_deploy.sb3.extra_outputs import extra_outputs
+from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.sb3.weight_noise import weights_one_ulp_off
+from trpo_deploy.spec.policy_spec import ACTION, Inputs, TensorSpec
 from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
@@ -212,7 +214,7 @@ def reference_values(
         following = reference.next_states(observations)
         found |= {f"next_state_{name}": array for name, array in following.items()}
     if set(names) - {PARAMETERS, ACTION, *states}:
-        asked = reference.outputs(observations)
+        asked = extra_outputs(reference, observations)
         found |= {name: asked[name] for name in names if name in asked}
     return {name: array.reshape(len(array), -1) for name, array in found.items()}
 
@@ -289,7 +291,7 @@ def _response_to_noise(
     response = {name: np.zeros(len(array)) for name, array in expected.items()}
     before = _values_or_nan(single, tuple(expected), reference)
     for _ in range(_ULP_DRAWS):
-        with reference.weights_one_ulp_off(rng):
+        with weights_one_ulp_off(reference.policy, rng):
             after = _values_or_nan(one_ulp_off(single, rng), tuple(expected), reference)
         for name in response:
             change = _distance(after[name], before[name]).max(axis=1, initial=0)

@@ -14,8 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from trpo_deploy.export.graph.traced import TracedFeatures
-from trpo_deploy.sb3.reference import state_name
-from trpo_deploy.spec.policy_spec import OBS, StateSpec, TensorSpec
+from trpo_deploy.spec.policy_spec import OBS, StateSpec, TensorSpec, state_name
 from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
