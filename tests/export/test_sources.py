@@ -133,7 +133,7 @@ def test_the_best_model_of_a_run_belongs_to_its_configuration(tmp_path: Path) ->
     statistics_for(BOX).save(str(folder / "Some-v0" / "vecnormalize.pkl"))
     assert find_run(folder).policy_zip.name == "Some-v0.zip"
     best = find_run(folder / "best_model.zip")
-    assert best.env_id == "Some-v0"
+    assert best.settings.env_id == "Some-v0"
     assert best.vecnormalize == folder / "Some-v0" / "vecnormalize.pkl"
 
 

@@ -47,6 +47,9 @@ ACTION_SPACES: dict[str, Space] = {
 }
 
 
+TEST_ENVIRONMENT = EnvironmentSpec("Test-v0")
+
+
 def make_spec(
     observation_space: Space | DictSpace,
     action_space: Space,
@@ -54,12 +57,12 @@ def make_spec(
     **changes: Any,
 ) -> PolicySpec:
     action = TensorSpec(ACTION, str(action_space.dtype), action_space.shape)
+    changes.setdefault("environment", TEST_ENVIRONMENT)
     return PolicySpec(
         observation_space=observation_space,
         action_space=action_space,
         outputs=(action, *outputs),
         algorithm="TRPO",
-        environment=EnvironmentSpec("Test-v0"),
         normalizer=None,
         preprocessing=(),
         **changes,
@@ -77,6 +80,7 @@ def write_policy(
     distribution: bool = False,
     squash: bool = False,
     frames: int = 1,
+    environment: EnvironmentSpec = TEST_ENVIRONMENT,
 ) -> Path:
     """Write a random linear policy (or one with a tanh layer of ``hidden`` units).
 
@@ -89,7 +93,8 @@ def write_policy(
         hidden: units of a hidden layer.
         distribution: also give the outputs that tell the action's distribution.
         squash: tanh and stretch a Box action rather than clip it.
-        frames: stack as many frames of the input ``obs`` along its last axis.
+        frames: Number of frames of the input ``obs`` to stack along its last axis.
+        environment: The environment in the spec.
     """
     observation = OBSERVATION_SPACES["box"] if observation_space is None else observation_space
     action = ACTION_SPACES["box"] if action_space is None else action_space
@@ -101,7 +106,13 @@ def write_policy(
         states = (StateSpec(state, "next_state_obs"),)
     parameters = _parameters(action, squash) if distribution else ()
     following = tuple(TensorSpec(s.output, s.input.dtype, s.input.shape) for s in states)
-    spec = make_spec(observation, action, outputs=(*parameters, *following), states=states)
+    spec = make_spec(
+        observation,
+        action,
+        outputs=(*parameters, *following),
+        states=states,
+        environment=environment,
+    )
     model = _model(spec, np.random.default_rng(seed), hidden, squash)
     text = spec.to_json() if metadata is None else metadata
     if text:

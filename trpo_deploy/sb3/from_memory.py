@@ -103,13 +103,13 @@ def _recorded(env: Any, frame_stack: int, asked: str | None) -> EnvironmentSpec 
     if not environment_id:
         return None
     arguments.pop("render_mode", None)
-    names = {each: _wrapper_name(each.entry_point) for each in around}
-    # A wrapper that does not record its arguments has None there.
-    wrappers = [{name: each.kwargs} for each, name in names.items() if each.kwargs is not None]
+    # A wrapper that does not record its arguments has None for them.
+    named = [(_wrapper_name(each.entry_point), each.kwargs) for each in around]
+    wrappers = [{name: arguments} for name, arguments in named if arguments is not None]
     recorded = record_environment(
         Environment(environment_id, arguments, env_wrapper=wrappers, frame_stack=frame_stack)
     )
-    unknown = [name for each, name in names.items() if each.kwargs is None and name != _MONITOR]
+    unknown = [name for name, arguments in named if arguments is None and name != _MONITOR]
     return replace(recorded, unrecorded=(*(recorded.unrecorded or ()), *unknown))
 
 
