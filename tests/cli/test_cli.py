@@ -136,7 +136,8 @@ def test_a_folder_that_is_not_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"hello", "no policy zip"), (b"", "no policy zip"), (None, "exist")]
+    ("content", "says"),
+    [(b"hello", "not a policy zip"), (b"", "not a policy zip"), (None, "exist")],
 )
 def test_a_source_that_is_no_policy(content: bytes | None, says: str, tmp_path: Path) -> None:
     source = tmp_path / "policy.zip"
@@ -166,7 +167,7 @@ def test_an_onnx_file_without_the_spec(model: ModelDir, tmp_path: Path) -> None:
 def test_a_file_that_is_no_onnx(tmp_path: Path) -> None:
     (tmp_path / "policy.onnx").write_text("hello")
     for command in ("inspect", "serve", "evaluate"):
-        run_cli(command, tmp_path / "policy.onnx").assert_one_clear_line("no ONNX")
+        run_cli(command, tmp_path / "policy.onnx").assert_one_clear_line("not an ONNX")
 
 
 def test_a_port_in_use(model: ModelDir) -> None:

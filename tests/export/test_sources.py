@@ -139,7 +139,7 @@ def test_the_best_model_of_a_run_belongs_to_its_configuration(tmp_path: Path) ->
 
 def test_a_wrong_frame_stack(tmp_path: Path) -> None:
     save(make_model(), tmp_path)
-    run_cli("export", tmp_path, "--frame-stack", 2).assert_one_clear_line("no stack of 2")
+    run_cli("export", tmp_path, "--frame-stack", 2).assert_one_clear_line("not a stack of 2")
     assert run_cli("export", tmp_path, "--frame-stack", 0).code == 2
 
 

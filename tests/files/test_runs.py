@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trpo_deploy.errors import ConfigError, ModelDirError
-from trpo_deploy.files import runs
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.runs import Run, find_run, run_of_exported
+from trpo_deploy.files.yaml import read_yaml
 
 OURS = "env_id: Pendulum-v1\nenv_kwargs: {g: 2.0}\nframe_stack: 2\nnormalize: true\n"
 
@@ -102,13 +102,12 @@ def test_an_exported_file_keeps_its_run_when_the_zip_is_removed(ours: ModelDir) 
 
 def test_the_configuration_is_read_once(ours: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[Path] = []
-    read_yaml = runs.read_yaml
 
     def counted(path: Path) -> dict[str, Any]:
         reads.append(path)
         return read_yaml(path)
 
-    monkeypatch.setattr(runs, "read_yaml", counted)
+    monkeypatch.setattr("trpo_deploy.files.runs.read_yaml", counted)
     run = find_run(ours.root)
     assert not reads
     for _ in range(3):
