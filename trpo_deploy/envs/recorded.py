@@ -1,38 +1,19 @@
-"""An environment as a policy's spec records it, and making it again.
-
-A record is text in a file, and making the environment imports the modules that it names. A file
-of unknown origin must not choose what runs. So only these names are imported:
-
-- wrappers of gymnasium, RL Zoo, sb3-contrib and Stable-Baselines3, except ``RecordVideo``;
-- names that the caller trusts: those that the user gave, and those of the run that the file
-  belongs to.
-
-An id ``module:Name-v0`` names a module as well, and follows the same rule.
-"""
+"""An environment as a policy's spec records it: writing the record, and making it again."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from trpo_deploy.envs.environment import Environment, find_environment
+from trpo_deploy.envs.trust import untrusted_names
 from trpo_deploy.envs.wrappers import wrapper_list
 from trpo_deploy.errors import EnvError
 from trpo_deploy.files.runs import RunSettings
 from trpo_deploy.spec.codec import plain_to_json
 from trpo_deploy.spec.environment import EnvironmentSpec, WrapperSpec
 from trpo_deploy.spec.spaces import DictSpace, Space
-
-# RecordVideo is left out: it writes files where its arguments say.
-_KNOWN_WRAPPERS = re.compile(
-    r"(gymnasium\.wrappers(?!:RecordVideo)|rl_zoo3\.wrappers|sb3_contrib\.common\.wrappers"
-    r"|stable_baselines3\.common\.atari_wrappers):\w+"
-)
-
-# Environments that make another one, of the id in their arguments, with the old gym.
-_COMPATIBILITY_IDS = re.compile(r"GymV\d+Environment-v\d+")
 
 
 def record_environment(environment: Environment) -> EnvironmentSpec:
@@ -80,26 +61,6 @@ def recorded_by_run(settings: RunSettings) -> EnvironmentSpec:
     )
 
 
-def imported_names(recorded: EnvironmentSpec) -> tuple[str, ...]:
-    """Names whose modules are imported to make the environment: the wrappers' and the id."""
-    return (*(wrapper.name for wrapper in recorded.wrappers), recorded.id)
-
-
-def untrusted_names(recorded: EnvironmentSpec, trusted: Collection[str]) -> list[str]:
-    """Names in a record that must not be imported: ``module:Class`` and ``module:Name-v0``.
-
-    Args:
-        recorded: The environment.
-        trusted: Names that may be imported in addition to the known wrappers.
-    """
-    names = [
-        wrapper.name for wrapper in recorded.wrappers if not _KNOWN_WRAPPERS.fullmatch(wrapper.name)
-    ]
-    if ":" in recorded.id or _COMPATIBILITY_IDS.fullmatch(recorded.id):
-        names.append(recorded.id)
-    return [name for name in names if name not in trusted]
-
-
 def environment_of(recorded: EnvironmentSpec, *, stack_frames: bool = False) -> Environment:
     """The environment of a record; not checked for untrusted names.
 
@@ -135,7 +96,7 @@ def remake_environment(
         action_space: The policy's.
         asked: Whether the user named the environment's id. The id is trusted then, untrusted
             wrappers are left out, and a note says so.
-        trusted: See :func:`untrusted_names`.
+        trusted: See :func:`~trpo_deploy.envs.trust.untrusted_names`.
         stack_frames: See :func:`environment_of`.
 
     Raises:

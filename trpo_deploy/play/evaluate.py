@@ -9,12 +9,8 @@ from typing import Literal
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.episode import Act, play
-from trpo_deploy.envs.recorded import (
-    imported_names,
-    recorded_by_run,
-    remake_environment,
-    untrusted_names,
-)
+from trpo_deploy.envs.recorded import recorded_by_run, remake_environment
+from trpo_deploy.envs.trust import imported_names, untrusted_names
 from trpo_deploy.errors import EnvError, ModelDirError
 from trpo_deploy.files.exported import changed_sources, find_onnx
 from trpo_deploy.files.runs import Run, find_run, run_of_exported

@@ -12,12 +12,8 @@ from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
 from trpo_deploy.envs.environment import newest_environment
-from trpo_deploy.envs.recorded import (
-    environment_of,
-    imported_names,
-    recorded_by_run,
-    untrusted_names,
-)
+from trpo_deploy.envs.recorded import environment_of, recorded_by_run
+from trpo_deploy.envs.trust import imported_names, untrusted_names
 from trpo_deploy.errors import ExportError, TrpoDeployError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.runs import Run
