@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from trpo_deploy import TRPO
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 
 REPEATS = 5
 
@@ -29,7 +29,7 @@ def measure(env_id: str, folder: Path) -> str:
     model.save(folder / "policy.zip")
     env.save(str(folder / "vecnormalize.pkl"))
     (folder / "config.yaml").write_text(f"env_id: {env_id}\n")
-    source, onnx = find_source(folder), folder / "policy.onnx"
+    source, onnx = find_run(folder), folder / "policy.onnx"
     alone = []
     for _ in range(REPEATS):
         start = time.perf_counter()

@@ -29,7 +29,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.runtime import OnnxPolicy
 
 RESULTS = Path(__file__).parent / "results"
@@ -62,7 +62,7 @@ def make_policy(folder: Path) -> tuple[PPO, VecNormalize, OnnxPolicy]:
     model.save(folder / "policy.zip")
     env.save(str(folder / "vecnormalize.pkl"))
     env.training = False
-    export_policy(find_source(folder), folder / "policy.onnx", verify=False)
+    export_policy(find_run(folder), folder / "policy.onnx", verify=False)
     return model, env, OnnxPolicy(folder / "policy.onnx")
 
 

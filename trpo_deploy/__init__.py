@@ -1,7 +1,7 @@
 """Train TRPO policies, export each to one certified ONNX file, serve it.
 
-The names below are resolved when they are first used, so that running a policy never
-imports torch, and ``trpo-deploy --help`` answers at once.
+The public names are resolved on first use. Running a policy never imports torch, and
+``trpo-deploy --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["TRPO", "OnnxPolicy", "PolicySpec", "errors"]
 
-# name -> the module that has it, and the extra which that module needs
+# name -> its module, and the extra that the module needs
 _PUBLIC = {
     "OnnxPolicy": ("trpo_deploy.runtime", None),
     "PolicySpec": ("trpo_deploy.spec", None),

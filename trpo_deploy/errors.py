@@ -1,39 +1,39 @@
-"""Every error that a user can cause, as one tree.
+"""All errors that a user can cause.
 
 ::
 
     TrpoDeployError
-    ├── ConfigError            a preset, flag or config value that cannot be used
-    ├── EnvError               an environment that cannot be made or does not behave
-    ├── SpaceError             an observation or action space that is not supported
-    ├── TrainingError          a run that cannot go on
-    ├── ModelDirError          a model folder or file that is missing or in the way
-    ├── PolicyZipError         a file that is no readable policy zip or statistics file
-    │   └── UnsafePickleError  ... because reading it would mean running code from it
-    ├── ExportError            a policy that cannot be written as ONNX
-    │   └── CertificateError   the ONNX file is not the trained policy
-    ├── PolicyFileError        an ONNX file that cannot be run as a policy
-    ├── ObservationError       an observation that the policy does not take
-    ├── ServeError             a service that cannot start
-    └── MissingExtraError      a part of trpo-deploy that is not installed
+    ├── ConfigError            a preset, flag or config value is invalid
+    ├── EnvError               an environment cannot be made or misbehaves
+    ├── SpaceError             an observation or action space is not supported
+    ├── TrainingError          a training run cannot continue
+    ├── ModelDirError          a model folder or file is missing or in the way
+    ├── PolicyZipError         a file is not a readable policy zip or statistics file
+    │   └── UnsafePickleError  reading the file would run code from it
+    ├── ExportError            a policy cannot be written as ONNX
+    │   └── CertificateError   the ONNX file does not behave like the trained policy
+    ├── PolicyFileError        an ONNX file cannot be run as a policy
+    ├── ObservationError       an observation does not fit the policy
+    ├── ServeError             the service cannot start
+    └── MissingExtraError      an optional part of trpo-deploy is not installed
 
-Messages say what came, what was expected and what to do. The command line prints them
-on one line and exits with 1; the HTTP service answers with a 4xx.
+A message says what was received, what was expected and what to do. The command line prints it
+as one line and exits with 1. The HTTP service answers with a 4xx status.
 """
 
 from __future__ import annotations
 
 
 class TrpoDeployError(Exception):
-    """Base of all errors that trpo-deploy raises on purpose."""
+    """Base class of all errors of trpo-deploy."""
 
 
 class ConfigError(TrpoDeployError):
-    """A preset, flag or config value cannot be used."""
+    """A preset, flag or config value is invalid."""
 
 
 class EnvError(TrpoDeployError):
-    """An environment cannot be made or does not behave."""
+    """An environment cannot be made or misbehaves."""
 
 
 class SpaceError(TrpoDeployError):
@@ -41,7 +41,7 @@ class SpaceError(TrpoDeployError):
 
 
 class TrainingError(TrpoDeployError):
-    """A training run cannot go on."""
+    """A training run cannot continue."""
 
 
 class ModelDirError(TrpoDeployError):
@@ -49,11 +49,11 @@ class ModelDirError(TrpoDeployError):
 
 
 class PolicyZipError(TrpoDeployError):
-    """A file is no readable policy zip or statistics file."""
+    """The file is not a readable policy zip or statistics file."""
 
 
 class UnsafePickleError(PolicyZipError):
-    """A file holds a pickle that refers to something outside the allow-list."""
+    """The file contains a pickle that refers to a name outside the allow-list."""
 
 
 class ExportError(TrpoDeployError):
@@ -61,7 +61,7 @@ class ExportError(TrpoDeployError):
 
 
 class CertificateError(ExportError):
-    """The ONNX file is not the trained policy."""
+    """The ONNX file does not behave like the trained policy."""
 
 
 class PolicyFileError(TrpoDeployError):
@@ -69,13 +69,13 @@ class PolicyFileError(TrpoDeployError):
 
 
 class ObservationError(TrpoDeployError, ValueError):
-    """An observation is not one that the policy takes.
+    """An observation does not fit the policy.
 
     Attributes:
-        field: the observation's key, ``"obs"`` for a space without keys.
-        expected: what the policy takes, in words.
-        received: what came, in words.
-        kind: of mistake, in one word, for counting: ``shape``, ``ragged``, ``dtype``,
+        field: Key of the observation; ``"obs"`` for a space without keys.
+        expected: What the policy takes, as text.
+        received: What was received, as text.
+        kind: Category of the error, for counting: ``shape``, ``ragged``, ``dtype``,
             ``not_finite``, ``out_of_range``, ``missing_key``, ``extra_key`` or ``batch_size``.
     """
 

@@ -1,4 +1,4 @@
-"""The module by which policy zips of version 0.1 name squashed policies."""
+"""Alias of the squashed policies: policy zips of version 0.1 name this module."""
 
 from trpo_deploy.sb3.squashed import (
     SquashedCnnPolicy,

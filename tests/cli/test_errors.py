@@ -37,12 +37,12 @@ def test_training_never_replaces_a_folder_without_a_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     run = run_cli("train", "CartPole-v1", "-o", tmp_path)
     run.assert_one_clear_line("not empty", "--force")
-    run_cli("train", "CartPole-v1", "-o", tmp_path, "--force").assert_one_clear_line("no model")
+    run_cli("train", "CartPole-v1", "-o", tmp_path, "--force").assert_one_clear_line("not a model")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"hello", "no policy zip"), (b"", "no policy zip"), (None, "exist")]
+    ("content", "says"), [(b"hello", "not a policy zip"), (b"", "not a policy zip"), (None, "exist")]
 )
 def test_a_file_that_is_not_a_policy_zip_is_named(
     content: bytes | None, says: str, tmp_path: Path
@@ -76,7 +76,7 @@ def test_an_onnx_file_without_metadata_is_refused_by_every_command(
 def test_a_file_that_is_not_onnx_is_refused_by_every_command(tmp_path: Path) -> None:
     (tmp_path / "policy.onnx").write_text("hello")
     for command in ("inspect", "serve", "evaluate"):
-        run_cli(command, tmp_path / "policy.onnx").assert_one_clear_line("no ONNX")
+        run_cli(command, tmp_path / "policy.onnx").assert_one_clear_line("not an ONNX")
 
 
 def test_a_port_in_use_is_named(model: ModelDir) -> None:

@@ -60,7 +60,7 @@ def test_resume_takes_the_settings_from_the_run(folder: ModelDir) -> None:
     other.assert_one_clear_line("run on CartPole-v1, not on Acrobot-v1")
     run_cli(*resume, "-n", 1000).assert_one_clear_line("has made 1536 of 1536 steps")
     assert run_cli(*resume, "--force").code == 2
-    run_cli(*resume[:-2]).assert_one_clear_line("is not empty; go on with --resume")
+    run_cli(*resume[:-2]).assert_one_clear_line("is not empty; resume with --resume")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "empty", "no text"])
@@ -248,7 +248,7 @@ def test_a_stale_export_is_not_evaluated_as_the_new_policy(tmp_path: Path) -> No
     resumed = run_cli(*train, "--resume", "-n", 1536, "--no-export")
     assert "policy.onnx is still the previous policy" in resumed.output
     stale = run_cli("evaluate", tmp_path / "m", "--episodes", 1)
-    stale.assert_one_clear_line("exported before policy.zip beside it changed", "--backend torch")
+    stale.assert_one_clear_line("not exported from the policy.zip next to it", "--backend torch")
     assert "policy.zip: has changed since" in run_cli("inspect", tmp_path / "m").output
     assert run_cli("export", tmp_path / "m").code == 0
     assert run_cli("evaluate", tmp_path / "m", "--episodes", 1).code == 0

@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from trpo_deploy.export import Export, export_policy
-from trpo_deploy.files.source import PolicySource, find_source
+from trpo_deploy.files.runs import Run, find_run
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
@@ -81,13 +81,13 @@ def statistics_for(
     return normalize
 
 
-def save(model: Any, folder: Path, statistics: VecNormalize | None = None) -> PolicySource:
+def save(model: Any, folder: Path, statistics: VecNormalize | None = None) -> Run:
     """Write the files of a model folder that an export needs."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "policy.zip")
     if statistics is not None:
         statistics.save(str(folder / "vecnormalize.pkl"))
-    return find_source(folder)
+    return find_run(folder)
 
 
 def exported(

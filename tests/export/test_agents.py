@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.command import run_cli
-from trpo_deploy.envs.environment import find_environment
+from trpo_deploy.envs.environment import Environment, find_environment
 from trpo_deploy.envs.episode import play
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.sb3.policy_zip import read_policy_zip
@@ -37,7 +37,7 @@ def test_an_agent_is_exported_verified_and_reaches_its_return(
 
     policy = OnnxPolicy(onnx)
     environment = find_environment(
-        AGENTS[name], {}, policy.spec.observation_space, policy.spec.action_space
+        Environment(AGENTS[name]), policy.spec.observation_space, policy.spec.action_space
     )
     returns = play(environment, policy.predict, range(EPISODES)).returns
     with np.load(agents / name / "evaluations.npz") as evaluations:

@@ -12,7 +12,7 @@ from tests.command import run_cli
 from tests.export.policies import BOX, make_model, save, statistics_for
 from trpo_deploy.errors import SpaceError
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 
 
 def test_statistics_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_run_without_observation_normalisation_needs_no_statistics(
     normalize: str, tmp_path: Path
 ) -> None:
     folder = zoo_folder(tmp_path / "Some-v0_1", ZOO + normalize + "\n")
-    export_policy(find_source(folder), tmp_path / "policy.onnx")
+    export_policy(find_run(folder), tmp_path / "policy.onnx")
     assert (tmp_path / "policy.onnx").exists()
 
 

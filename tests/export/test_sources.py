@@ -15,9 +15,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 
 from tests.command import run_cli
 from tests.export.policies import BOX, SpaceEnv, make_model, save, statistics_for
-from trpo_deploy.envs.environment import find_environment
+from trpo_deploy.envs.environment import Environment, find_environment
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.runtime import OnnxPolicy
 
 ATARI = """!!python/object/apply:collections.OrderedDict
@@ -82,7 +82,7 @@ def test_normalised_stacks_play_as_in_sb3(order: str, tmp_path: Path) -> None:
     statistics = env if order.startswith("s") else env.venv
     statistics.save(str(folder / "CartPole-v1" / "vecnormalize.pkl"))
     statistics.training = False
-    result = export_policy(find_source(folder), tmp_path / "policy.onnx")
+    result = export_policy(find_run(folder), tmp_path / "policy.onnx")
     assert result.certificate is not None
     assert result.certificate.environment["env_id"] == "CartPole-v1"
     policy = OnnxPolicy(result.path)
@@ -104,7 +104,7 @@ def test_arguments_of_the_environment_are_found(tmp_path: Path) -> None:
     model = make_model(spaces.Discrete(16), spaces.Discrete(4), algorithm=PPO)
     arguments = "env_kwargs:\n  is_slippery: false\n"
     folder = zoo(tmp_path / "run", "FrozenLake-v1", model, "normalize: false\n", arguments)
-    result = export_policy(find_source(folder), tmp_path / "policy.onnx")
+    result = export_policy(find_run(folder), tmp_path / "policy.onnx")
     assert result.certificate is not None
     assert result.certificate.environment["kwargs"] == {"is_slippery": False}
 
@@ -117,7 +117,7 @@ def test_an_unknown_wrapper_is_not_imported(tmp_path: Path) -> None:
     folder = zoo(tmp_path / "run", "CartPole-v1", model, config)
     run = run_cli("export", folder, "-o", tmp_path / "policy.onnx", cwd=tmp_path)
     assert run.code == 0, run.error
-    assert "evil.Wrapper, which is not known here" in run.output
+    assert "evil:Wrapper, which is not a wrapper of a known library" in run.output
 
 
 def test_no_normalize_check_allows_missing_statistics(tmp_path: Path) -> None:
@@ -131,15 +131,15 @@ def test_the_best_model_of_a_run_uses_the_runs_configuration(tmp_path: Path) -> 
     folder = zoo(tmp_path / "run", "Some-v0", make_model(), "normalize: true\n")
     make_model(seed=1).save(folder / "best_model.zip")
     statistics_for(BOX).save(str(folder / "Some-v0" / "vecnormalize.pkl"))
-    assert find_source(folder).policy_zip.name == "Some-v0.zip"
-    best = find_source(folder / "best_model.zip")
-    assert best.env_id == "Some-v0"
+    assert find_run(folder).policy_zip.name == "Some-v0.zip"
+    best = find_run(folder / "best_model.zip")
+    assert best.settings.env_id == "Some-v0"
     assert best.vecnormalize == folder / "Some-v0" / "vecnormalize.pkl"
 
 
 def test_a_frame_stack_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     save(make_model(), tmp_path)
-    run_cli("export", tmp_path, "--frame-stack", 2).assert_one_clear_line("no stack of 2")
+    run_cli("export", tmp_path, "--frame-stack", 2).assert_one_clear_line("not a stack of 2")
     assert run_cli("export", tmp_path, "--frame-stack", 0).code == 2
 
 
@@ -149,11 +149,11 @@ def test_the_image_layout_is_read_from_the_environment(tmp_path: Path) -> None:
     try:
         model = make_model(image, spaces.Discrete(2), "CnnPolicy")
         folder = zoo(tmp_path / "run", "Picture-v0", model, "normalize: false\n")
-        result = export_policy(find_source(folder), tmp_path / "policy.onnx")
+        result = export_policy(find_run(folder), tmp_path / "policy.onnx")
         assert result.spec.inputs[0].shape == (36, 40, 3)
         policy = OnnxPolicy(result.path)
         spec = policy.spec
-        find_environment("Picture-v0", {}, spec.observation_space, spec.action_space)
+        find_environment(Environment("Picture-v0"), spec.observation_space, spec.action_space)
     finally:
         del gymnasium.registry["Picture-v0"]
 

@@ -1,4 +1,4 @@
-"""Small policies of every kind of space, written as ONNX files without any training."""
+"""Write small ONNX policies for every kind of space, without any training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, PolicySpec, StateSpec, TensorSpec
 from trpo_deploy.spec.spaces import (
     BoxSpace,
@@ -39,11 +40,14 @@ OBSERVATION_SPACES: dict[str, Space | DictSpace] = {
     "dict": DictSpace({"camera": IMAGE, "goal": DiscreteSpace(3), "joints": box(2)}),
 }
 ACTION_SPACES: dict[str, Space] = {
-    "box": BoxSpace(np.float32([-1, -2]), np.float32([1, 2])),
+    "box": BoxSpace(np.array([-1, -2], np.float32), np.array([1, 2], np.float32)),
     "discrete": DiscreteSpace(4, start=2),
     "multi_discrete": MultiDiscreteSpace(np.array([2, 3]), np.array([0, 5])),
     "multi_binary": MultiBinarySpace((3,)),
 }
+
+
+TEST_ENVIRONMENT = EnvironmentSpec("Test-v0")
 
 
 def make_spec(
@@ -53,12 +57,12 @@ def make_spec(
     **changes: Any,
 ) -> PolicySpec:
     action = TensorSpec(ACTION, str(action_space.dtype), action_space.shape)
+    changes.setdefault("environment", TEST_ENVIRONMENT)
     return PolicySpec(
         observation_space=observation_space,
         action_space=action_space,
         outputs=(action, *outputs),
         algorithm="TRPO",
-        env_id="Test-v0",
         normalizer=None,
         preprocessing=(),
         **changes,
@@ -76,19 +80,21 @@ def write_policy(
     distribution: bool = False,
     squash: bool = False,
     frames: int = 1,
+    environment: EnvironmentSpec = TEST_ENVIRONMENT,
 ) -> Path:
     """Write a random linear policy (or one with a tanh layer of ``hidden`` units).
 
     Args:
-        path: file to write; its folder is made.
-        observation_space: four real numbers if left out.
-        action_space: two bounded real numbers if left out.
-        seed: of the weights.
-        metadata: text to store in place of the spec; empty for none.
-        hidden: units of a hidden layer.
-        distribution: also give the outputs that tell the action's distribution.
-        squash: tanh and stretch a Box action rather than clip it.
-        frames: stack as many frames of the input ``obs`` along its last axis.
+        path: File to write; its folder is made.
+        observation_space: Default: a Box of four numbers.
+        action_space: Default: a bounded Box of two numbers.
+        seed: Seed of the weights.
+        metadata: Text to store instead of the spec; empty for none.
+        hidden: Units of a hidden layer.
+        distribution: Whether to add the outputs that sampling needs.
+        squash: Whether to squash a Box action with tanh instead of clipping it.
+        frames: Number of frames of the input ``obs`` to stack along its last axis.
+        environment: The environment in the spec.
     """
     observation = OBSERVATION_SPACES["box"] if observation_space is None else observation_space
     action = ACTION_SPACES["box"] if action_space is None else action_space
@@ -100,7 +106,13 @@ def write_policy(
         states = (StateSpec(state, "next_state_obs"),)
     parameters = _parameters(action, squash) if distribution else ()
     following = tuple(TensorSpec(s.output, s.input.dtype, s.input.shape) for s in states)
-    spec = make_spec(observation, action, outputs=(*parameters, *following), states=states)
+    spec = make_spec(
+        observation,
+        action,
+        outputs=(*parameters, *following),
+        states=states,
+        environment=environment,
+    )
     model = _model(spec, np.random.default_rng(seed), hidden, squash)
     text = spec.to_json() if metadata is None else metadata
     if text:
@@ -111,7 +123,7 @@ def write_policy(
 
 
 def _parameters(space: Space, squash: bool) -> tuple[TensorSpec, ...]:
-    """The outputs that tell the distribution of an action."""
+    """The parameters of the action's distribution."""
     if isinstance(space, BoxSpace):
         mean = "mean_before_tanh" if squash else "mean"
         return tuple(TensorSpec(name, "float32", space.shape) for name in (mean, "std"))
@@ -128,8 +140,12 @@ def _model(
     if spec.states:
         stacked = graph.node("Concat", "state_obs", "obs", axis=-1)
         newest = spec.observation_spaces["obs"].shape[-1]
-        starts, ends = np.int64([newest]), np.int64([2**31])
-        kept = (graph.constant(starts), graph.constant(ends), graph.constant(np.int64([-1])))
+        starts, ends = np.array([newest], np.int64), np.array([2**31], np.int64)
+        kept = (
+            graph.constant(starts),
+            graph.constant(ends),
+            graph.constant(np.array([-1], np.int64)),
+        )
         graph.node("Slice", stacked, *kept, output="next_state_obs")
         size = spec.states[0].input.shape
         width = int(np.prod(size)) + int(np.prod(spec.observation_spaces["obs"].shape))
@@ -170,7 +186,7 @@ class _Graph:
         return name
 
     def linear(self, features: str, width: int, out: int, rng: np.random.Generator) -> str:
-        # Scaled so that the bounds of an action are not always met.
+        # Scaled so that not every action is at its bounds.
         weights = rng.normal(scale=width**-0.5, size=(width, out))
         weight = self.constant(weights.astype(np.float32))
         bias = self.constant(rng.normal(scale=0.1, size=out).astype(np.float32))
@@ -188,7 +204,7 @@ class _Graph:
         real = self.node("Cast", name, to=TensorProto.FLOAT)
         if space.dtype == np.uint8:
             real = self.node("Div", real, self.constant(np.float32(255)))
-        return self.node("Reshape", real, self.constant(np.int64([-1, size])))
+        return self.node("Reshape", real, self.constant(np.array([-1, size], np.int64)))
 
     def action(
         self, features: str, width: int, space: Space, rng: np.random.Generator, squash: bool
@@ -202,11 +218,11 @@ class _Graph:
         elif isinstance(space, MultiDiscreteSpace):
             logits = self._logits(features, width, [int(space.nvec.sum())], rng)
             ends = np.cumsum(space.nvec)
-            best = [
+            parts = [
                 self._argmax(self._columns(logits, end - n, end), keepdims=1)
                 for n, end in zip(space.nvec, ends, strict=True)
             ]
-            joined = self.node("Concat", *best, axis=1)
+            joined = self.node("Concat", *parts, axis=1)
             self.node("Add", joined, self.constant(space.start), output=ACTION)
         else:
             logits = self._logits(features, width, list(space.shape), rng)
@@ -218,7 +234,7 @@ class _Graph:
     ) -> None:
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
         linear = self.linear(features, width, int(np.prod(space.shape)), rng)
-        shape = self.constant(np.int64([-1, *space.shape]))
+        shape = self.constant(np.array([-1, *space.shape], np.int64))
         mean = self.node("Reshape", linear, shape, output="mean_before_tanh" if squash else "mean")
         ones = self.node("Exp", self.node("Mul", mean, self.constant(np.float32(0))))
         self.node("Mul", ones, self.constant(np.float32(0.5)), output="std")
@@ -232,7 +248,9 @@ class _Graph:
 
     def _logits(self, features: str, width: int, shape: list[int], rng: np.random.Generator) -> str:
         linear = self.linear(features, width, int(np.prod(shape)), rng)
-        return self.node("Reshape", linear, self.constant(np.int64([-1, *shape])), output="logits")
+        return self.node(
+            "Reshape", linear, self.constant(np.array([-1, *shape], np.int64)), output="logits"
+        )
 
     def _argmax(self, logits: str, keepdims: int) -> str:
         return self.node("ArgMax", logits, axis=1, keepdims=keepdims)
@@ -241,7 +259,7 @@ class _Graph:
         return self.node(
             "Slice",
             x,
-            self.constant(np.int64([start])),
-            self.constant(np.int64([end])),
-            self.constant(np.int64([1])),
+            self.constant(np.array([start], np.int64)),
+            self.constant(np.array([end], np.int64)),
+            self.constant(np.array([1], np.int64)),
         )

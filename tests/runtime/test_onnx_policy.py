@@ -1,4 +1,4 @@
-"""OnnxPolicy: the action of every kind of space, and one clear error for every bad input."""
+"""OnnxPolicy gives a legal action for every space and one clear error for every bad input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.runtime.policy_files import (
 )
 from trpo_deploy.errors import ObservationError, PolicyFileError
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.spec.spaces import DictSpace, MultiBinarySpace
+from trpo_deploy.spec.spaces import DictSpace, MultiBinarySpace, Space
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def policy(tmp_path: Path) -> OnnxPolicy:
     return OnnxPolicy(write_policy(tmp_path / "policy.onnx"))
 
 
-def test_importing_the_runtime_costs_no_heavy_package() -> None:
+def test_the_runtime_imports_no_heavy_package() -> None:
     code = (
         "import sys, trpo_deploy.runtime\n"
         "heavy = 'torch stable_baselines3 onnx gymnasium bentoml pydantic yaml'.split()\n"
@@ -43,7 +43,7 @@ def test_importing_the_runtime_costs_no_heavy_package() -> None:
 
 @pytest.mark.parametrize("observation", OBSERVATION_SPACES)
 @pytest.mark.parametrize("action", ACTION_SPACES)
-def test_every_space_gives_an_action_that_its_environment_takes(
+def test_actions_are_legal_for_every_pair_of_spaces(
     tmp_path: Path, observation: str, action: str
 ) -> None:
     space = ACTION_SPACES[action]
@@ -61,14 +61,14 @@ def test_every_space_gives_an_action_that_its_environment_takes(
 
 
 @pytest.mark.parametrize("observation", OBSERVATION_SPACES)
-def test_a_batch_gives_the_actions_of_its_rows(tmp_path: Path, observation: str) -> None:
+def test_a_batch_gives_the_same_actions_as_its_rows(tmp_path: Path, observation: str) -> None:
     policy = OnnxPolicy(write_policy(tmp_path / "p.onnx", OBSERVATION_SPACES[observation]))
     rng = np.random.default_rng(1)
     rows = [policy.spec.sample_observation(rng) for _ in range(7)]
     batch = _stack(rows)
     actions, _ = policy.predict(batch)
     singles = np.stack([policy.predict(row)[0] for row in rows])
-    # The same float32 sums, in whatever order the batched product takes them.
+    # The same float32 sums, in the order that the batched product takes them.
     np.testing.assert_allclose(actions, singles, rtol=0, atol=1e-5)
     assert actions.shape == (7, 2)
 
@@ -79,8 +79,8 @@ def _stack(rows: list[Any]) -> Any:
     return np.stack(rows)
 
 
-def test_nested_lists_and_whole_numbers_are_taken_as_the_array_is(policy: OnnxPolicy) -> None:
-    want, _ = policy.predict(np.float32([1, 2, 3, 4]))
+def test_lists_and_integers_give_the_action_of_the_array(policy: OnnxPolicy) -> None:
+    want, _ = policy.predict(np.array([1, 2, 3, 4], np.float32))
     for same in ([1, 2, 3, 4], (1.0, 2, 3, 4), np.arange(1, 5, dtype=np.float64)):
         np.testing.assert_array_equal(policy.predict(same)[0], want)
 
@@ -96,8 +96,8 @@ def test_an_empty_batch_gives_an_empty_batch_of_actions(policy: OnnxPolicy) -> N
     assert actions.shape == (0, 2)
 
 
-def test_large_finite_numbers_are_no_infinities(policy: OnnxPolicy) -> None:
-    # Their squares overflow float32, which a check by sums must not take for an infinity.
+def test_large_finite_numbers_are_not_taken_for_infinities(policy: OnnxPolicy) -> None:
+    # Their sum overflows float32, which a check by sums would take for an infinity.
     action, _ = policy.predict(np.full(4, 3e38, np.float32))
     assert (abs(action) <= [1, 2]).all()
 
@@ -115,13 +115,13 @@ def test_large_finite_numbers_are_no_infinities(policy: OnnxPolicy) -> None:
         ([1, 2, 3, 10**400], "text", "dtype"),
         (np.zeros(4, complex), "complex", "dtype"),
         ([1, 2, 3, float("nan")], "nan", "not_finite"),
-        (np.float32([1, 2, 3, np.inf]), "inf", "not_finite"),
+        (np.array([1, 2, 3, np.inf], np.float32), "inf", "not_finite"),
         ([1, 2, 3, float("-inf")], "-inf", "not_finite"),
         ([1, 2, 3, 1e39], "inf", "not_finite"),
         ({"obs": [1, 2, 3, 4]}, "keys", "extra_key"),
     ],
 )
-def test_a_bad_observation_is_refused_with_what_came(
+def test_the_error_says_what_is_wrong_with_an_observation(
     policy: OnnxPolicy, bad: object, received: str, kind: str
 ) -> None:
     with pytest.raises(ObservationError) as caught:
@@ -146,9 +146,7 @@ def test_a_bad_observation_is_refused_with_what_came(
         ("image", np.full((12, 12, 3), -1)),
     ],
 )
-def test_a_value_that_the_space_does_not_have_is_refused(
-    tmp_path: Path, space: str, bad: object
-) -> None:
+def test_a_value_outside_the_space_is_refused(tmp_path: Path, space: str, bad: object) -> None:
     policy = OnnxPolicy(write_policy(tmp_path / "p.onnx", OBSERVATION_SPACES[space]))
     with pytest.raises(ObservationError):
         policy.predict(bad)
@@ -164,7 +162,7 @@ def test_a_value_that_the_space_does_not_have_is_refused(
         (lambda obs: obs["joints"], "camera"),
     ],
 )
-def test_an_error_names_the_key(tmp_path: Path, change: Any, field: str) -> None:
+def test_the_error_names_the_key(tmp_path: Path, change: Any, field: str) -> None:
     policy = OnnxPolicy(write_policy(tmp_path / "p.onnx", OBSERVATION_SPACES["dict"]))
     good = policy.spec.sample_observation(np.random.default_rng(0))
     policy.predict(good)
@@ -180,7 +178,7 @@ def test_keys_of_different_batch_sizes_are_refused(tmp_path: Path) -> None:
         policy.predict({"a": np.zeros((2, 2)), "b": np.zeros((3, 3))})
 
 
-def test_threads_share_one_policy(policy: OnnxPolicy) -> None:
+def test_threads_get_the_actions_of_a_single_thread(policy: OnnxPolicy) -> None:
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(200, 4)).astype(np.float32)
     want = [policy.predict(row)[0] for row in rows]
@@ -189,13 +187,13 @@ def test_threads_share_one_policy(policy: OnnxPolicy) -> None:
     np.testing.assert_array_equal(got, want)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(PolicyFileError, match=r"cannot read .*nothing\.onnx: No such file"):
         OnnxPolicy(tmp_path / "nothing.onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"no onnx", b"\x00" * 100, b"PK\x03\x04zip"])
-def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_content_that_is_not_onnx_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "p.onnx"
     file.write_bytes(content)
     with pytest.raises(PolicyFileError) as caught:
@@ -210,7 +208,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         OnnxPolicy(file)
 
 
-def test_a_file_of_another_tool_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_file_of_another_tool_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
     file = write_policy(tmp_path / "p.onnx", metadata="")
     with pytest.raises(PolicyFileError, match="trpo-deploy export"):
         OnnxPolicy(file)
@@ -224,15 +222,15 @@ def test_a_spec_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> Non
 
 def test_a_spec_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     text = '{"format_version": 99}'
-    with pytest.raises(PolicyFileError, match="format version 99, expected 1"):
+    with pytest.raises(PolicyFileError, match="format version 99, expected 1 or 2"):
         OnnxPolicy(write_policy(tmp_path / "p.onnx", metadata=text))
 
 
 @pytest.mark.parametrize("wrong", ["inputs", "outputs", "shape", "dtype", "batch"])
-def test_a_graph_without_what_its_spec_names_is_refused(tmp_path: Path, wrong: str) -> None:
+def test_a_graph_that_differs_from_its_spec_is_refused(tmp_path: Path, wrong: str) -> None:
     spec = make_spec(OBSERVATION_SPACES["box"], ACTION_SPACES["box"])
     value = json.loads(spec.to_json())
-    other = {
+    other: dict[str, Space | DictSpace] = {
         "inputs": DictSpace({"other": box(4)}),
         "shape": box(5),
         "dtype": MultiBinarySpace((4,)),
@@ -252,7 +250,7 @@ def test_a_graph_without_what_its_spec_names_is_refused(tmp_path: Path, wrong: s
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../elsewhere/weights.bin", "/etc/hostname"])
-def test_a_file_that_reads_other_files_is_refused(
+def test_a_file_with_external_data_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
 ) -> None:
     file = write_policy(tmp_path / "p.onnx")
@@ -269,6 +267,6 @@ def test_a_file_that_reads_other_files_is_refused(
         OnnxPolicy(file)
 
 
-def test_a_file_that_holds_the_mode_only_refuses_to_sample(policy: OnnxPolicy) -> None:
+def test_a_file_with_the_mode_only_refuses_to_sample(policy: OnnxPolicy) -> None:
     with pytest.raises(PolicyFileError, match="deterministic"):
         policy.predict(np.zeros(4, np.float32), deterministic=False)

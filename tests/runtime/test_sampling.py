@@ -1,4 +1,4 @@
-"""deterministic=False: actions have the distribution that the file's outputs tell."""
+"""Samples have the distribution of the file's outputs."""
 
 from __future__ import annotations
 
@@ -9,53 +9,54 @@ import pytest
 
 from tests.runtime.policy_files import ACTION_SPACES, box, write_policy
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.spec.spaces import MultiDiscreteSpace
+from trpo_deploy.spec.spaces import Array, MultiDiscreteSpace
 
 ROWS = 20_000
 # Five standard errors of a proportion or mean over ROWS draws.
 TOLERANCE = 5 * 0.5 / np.sqrt(ROWS)
 
 
-def draw(tmp_path: Path, action: str, squash: bool = False) -> tuple[OnnxPolicy, np.ndarray, dict]:
+def sample(tmp_path: Path, action: str, *, squash: bool = False) -> tuple[Array, dict[str, Array]]:
+    """Many samples for one observation, and the distribution's parameters for it."""
     space = ACTION_SPACES[action]
     path = tmp_path / "p.onnx"
     file = write_policy(path, action_space=space, distribution=True, squash=squash, seed=3)
     policy = OnnxPolicy(file, seed=0)
-    observation = np.float32([0.1, -0.2, 0.3, 0.1])
+    observation = np.array([0.1, -0.2, 0.3, 0.1], np.float32)
     actions, _ = policy.predict(np.tile(observation, (ROWS, 1)), deterministic=False)
     names = [tensor.name for tensor in policy.spec.outputs if tensor.name != "action"]
     outputs = policy.run(names, {"obs": observation[None]})
-    return policy, actions, {name: out[0] for name, out in zip(names, outputs, strict=True)}
+    return actions, {name: out[0] for name, out in zip(names, outputs, strict=True)}
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
+def softmax(logits: Array) -> Array:
+    weights: Array = np.exp(logits - logits.max())
+    return np.asarray(weights / weights.sum())
 
 
-def test_discrete_actions_come_as_often_as_the_softmax_says(tmp_path: Path) -> None:
-    _, actions, outputs = draw(tmp_path, "discrete")
+def test_discrete_samples_have_the_frequencies_of_the_softmax(tmp_path: Path) -> None:
+    actions, outputs = sample(tmp_path, "discrete")
     found = np.bincount(actions - 2, minlength=4) / ROWS
     np.testing.assert_allclose(found, softmax(outputs["logits"]), atol=TOLERANCE)
 
 
-def test_each_part_of_a_multi_discrete_action_has_its_own_softmax(tmp_path: Path) -> None:
-    _, actions, outputs = draw(tmp_path, "multi_discrete")
+def test_each_component_of_a_multi_discrete_sample_has_its_own_softmax(tmp_path: Path) -> None:
+    actions, outputs = sample(tmp_path, "multi_discrete")
     for column, logits, start in ((0, outputs["logits"][:2], 0), (1, outputs["logits"][2:], 5)):
         found = np.bincount(actions[:, column] - start, minlength=len(logits)) / ROWS
         np.testing.assert_allclose(found, softmax(logits), atol=TOLERANCE)
 
 
-def test_multi_binary_actions_are_ones_as_often_as_the_sigmoid_says(tmp_path: Path) -> None:
-    _, actions, outputs = draw(tmp_path, "multi_binary")
+def test_multi_binary_samples_have_the_frequencies_of_the_sigmoid(tmp_path: Path) -> None:
+    actions, outputs = sample(tmp_path, "multi_binary")
     want = 1 / (1 + np.exp(-outputs["logits"]))
     np.testing.assert_allclose(actions.mean(axis=0), want, atol=TOLERANCE)
     assert actions.dtype == np.int8
 
 
-def test_box_actions_are_gaussian_and_clipped(tmp_path: Path) -> None:
-    _, actions, outputs = draw(tmp_path, "box")
-    low, high = np.float32([-1, -2]), np.float32([1, 2])
+def test_box_samples_are_gaussian_and_clipped(tmp_path: Path) -> None:
+    actions, outputs = sample(tmp_path, "box")
+    low, high = np.array([-1, -2], np.float32), np.array([1, 2], np.float32)
     rng = np.random.default_rng(9)
     noise = rng.standard_normal((ROWS, 2), np.float32)
     want = np.clip(outputs["mean"] + outputs["std"] * noise, low, high)
@@ -66,8 +67,8 @@ def test_box_actions_are_gaussian_and_clipped(tmp_path: Path) -> None:
     assert (actions <= high).all()
 
 
-def test_squashed_actions_are_the_tanh_of_a_gaussian(tmp_path: Path) -> None:
-    _, actions, outputs = draw(tmp_path, "box", squash=True)
+def test_squashed_samples_are_the_tanh_of_a_gaussian(tmp_path: Path) -> None:
+    actions, outputs = sample(tmp_path, "box", squash=True)
     unit = np.arctanh(np.clip(actions / [1, 2], -0.999999, 0.999999))
     np.testing.assert_allclose(np.median(unit, axis=0), outputs["mean_before_tanh"], atol=0.03)
     spread = (np.quantile(unit, 0.75, axis=0) - np.quantile(unit, 0.25, axis=0)) / 1.349
@@ -75,7 +76,7 @@ def test_squashed_actions_are_the_tanh_of_a_gaussian(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("action", ACTION_SPACES)
-def test_a_seed_gives_the_same_actions_again(tmp_path: Path, action: str) -> None:
+def test_a_seed_repeats_the_samples(tmp_path: Path, action: str) -> None:
     space = ACTION_SPACES[action]
     file = write_policy(tmp_path / "p.onnx", action_space=space, distribution=True)
     observation = np.zeros(4, np.float32)
@@ -89,7 +90,7 @@ def test_a_seed_gives_the_same_actions_again(tmp_path: Path, action: str) -> Non
     assert some(1) == some(1) != some(2)
 
 
-def test_large_logits_are_certain_and_warn_of_nothing(tmp_path: Path) -> None:
+def test_large_logits_give_the_mode_without_a_warning(tmp_path: Path) -> None:
     space = MultiDiscreteSpace(np.array([2, 3]), np.array([0, 0]))
     for action in (space, ACTION_SPACES["multi_binary"]):
         file = write_policy(tmp_path / "p.onnx", box(4), action, distribution=True)

@@ -1,4 +1,4 @@
-"""Zips as old versions of Stable-Baselines3 and gym wrote them, made by the tests themselves."""
+"""Zips in the form of old Stable-Baselines3 and gym versions act as they did."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stable_baselines3 import PPO
 from tests.export.policies import BOX, exported, make_model, save
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export import ExportOptions, export_policy
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 
@@ -32,7 +32,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def rewrite(folder: Path, weights: Weights, version: str, **entries: Any) -> Path:
-    """Change a saved zip to what an old version would have written; values may be pickles."""
+    """Change a saved zip to the form of an old version; bytes are pickles."""
     path = folder / "policy.zip"
     with zipfile.ZipFile(path) as archive:
         data = json.loads(archive.read("data"))
@@ -56,7 +56,7 @@ def linear(rng: np.random.Generator, outputs: int, inputs: int, name: str) -> We
     }
 
 
-def test_layers_that_actor_and_critic_share(tmp_path: Path) -> None:
+def test_a_network_with_shared_layers_acts_as_written_out_by_hand(tmp_path: Path) -> None:
     """``net_arch=[6, dict(pi=[5], vf=[4])]``, against the network written out by hand."""
     rng = np.random.default_rng(0)
     save(make_model(BOX, spaces.Box(-9.0, 9.0, (2,)), algorithm=PPO), tmp_path)
@@ -71,7 +71,7 @@ def test_layers_that_actor_and_critic_share(tmp_path: Path) -> None:
     kwargs = pickle.dumps({"net_arch": [6, {"pi": [5], "vf": [4]}]})
     rewrite(tmp_path, weights, "1.0", policy_kwargs=kwargs)
     result = export_policy(
-        find_source(tmp_path), tmp_path / "policy.onnx", options=ExportOptions(("value",))
+        find_run(tmp_path), tmp_path / "policy.onnx", options=ExportOptions(("value",))
     )
     assert result.spec.versions["stable-baselines3"] == "1.0"
     observations = rng.uniform(-1, 1, (50, 3)).astype(np.float32)
@@ -86,7 +86,7 @@ def test_layers_that_actor_and_critic_share(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)  # float32, by hand
 
 
-def test_a_list_of_sizes_meant_shared_layers(tmp_path: Path) -> None:
+def test_a_plain_list_of_sizes_is_read_as_shared_layers(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     save(make_model(BOX, spaces.Discrete(3), algorithm=PPO), tmp_path)
     weights = {
@@ -95,11 +95,11 @@ def test_a_list_of_sizes_meant_shared_layers(tmp_path: Path) -> None:
         **linear(rng, 1, 6, "value_net"),
     }
     rewrite(tmp_path, weights, "1.5.0", policy_kwargs={"net_arch": [6]})
-    export_policy(find_source(tmp_path), tmp_path / "policy.onnx")
+    export_policy(find_run(tmp_path), tmp_path / "policy.onnx")
 
 
-def test_an_extractor_under_one_name(tmp_path: Path) -> None:
-    """Before 1.7 it was not saved a second and third time, as the actor's and the critic's."""
+def test_an_extractor_that_was_saved_once_serves_actor_and_critic(tmp_path: Path) -> None:
+    """SB3 before 1.7 did not save it again as the actor's and the critic's."""
     image = spaces.Box(0, 255, (3, 36, 36), np.uint8)
     model = make_model(image, spaces.Discrete(3), "CnnPolicy", algorithm=PPO)
     save(model, tmp_path)
@@ -116,15 +116,15 @@ def test_an_extractor_under_one_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_gsde_with_features_of_its_own(tmp_path: Path) -> None:
-    """The deterministic action is the policy's; the noise cannot be rebuilt, and says so."""
+def test_gsde_with_separate_noise_features_acts_and_refuses_its_std(tmp_path: Path) -> None:
+    """The deterministic action is exact. The noise cannot be rebuilt, and the error says so."""
     rng = np.random.default_rng(2)
     model = make_model(BOX, BOX, algorithm=PPO, use_sde=True, policy_kwargs={"net_arch": [4]})
     save(model, tmp_path)
     weights = dict(model.policy.state_dict())
     weights |= linear(rng, 7, 3, "sde_features_extractor.0") | {"log_std": torch.zeros(7, 3)}
     rewrite(tmp_path, weights, "1.3.0", policy_kwargs={"net_arch": [4], "sde_net_arch": [7]})
-    source = find_source(tmp_path)
+    source = find_run(tmp_path)
     result = export_policy(source, tmp_path / "policy.onnx")
     observations = rng.uniform(-1, 1, (20, 3)).astype(np.float32)
     found, _ = OnnxPolicy(result.path).predict(observations)
@@ -136,7 +136,7 @@ def test_gsde_with_features_of_its_own(tmp_path: Path) -> None:
 
 @contextmanager
 def old_gym() -> Iterator[dict[str, type]]:
-    """The old package, as far as a pickle names it: classes whose state is their attributes."""
+    """Fake the old package as far as pickles name it: classes whose state is their attributes."""
     names = {
         "box": "Box",
         "dict": "Dict",
@@ -165,8 +165,8 @@ def old(cls: type, **state: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("shape", ["shape", "_shape"])  # gym before and since 0.18
-def test_spaces_of_old_gyms(shape: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", ["shape", "_shape"])  # gym before and after 0.18
+def test_spaces_of_old_gym_versions_are_read(shape: str, tmp_path: Path) -> None:
     low = np.array([-1.0, -np.inf], np.float32)
     with old_gym() as gym:
         random = {"np_random": np.random.RandomState(0)}
@@ -193,7 +193,7 @@ def test_spaces_of_old_gyms(shape: str, tmp_path: Path) -> None:
     path = rewrite(tmp_path, weights, "1.1.0", observation_space=content)
     found = read_policy_zip(path).observation_space
     assert isinstance(found, spaces.Dict)
-    # in the order of the file: the features of a policy lie in that order
+    # the order of the file is the order of the features
     assert list(found.spaces) == ["z", "a", "m", "b"]
     assert found["z"] == spaces.Box(low, -low)
     assert found["a"] == spaces.Discrete(4)
@@ -201,7 +201,7 @@ def test_spaces_of_old_gyms(shape: str, tmp_path: Path) -> None:
     assert found["b"] == spaces.MultiBinary(3)
 
 
-def test_keys_that_are_not_sorted_keep_their_order(tmp_path: Path) -> None:
+def test_unsorted_keys_keep_their_order(tmp_path: Path) -> None:
     space = spaces.Dict(
         OrderedDict(zeta=spaces.Box(-1.0, 1.0, (2,)), alpha=spaces.Box(5.0, 6.0, (3,)))
     )
@@ -214,7 +214,7 @@ def test_keys_that_are_not_sorted_keep_their_order(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
-def test_optimizers_of_all_kinds_are_left_alone(tmp_path: Path) -> None:
+def test_a_custom_optimizer_does_not_prevent_the_export(tmp_path: Path) -> None:
     from stable_baselines3 import A2C
     from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 

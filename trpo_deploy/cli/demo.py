@@ -25,7 +25,7 @@ from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
     from trpo_deploy.export import Export
-    from trpo_deploy.files.source import PolicySource
+    from trpo_deploy.files.runs import Run
     from trpo_deploy.spec.spaces import Array
     from trpo_deploy.train import TrainResult
 
@@ -62,7 +62,7 @@ def run_demo(output: Path, console: Console) -> None:
     from trpo_deploy.cli.progress import train_with_progress
     from trpo_deploy.export import export_policy
     from trpo_deploy.files.model_dir import ModelDir
-    from trpo_deploy.files.source import find_source
+    from trpo_deploy.files.runs import find_run
     from trpo_deploy.train import load_config
     from trpo_deploy.train.vec_env.make import evaluation_seed
 
@@ -76,7 +76,7 @@ def run_demo(output: Path, console: Console) -> None:
         raise TrainingError(f"the return stayed at {trained.last.mean:.1f}, below {TARGET_RETURN}")
 
     console.print("[bold]2. export[/] the policy to one ONNX file and verify it against SB3")
-    source = find_source(output)
+    source = find_run(output)
     exported = export_policy(source, folder.onnx)
 
     console.print("[bold]3. serve[/] it with BentoML and play the last evaluation's episodes again")
@@ -167,7 +167,7 @@ def check_equal_actions(expected: list[PlayedEpisode], served: list[PlayedEpisod
                 )
 
 
-def _torch_policy(source: PolicySource) -> Callable[[Array], int]:
+def _torch_policy(source: Run) -> Callable[[Array], int]:
     """The trained policy as Stable-Baselines3 runs it."""
     from trpo_deploy.sb3.from_files import load_source
     from trpo_deploy.sb3.source import SourceOptions

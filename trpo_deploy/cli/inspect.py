@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def inspect(policy: Model, as_json: Json = False) -> None:
     """Show an ONNX file's inputs, outputs, origin and certificate."""
     from trpo_deploy.files.certificate import read_certificate
-    from trpo_deploy.files.source import changed_sources, find_onnx
+    from trpo_deploy.files.exported import changed_sources, find_onnx
     from trpo_deploy.runtime import OnnxPolicy
 
     path = find_onnx(policy)
@@ -35,7 +35,7 @@ def inspect(policy: Model, as_json: Json = False) -> None:
 
 
 def _print_contract(path: Path, spec: PolicySpec) -> None:
-    say(f"[bold]{escape(path)}[/]: {spec.algorithm} on {spec.env_id or 'unknown'}")
+    say(f"[bold]{escape(path)}[/]: {spec.algorithm} on {escape(spec.environment or 'unknown')}")
     for role, tensors, space in (
         ("input", spec.inputs, spec.observation_space),
         ("output", spec.outputs, spec.action_space),

@@ -13,7 +13,7 @@ from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
     from trpo_deploy.export import SourceOptions
-    from trpo_deploy.files.source import PolicySource
+    from trpo_deploy.files.runs import Run
     from trpo_deploy.sb3.observation_chain import ImageLayout
 
 
@@ -69,7 +69,7 @@ class ReadingOptions:
         bool, typer.Option(help="Refuse a normalised run without its statistics.")
     ] = True
 
-    def locate(self, source: Path) -> tuple[PolicySource, SourceOptions]:
+    def locate(self, source: Path) -> tuple[Run, SourceOptions]:
         """Find the files of a ``SOURCE`` argument, and how to read them.
 
         Limits torch to one thread: on a busy machine two take several times longer than one.
@@ -79,9 +79,9 @@ class ReadingOptions:
             ModelDirError: a file is missing.
         """
         require("export")
-        from trpo_deploy.files.source import find_source
+        from trpo_deploy.files.runs import find_run
 
-        found = find_source(source, self.vecnormalize)
+        found = find_run(source, self.vecnormalize)
         import torch
 
         from trpo_deploy.export import SourceOptions

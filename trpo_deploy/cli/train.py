@@ -195,7 +195,7 @@ def _print_training(result: TrainResult, config: TrainConfig) -> None:
 
 
 def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
-    from trpo_deploy.files.source import find_source
+    from trpo_deploy.files.runs import find_run
 
     try:
         with interrupts_deferred():
@@ -203,7 +203,7 @@ def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
 
             from trpo_deploy.export import SourceOptions, export_policy
         reading = SourceOptions(allow_import=config.own_classes)
-        print_export(export_policy(find_source(folder.root), folder.onnx, reading=reading))
+        print_export(export_policy(find_run(folder.root), folder.onnx, reading=reading))
     except KeyboardInterrupt:
         say("stopped; the policy is trained, export it with: " + _export_command(folder, config))
         raise typer.Exit(130) from None

@@ -1,1 +1,1 @@
-"""Environments by id, with their arguments and wrappers; episodes played in them; their spaces."""
+"""Environments by id, with arguments and wrappers; their spaces; episodes played in them."""

@@ -1,4 +1,4 @@
-"""An environment by its id, with arguments and wrappers, and the check that a policy fits it."""
+"""An environment by id, with arguments and wrappers, and the check that a policy fits it."""
 
 from __future__ import annotations
 
@@ -22,30 +22,32 @@ from trpo_deploy.spec.spaces import (
 )
 
 FAILURES = (Exception, SystemExit)
-"""What an environment, somebody's code, may raise; to end the program is not its to choose."""
+"""What an environment may raise. It is foreign code, and may not end the program."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment that a policy fits, and how it was found."""
+    """How to make an environment."""
 
     env_id: str
+    """The Gymnasium id, ``Name-v0`` or ``module:Name-v0``."""
     kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of ``gymnasium.make``."""
     note: str = ""
-    """Said in the certificate where the environment is not the one of the training."""
+    """How the environment differs from the one of the training, for the user."""
     env_wrapper: Any = None
-    """Wrappers by dotted name; see :func:`trpo_deploy.envs.wrappers.wrapper_list`."""
+    """Wrappers by name; see :func:`trpo_deploy.envs.wrappers.wrapper_list`."""
     frame_stack: int | None = None
-    """How many observations in a row the policy sees as one."""
+    """Number of consecutive observations that are stacked into one."""
 
     def make(self) -> gymnasium.Env[Any, Any]:
-        """A new instance.
+        """Make an instance.
 
         Raises:
-            EnvError: it cannot be made here.
+            EnvError: The environment cannot be made.
         """
         try:
-            with warnings.catch_warnings():  # old versions of an id are used on purpose here
+            with warnings.catch_warnings():  # old versions of an id are used on purpose
                 warnings.simplefilter("ignore", DeprecationWarning)
                 made = gymnasium.make(self.env_id, **self.kwargs)
                 return wrap(made, self.env_wrapper, self.frame_stack)
@@ -57,10 +59,10 @@ class Environment:
 
     @contextmanager
     def opened(self) -> Iterator[gymnasium.Env[Any, Any]]:
-        """A new instance, closed after the block; a failure of that is too late to matter.
+        """Make an instance and close it after the block. Errors while closing are ignored.
 
         Raises:
-            EnvError: it cannot be made here.
+            EnvError: The environment cannot be made.
         """
         made = self.make()
         try:
@@ -71,10 +73,10 @@ class Environment:
 
 
 def newest_environment(environment: Environment) -> Environment:
-    """The environment itself, or its newest version if that one cannot be made here.
+    """The environment, or its newest installed version if it cannot be made.
 
     Raises:
-        EnvError: neither can be made.
+        EnvError: Neither can be made.
     """
     try:
         with environment.opened():
@@ -91,21 +93,14 @@ def newest_environment(environment: Environment) -> Environment:
 
 
 def find_environment(
-    env_id: str,
-    kwargs: dict[str, Any],
-    observation_space: Space | DictSpace,
-    action_space: Space,
-    env_wrapper: Any = None,
-    frame_stack: int | None = None,
+    environment: Environment, observation_space: Space | DictSpace, action_space: Space
 ) -> Environment:
-    """The environment of that id, or its newest version here, if its spaces are the policy's.
+    """The environment, or its newest installed version, if its spaces are the policy's.
 
     Raises:
-        EnvError: there is none.
+        EnvError: The environment cannot be made, or its spaces are others.
     """
-    environment = newest_environment(
-        Environment(env_id, kwargs, env_wrapper=env_wrapper, frame_stack=frame_stack)
-    )
+    environment = newest_environment(environment)
     with environment.opened() as made:
         for role, expected, found in (
             ("observations", observation_space, made.observation_space),
@@ -113,14 +108,14 @@ def find_environment(
         ):
             if not _fits(expected, found):
                 raise EnvError(
-                    f"{environment.env_id} has the {role} {found}, the policy was trained for "
+                    f"{environment.env_id} has the {role} {found}, but the policy was trained for "
                     f"{expected.describe()}; name the right environment with --env"
                 )
     return environment
 
 
 def _fits(expected: Space | DictSpace, found: spaces.Space[Any]) -> bool:
-    """Whether observations or actions can be exchanged; bounds may differ between versions."""
+    """Whether two spaces are interchangeable. Box bounds may differ: versions change them."""
     try:
         space = space_from_gymnasium(found)
     except SpaceError:

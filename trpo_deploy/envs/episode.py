@@ -1,4 +1,4 @@
-"""Seeded episodes of an environment, played one by one or side by side."""
+"""Seeded episodes of an environment, played one at a time or in parallel batches."""
 
 from __future__ import annotations
 
@@ -14,59 +14,54 @@ from gymnasium import spaces
 
 from trpo_deploy.envs.environment import FAILURES, Environment
 from trpo_deploy.errors import EnvError
-from trpo_deploy.spec.spaces import (
-    Array,
-)
+from trpo_deploy.spec.policy_spec import FrameHistory
+from trpo_deploy.spec.spaces import Array
 
 MAX_EPISODE_STEPS = 10_000
-"""An episode of an environment without a time limit is cut here."""
-
+"""Episodes are truncated after this many steps, since an environment may have no time limit."""
 
 SIDE_BY_SIDE = 32
-"""Environments that are open at once."""
-
+"""Number of episodes that are played at the same time, so that the policy sees batches."""
 
 Observation: TypeAlias = Array | dict[str, Array]
+"""An array, or a mapping of arrays for a space with keys."""
 
-
-State: TypeAlias = tuple[Array, ...] | None
-
-
-Act: TypeAlias = Callable[[Observation, State], tuple[Array, State]]
-"""Actions for a batch of raw observations, and the state for the next step, as ``predict``."""
+Act: TypeAlias = Callable[[Observation, FrameHistory | None], tuple[Array, FrameHistory | None]]
+"""A policy: from raw observations and earlier frames (``None`` at the start of the episodes) to
+actions and the frames for the next step. All have a batch axis."""
 
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """What came of playing an environment."""
+    """Returns and observations of played episodes."""
 
     returns: Array
     """Sum of rewards of each episode, float64 ``(episodes,)``."""
-    observations: tuple[tuple[Observation, State], ...]
-    """The first batches of raw observations and of states that the policy was given."""
+    observations: tuple[tuple[Observation, FrameHistory | None], ...]
+    """The first batches of raw observations and of earlier frames, as the policy got them."""
 
 
 class Episode:
-    """One seeded episode; what the environment does wrong is told by seed and step.
+    """One seeded episode that checks what the environment returns.
 
     Args:
-        environment: what ``env`` was made from, for messages.
-        env: an instance of it.
-        seed: of the reset.
+        environment: What ``env`` was made from, for messages.
+        env: An instance of ``environment``.
+        seed: Seed for ``env.reset``.
 
     Raises:
-        EnvError: from here and from :meth:`step`, if the environment raises or gives what is no
-            observation of its space or no finite number.
+        EnvError: The environment raises, or returns an observation outside its space or a number
+            that is not finite; also from :meth:`step`. The message names the seed and the step.
     """
 
     observation: Any
-    """The last one."""
+    """The last observation."""
 
     def __init__(self, environment: Environment, env: gymnasium.Env[Any, Any], seed: int) -> None:
         self._env, self._env_id, self._seed = env, environment.env_id, seed
         self._steps = 0
         self.total = 0.0
-        """Sum of rewards."""
+        """Sum of rewards so far."""
         self.ended = False
         with self._failures_named("reset"):
             self.observation, _ = env.reset(seed=seed)
@@ -100,14 +95,14 @@ class Episode:
     def _error(self, problem: str) -> EnvError:
         return EnvError(
             f"{self._env_id} failed in the episode of seed {self._seed} at step {self._steps}: "
-            f"{problem}; look into the environment"
+            f"{problem}; check the environment"
         )
 
 
 def observation_problem(observation: Any, space: spaces.Space[Any]) -> str | None:
-    """What makes this no observation of the space, or None.
+    """Why a value is not an observation of the space; ``None`` if it is.
 
-    Bounds and types of numbers are left alone: a policy takes any that are finite.
+    Bounds and number types are not checked: a policy takes any finite number.
     """
     if not isinstance(space, spaces.Dict):
         return _array_problem("the observation", observation, space)
@@ -129,7 +124,7 @@ def _array_problem(what: str, observation: Any, space: spaces.Space[Any]) -> str
     if array.shape != space.shape:
         return f"{what} has the shape {array.shape}, not {space.shape}"
     if array.dtype.kind not in "biuf":
-        return f"{what} is {observation!r:.40}, not of numbers"
+        return f"{what} is {observation!r:.40}, not an array of numbers"
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)) and not space.contains(
         np.asarray(array, space.dtype)
     ):
@@ -142,13 +137,16 @@ def _array_problem(what: str, observation: Any, space: spaces.Space[Any]) -> str
 
 
 def play(environment: Environment, act: Act, seeds: Sequence[int], keep: int = 0) -> Episodes:
-    """Play one episode a seed, side by side, so that a policy sees batches.
+    """Play one episode for each seed, :data:`SIDE_BY_SIDE` at a time.
 
     Args:
-        environment: what to play.
-        act: the policy; its state is ``None`` at the start of the episodes.
-        seeds: the seeds of the episodes' resets.
-        keep: how many observations to keep, of each :data:`SIDE_BY_SIDE` episodes.
+        environment: The environment to play.
+        act: The policy.
+        seeds: Seeds for ``env.reset``.
+        keep: Number of observations to keep of each group of episodes.
+
+    Raises:
+        EnvError: The environment cannot be made or fails; see :class:`Episode`.
     """
     groups = [seeds[i : i + SIDE_BY_SIDE] for i in range(0, len(seeds), SIDE_BY_SIDE)]
     played = [_play_side_by_side(environment, act, group, keep) for group in groups]
@@ -165,8 +163,8 @@ def _play_side_by_side(
         envs = [stack.enter_context(environment.opened()) for _ in seeds]
         episodes = [Episode(environment, *pair) for pair in zip(envs, seeds, strict=True)]
         running = episodes
-        state: State = None
-        observations: list[tuple[Observation, State]] = []
+        state: FrameHistory | None = None
+        observations: list[tuple[Observation, FrameHistory | None]] = []
         while running:
             together = batch([episode.observation for episode in running])
             if keep > 0:
@@ -183,7 +181,7 @@ def _play_side_by_side(
 
 
 def batch(observations: Sequence[Any]) -> Observation:
-    """Observations as one, along a new first axis."""
+    """Stack observations along a new first axis."""
     if isinstance(observations[0], Mapping):
         return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
     return np.stack(observations)

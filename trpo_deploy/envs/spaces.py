@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as the spec writes them."""
+"""Conversion of Gymnasium spaces to the spec's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from trpo_deploy.spec.spaces import (
 
 
 def space_from_gymnasium(space: spaces.Space[Any]) -> Space | DictSpace:
-    """A Gymnasium space as the spec writes it.
+    """Convert a Gymnasium space.
 
     Raises:
-        SpaceError: there is no such space in a spec.
+        SpaceError: The spec has no such space.
     """
     if isinstance(space, spaces.Box):
         return BoxSpace(space.low, space.high)
@@ -43,5 +43,5 @@ def space_from_gymnasium(space: spaces.Space[Any]) -> Space | DictSpace:
 
 def _without_keys(key: str, space: Space | DictSpace) -> Space:
     if isinstance(space, DictSpace):
-        raise SpaceError(f"the observation {key!r} is a Dict within a Dict; flatten it")
+        raise SpaceError(f"the observation {key!r} is a Dict inside a Dict; flatten it")
     return space

@@ -28,7 +28,7 @@ from trpo_deploy.export.reader.policy import read_policy
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.source import PolicySource
+from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import load_model
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
@@ -71,7 +71,7 @@ class Export:
 
 
 def export_policy(
-    source: PolicySource,
+    source: Run,
     output: Path,
     *,
     verify: bool = True,
@@ -95,8 +95,8 @@ def export_policy(
         ExportError: The policy cannot be exported.
         CertificateError: The file differs from the policy; nothing was written.
     """
-    reading = reading or SourceOptions()
-    build = _build(load_source(source, reading), reading.env_id, options or ExportOptions())
+    loaded = load_source(source, reading or SourceOptions())
+    build = _build(loaded, options or ExportOptions())
     certificate = build.certify(steps) if verify else None
     return build.write(output, certificate, golden, source.model_dir)
 
@@ -120,15 +120,14 @@ def export_model(
     extractors need no permission, since their code is already loaded. All other arguments and
     the errors are those of :func:`export_policy`.
     """
-    reading = reading or SourceOptions()
-    loaded = load_model(model, vecnormalize, reading)
-    build = _build(loaded, reading.env_id, options or ExportOptions())
+    loaded = load_model(model, vecnormalize, reading or SourceOptions())
+    build = _build(loaded, options or ExportOptions())
     certificate = build.certify(steps) if verify else None
     return build.write(output, certificate, golden, None)
 
 
 def verify_policy(
-    source: PolicySource,
+    source: Run,
     onnx_path: Path,
     *,
     steps: int = STEPS,
@@ -153,10 +152,9 @@ def verify_policy(
     file = ExportedFile.parse(content)
     spaces = file.spec.observation_spaces.values()
     float64 = any(isinstance(each, BoxSpace) and each.dtype == np.float64 for each in spaces)
-    reading = reading or SourceOptions()
-    loaded = load_source(source, reading)
+    loaded = load_source(source, reading or SourceOptions())
     actor = _read_actor(loaded, float64_input=float64)
-    return certify(file, _trained_policy(loaded, actor, reading.env_id), steps=steps)
+    return certify(file, _trained_policy(loaded, actor), steps=steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +164,6 @@ class _Build:
     loaded: LoadedSource
     actor: ActorNetwork
     file: ExportedFile
-    env_id: str | None
-    """The environment that the user named."""
 
     def certify(self, steps: int) -> Certificate:
         """Compare the file with the policy.
@@ -175,7 +171,7 @@ class _Build:
         Raises:
             CertificateError: They differ.
         """
-        policy = _trained_policy(self.loaded, self.actor, self.env_id)
+        policy = _trained_policy(self.loaded, self.actor)
         certificate = certify(self.file, policy, steps=steps)
         if not certificate.passed:
             raise CertificateError(
@@ -205,36 +201,36 @@ class _Build:
         return Export(output, len(content), spec, certificate, card, skipped, warnings)
 
 
-def _build(loaded: LoadedSource, env_id: str | None, options: ExportOptions) -> _Build:
+def _build(loaded: LoadedSource, options: ExportOptions) -> _Build:
     actor = _read_actor(loaded, float64_input=options.float64_input)
-    spec = _spec(loaded, actor, env_id, options)
+    spec = _spec(loaded, actor, options)
     model = build_model(actor, spec, options.opset or OPSET)
-    return _Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec), env_id)
+    return _Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec))
 
 
 def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:
     return read_policy(loaded.reference, has_std=loaded.has_std, float64_input=float64_input)
 
 
-def _trained_policy(loaded: LoadedSource, actor: ActorNetwork, env_id: str | None) -> TrainedPolicy:
-    spaces = actor.observation_space, actor.action_space
-    environment, note = loaded.environment(env_id, spaces)
+def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
+    environment, note = loaded.environment_if_any()
     return TrainedPolicy(loaded.reference, actor, loaded.sha256, environment, note)
 
 
-def _spec(
-    loaded: LoadedSource, actor: ActorNetwork, env_id: str | None, options: ExportOptions
-) -> PolicySpec:
-    wrappers = [name for each in loaded.env_wrapper for name in each]
+def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> PolicySpec:
+    wrappers = () if loaded.recorded is None else loaded.recorded.wrappers
     return PolicySpec(
         observation_space=actor.observation_space,
         action_space=actor.action_space,
         outputs=output_tensors(actor, options.outputs, guard=options.guard),
         algorithm=loaded.algorithm,
-        env_id=env_id or loaded.env_id,
+        environment=loaded.recorded,
         normalizer=_normalizer_info(actor),
         preprocessing=(
-            *(f"outside of the file: the environment is wrapped in {each}" for each in wrappers),
+            *(
+                f"outside of the file: the environment is wrapped in {each.name}"
+                for each in wrappers
+            ),
             *describe_preprocessing(actor),
         ),
         training=loaded.training,

@@ -53,7 +53,7 @@ def _lines(
 ) -> Iterator[str]:
     yield f"## {name}"
     yield ""
-    yield f"{spec.algorithm} on {spec.env_id or 'an unnamed environment'}, as one file."
+    yield f"{spec.algorithm} on {spec.environment or 'an unknown environment'}, as one file."
     yield ""
     yield "| | name | dtype | shape |"
     yield "|---|---|---|---|"

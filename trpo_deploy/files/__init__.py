@@ -1,1 +1,1 @@
-"""The files of a run and of an exported policy: where they are, how they are read and written."""
+"""Files of a run and of an exported policy: locating, reading and writing them."""

@@ -1,10 +1,9 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +12,16 @@ from pathlib import Path
 
 from trpo_deploy.errors import ModelDirError
 
-if sys.platform != "win32":
-    pass
-
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its name once the block has ended well.
+    """Yield a temporary path, and rename it to ``path`` if the block succeeds.
 
-    A reader sees the old file or the whole new one; after an error nothing new is left.
+    A reader sees the old file or the complete new one. After an error the temporary file is
+    removed.
 
     Raises:
-        ModelDirError: the target cannot be written.
+        ModelDirError: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # mkstemp makes private files; a model is as readable as the user's other files.
+        # mkstemp makes files that only the owner can read; give this one the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -49,20 +46,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write a whole file, or leave what was there."""
+    """Write a file; on an error the old one stays.
+
+    Raises:
+        ModelDirError: The file cannot be written.
+    """
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def append(path: Path, text: str) -> None:
-    """Add to a file, whole or not at all.
+    """Append text to a file, completely or not at all.
 
     Raises:
-        ModelDirError: it cannot be written.
+        ModelDirError: The file cannot be written.
     """
     try:
-        # Without a buffer, which would be written once more before the file is cut back.
+        # Unbuffered: a buffer would be flushed again after the file was truncated.
         with path.open("ab", buffering=0) as file:
             size, data = file.tell(), text.encode()
             if file.write(data) != len(data):
@@ -73,5 +74,5 @@ def append(path: Path, text: str) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Hex SHA-256 of a file."""
     return sha256(path.read_bytes()).hexdigest()

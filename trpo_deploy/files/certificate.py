@@ -1,21 +1,17 @@
-"""The certificate beside an exported file."""
+"""The certificate of an exported file: where it is stored, and reading it."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from trpo_deploy.errors import ModelDirError
-
-if sys.platform != "win32":
-    pass
 from trpo_deploy.files.model_dir import ModelDir
 
 
 def certificate_path(onnx: Path) -> Path:
-    """Where the certificate of an ONNX file lies: beside it."""
+    """Path of an ONNX file's certificate, in the same folder."""
     model_dir = ModelDir(onnx.parent)
     if onnx.name == model_dir.onnx.name:
         return model_dir.certificate
@@ -23,10 +19,10 @@ def certificate_path(onnx: Path) -> Path:
 
 
 def read_certificate(onnx: Path) -> dict[str, Any] | None:
-    """The certificate beside an ONNX file, if there is one.
+    """The certificate of an ONNX file, or ``None`` if there is none.
 
     Raises:
-        ModelDirError: it cannot be read.
+        ModelDirError: The certificate cannot be read.
     """
     path = certificate_path(onnx)
     try:
@@ -36,5 +32,5 @@ def read_certificate(onnx: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ModelDirError(f"{path} cannot be read as a certificate ({error})") from error
     if not isinstance(value, dict):
-        raise ModelDirError(f"{path} holds no certificate")
+        raise ModelDirError(f"{path} is not a certificate: expected a JSON object")
     return value

@@ -17,18 +17,18 @@ if sys.platform != "win32":
 
 @dataclass(frozen=True)
 class ModelDir:
-    """Paths inside a model folder; none of them needs to exist."""
+    """Paths in a model folder. The files may be missing."""
 
     root: Path
 
     @property
     def policy_zip(self) -> Path:
-        """The last policy, in Stable-Baselines3's zip format."""
+        """The last policy of the training, in Stable-Baselines3's zip format."""
         return self.root / "policy.zip"
 
     @property
     def vecnormalize(self) -> Path:
-        """The statistics of observations and returns, if the run normalises."""
+        """Running statistics of observations and returns, if the run normalises."""
         return self.root / "vecnormalize.pkl"
 
     @property
@@ -38,12 +38,12 @@ class ModelDir:
 
     @property
     def config(self) -> Path:
-        """Everything that it takes to run the training again."""
+        """All settings of the run, enough to repeat it."""
         return self.root / "config.yaml"
 
     @property
     def progress(self) -> Path:
-        """The training log, a row an update."""
+        """The training log, a row for each update."""
         return self.root / "progress.csv"
 
     @property
@@ -53,12 +53,12 @@ class ModelDir:
 
     @property
     def learning_curve(self) -> Path:
-        """A picture of the evaluations."""
+        """A plot of the evaluations."""
         return self.root / "learning_curve.png"
 
     @property
     def checkpoint(self) -> Path:
-        """All that it takes to go on with the run."""
+        """The state to resume the run from."""
         return self.root / "checkpoint" / "checkpoint.npz"
 
     @property
@@ -68,52 +68,52 @@ class ModelDir:
 
     @property
     def certificate(self) -> Path:
-        """The proof that the exported policy is the trained one."""
+        """The proof that the exported policy behaves like the trained one."""
         return self.root / "certificate.json"
 
     @property
     def card(self) -> Path:
-        """What a person should know of the policy."""
+        """The policy's card, for people."""
         return self.root / "README.md"
 
     def create(self, *, force: bool = False) -> None:
         """Make the folder for a new run.
 
         Args:
-            force: remove the files of an earlier run, and no others.
+            force: Remove the files of an earlier run. Other files stay.
 
         Raises:
-            ModelDirError: the path is a file, is not writable, or is a folder with something in
-                it and ``force`` is not set, or with no run in it.
+            ModelDirError: The path is a file or not writable, or the folder is not empty and
+                ``force`` is not set or the folder does not hold a run.
         """
         self._make()
         self.sweep()
         if any(self.root.iterdir()):
             if not force:
-                resumable = "go on with --resume, " if self.checkpoint.is_file() else ""
+                resumable = "resume with --resume, " if self.checkpoint.is_file() else ""
                 raise ModelDirError(
-                    f"{self.root} is not empty; {resumable}give another folder with -o, or start "
-                    "anew with --force"
+                    f"{self.root} is not empty; {resumable}give another folder with -o, or "
+                    "replace the run with --force"
                 )
             self._clear()
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Make the folder, and keep other runs out of it while the block lasts.
+        """Make the folder and lock it against other runs until the block ends.
 
         Raises:
-            ModelDirError: the path is a file, cannot be made, or belongs to a run that goes on.
+            ModelDirError: The path is a file, cannot be made, or another run has locked it.
         """
         self._make()
         if sys.platform == "win32":
             yield
             return
-        # Of the folder itself, as a file would be left behind; it ends with the process.
+        # Lock the folder, since a lock file would stay behind. The lock ends with the process.
         handle = os.open(self.root, os.O_RDONLY)
         try:
             if not _locked(handle):
                 raise ModelDirError(
-                    f"another run is writing into {self.root}; wait for its end, or give another "
+                    f"another run is writing into {self.root}; wait until it ends, or give another "
                     "folder with -o"
                 )
             yield
@@ -129,23 +129,23 @@ class ModelDir:
             raise ModelDirError(f"cannot make the folder {self.root}: {error.strerror}") from error
 
     def sweep(self) -> None:
-        """Remove the temporary files that a run left when it was stopped, and no other file."""
+        """Remove the temporary files of a run that was killed. Other files stay."""
         for path in self._files():
             for temporary in path.parent.glob(f".{path.name}.*.tmp"):
                 temporary.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove what a run wrote that did not come to anything."""
+        """Remove the files of a run that failed, and the folder if nothing else is in it."""
         self._clear()
-        with suppress(OSError):  # somebody else's files are in it
+        with suppress(OSError):  # other files are in it
             self.root.rmdir()
 
     def _clear(self) -> None:
-        """Remove the files of an earlier run; what else lies there is the user's."""
+        """Remove the files of an earlier run; all others belong to the user."""
         if not self._holds_a_run():
             raise ModelDirError(
-                f"{self.root} holds files but no policy.zip and no config.yaml of a run: it is no "
-                "model folder, and nothing in it is replaced; give another folder with -o"
+                f"{self.root} is not a model folder: it has files, but neither policy.zip nor a "
+                "run's config.yaml, so nothing is replaced; give another folder with -o"
             )
         for path in self._files():
             path.unlink(missing_ok=True)
@@ -156,15 +156,16 @@ class ModelDir:
     def _holds_a_run(self) -> bool:
         if self.policy_zip.is_file():
             return True
-        # Killed early, a run has left no more than this. Others have files of that name too.
+        # A run that was killed early has written its configuration only. Other programs also write
+        # files of that name.
         text = self.config.read_text(errors="replace") if self.config.is_file() else ""
         return any(line.startswith("env_id:") for line in text.splitlines())
 
     def _files(self) -> list[Path]:
-        """In the order in which they can go.
+        """All files of a run, in the order in which to remove them.
 
-        The checkpoint first and the configuration last: killed in between, this is still a
-        model folder, and none that could be resumed.
+        The checkpoint is first and the configuration last: if the process is killed in between,
+        the folder still counts as a model folder and cannot be resumed.
         """
         policies = [
             path
@@ -176,12 +177,12 @@ class ModelDir:
 
 
 def _locked(handle: int) -> bool:
-    """Lock a file for this process; false if another one has."""
+    """Lock an open file for this process; false if another process holds the lock."""
     assert sys.platform != "win32"
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # not every file system has locks
+    except OSError:  # the file system does not support locks
         return True
     return True

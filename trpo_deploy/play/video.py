@@ -1,4 +1,4 @@
-"""An episode as a film."""
+"""Record an episode as a video."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
     """Play one episode and write it as an MP4 file (H.264).
 
     Args:
-        environment: what to play.
-        act: the policy, for batches of raw observations.
-        seed: of the episode's reset.
-        path: the file; it is written whole or not at all.
+        environment: The environment to play.
+        act: The policy, for batches of raw observations.
+        seed: Seed for ``env.reset``.
+        path: The file. It is written completely or not at all.
 
     Raises:
         MissingExtraError: ffmpeg is not installed.
-        ConfigError: the file's name does not end in ``.mp4``.
-        EnvError: the environment makes no pictures.
-        ModelDirError: the file cannot be written.
+        ConfigError: The file name does not end in ``.mp4``.
+        EnvError: The environment cannot render images.
+        ModelDirError: The file cannot be written.
     """
     if path.suffix != ".mp4":
-        raise ConfigError(f"{path}: expected a file name that ends in .mp4")
+        raise ConfigError(f"{path}: expected a file name that ends with .mp4")
     require("video")
     import imageio_ffmpeg
 
-    pictured = replace(environment, kwargs={**environment.kwargs, "render_mode": "rgb_array"})
-    with pictured.opened() as env, atomic_path(path) as temporary:
+    rendering = replace(environment, kwargs={**environment.kwargs, "render_mode": "rgb_array"})
+    with rendering.opened() as env, atomic_path(path) as temporary:
         episode = Episode(environment, env, seed)
-        frame = _picture(environment, env)
+        frame = _rendered_frame(environment, env)
         writer = imageio_ffmpeg.write_frames(
             str(temporary),
             (frame.shape[1], frame.shape[0]),
             fps=env.metadata.get("render_fps", _DEFAULT_FPS),
-            macro_block_size=2,  # H.264 wants an even width and height
+            macro_block_size=2,  # H.264 needs an even width and height
             ffmpeg_log_level="error",
-            output_params=["-f", "mp4"],  # the temporary name tells ffmpeg nothing
+            output_params=["-f", "mp4"],  # the temporary name has no extension for ffmpeg
         )
         writer.send(None)
         try:
@@ -57,18 +57,18 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
             while not episode.ended:
                 actions, state = act(batch([episode.observation]), state)
                 episode.step(actions[0])
-                writer.send(_picture(environment, env))
+                writer.send(_rendered_frame(environment, env))
         finally:
             writer.close()
 
 
-def _picture(environment: Environment, env: Any) -> Array:
-    """A frame, ``(height, width, 3)`` bytes."""
+def _rendered_frame(environment: Environment, env: Any) -> Array:
+    """Render a frame, uint8 ``(height, width, 3)``."""
     try:
         frame = env.render()
-    except Exception as error:  # anything: a renderer is somebody's code, and so is a GL driver
+    except Exception as error:  # renderers and GL drivers raise anything
         reason = " ".join(str(error).split())
-        raise EnvError(f"{environment.env_id} cannot be drawn here ({reason})") from error
+        raise EnvError(f"{environment.env_id} cannot be rendered here ({reason})") from error
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
-        raise EnvError(f"{environment.env_id} makes no pictures (render_mode='rgb_array')")
+        raise EnvError(f"{environment.env_id} renders no images (render_mode='rgb_array')")
     return np.ascontiguousarray(frame, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Run an exported policy: numpy and onnxruntime, nothing else."""
+"""Run an exported policy. Needs numpy and onnxruntime only."""
 
 from trpo_deploy.runtime.onnx_policy import OnnxPolicy
 from trpo_deploy.runtime.session import Session

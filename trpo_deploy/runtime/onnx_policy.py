@@ -1,4 +1,4 @@
-"""An exported policy that is called as Stable-Baselines3's ``model.predict`` is."""
+"""An exported policy with the interface of Stable-Baselines3's ``model.predict``."""
 
 from __future__ import annotations
 
@@ -13,31 +13,39 @@ import onnxruntime as ort
 
 from trpo_deploy.errors import ObservationError, PolicyFileError
 from trpo_deploy.runtime.sampling import Draw, sampler
-from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, OBS, PolicySpec, TensorSpec
+from trpo_deploy.spec.policy_spec import (
+    ACTION,
+    METADATA_KEY,
+    OBS,
+    FrameHistory,
+    Inputs,
+    PolicySpec,
+    TensorSpec,
+)
 from trpo_deploy.spec.spaces import Array
 
 _ACTION_ONLY = [ACTION]
 _ONNX_TYPES = {"float32": "float", "float64": "double"}
-"""Where ONNX's names differ from numpy's."""
+"""ONNX's names of dtypes, where they differ from numpy's."""
 
 
 class OnnxPolicy:
-    """A policy out of one ``policy.onnx``; safe to call from several threads.
+    """A policy from a ``policy.onnx``. It is thread-safe.
 
     Args:
-        path: the file.
-        threads: threads that one call may use. A small network is fastest with one.
+        path: The file.
+        threads: Number of threads that one call may use. A small network is fastest with one.
         providers: onnxruntime's execution providers, in order of preference.
-        seed: of the generator that draws actions with ``deterministic=False``.
+        seed: Seed for sampling actions with ``deterministic=False``.
 
     Raises:
-        PolicyFileError: the file is missing, damaged, or was not exported by trpo-deploy.
+        PolicyFileError: The file is missing, damaged, or was not exported by trpo-deploy.
     """
 
     spec: PolicySpec
-    """What the policy takes and gives, and where it comes from."""
+    """Inputs, outputs and origin of the policy."""
     sha256: str
-    """Hex SHA-256 of the file that was loaded."""
+    """Hex SHA-256 of the loaded file."""
 
     def __init__(
         self,
@@ -51,60 +59,60 @@ class OnnxPolicy:
         content = _read(self.path)
         self.sha256 = sha256(content).hexdigest()
         self._session = _open_session(content, self.path, threads, providers)
-        self._run_options = ort.RunOptions()  # else each run makes its own, a tenth of its time
+        self._run_options = ort.RunOptions()  # without it, each run makes its own: 10 % of its time
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise PolicyFileError(
-                f"{path} has no {METADATA_KEY!r} metadata, so what it takes and gives is unknown; "
+                f"{path} has no {METADATA_KEY!r} metadata, so its inputs and outputs are unknown; "
                 "export the policy with: trpo-deploy export"
             )
         self.spec = PolicySpec.from_json(metadata[METADATA_KEY])
         self._check_graph()
         self._sampler = sampler(self.spec)
         self._rng = np.random.default_rng(seed)
-        self._rng_lock = Lock()  # numpy's generators are for one thread at a time
+        self._rng_lock = Lock()  # numpy's generators are not thread-safe
 
     @property
     def can_sample(self) -> bool:
-        """Whether the file gives the distribution, so that actions can be drawn from it."""
+        """Whether the file has the outputs that sampling needs."""
         return self._sampler is not None
 
     def predict(
         self,
         observation: object,
-        state: tuple[Array, ...] | None = None,
+        state: FrameHistory | None = None,
         episode_start: Array | None = None,
         deterministic: bool = True,
         *,
         validate: bool = True,
-    ) -> tuple[Array, tuple[Array, ...] | None]:
+    ) -> tuple[Array, FrameHistory | None]:
         """The action for a raw observation, ready for ``env.step``.
 
         Args:
-            observation: one observation or a batch, told apart by shape; a mapping for a
-                space with keys. No normalising, one-hot or transposing beforehand. Where the
-                training stacked frames: the newest frame.
-            state: what the last call returned; ``None`` begins an episode. Policies without
-                frame stacks have none and return it as it came.
-            episode_start: ``(batch,)``: true for rows that begin an episode, whose state is
-                forgotten.
-            deterministic: the distribution's mode; else an action drawn from it.
-            validate: false for a loop whose observations are known to be arrays of the
-                space's dtype and shape, which saves some microseconds.
+            observation: One observation or a batch; the shape tells which. A mapping for a
+                space with keys. Pass it raw: the file normalises, encodes and transposes. If
+                the training stacked frames, pass the newest frame.
+            state: The earlier frames that the last call returned; ``None`` starts an episode.
+                Policies without a frame stack ignore it and return it unchanged.
+            episode_start: Boolean ``(batch,)``: true for rows that start an episode. Their
+                earlier frames become zeros.
+            deterministic: Whether to return the distribution's mode; otherwise a sample.
+            validate: Whether to check the observation. Without the check, some microseconds
+                faster, arrays of the space's dtype and shape are required.
 
         Returns:
-            The action, with a batch axis if the observation had one, and the next state, which
-            always has one.
+            The action, with a batch axis if the observation has one, and the earlier frames for
+            the next step, which always have one.
 
         Raises:
-            ObservationError: wrong shape, dtype or key, a number that is not finite, or a state
-                of another batch.
-            PolicyFileError: an action is to be drawn, and the file gives only the mode.
+            ObservationError: The shape, dtype or keys are wrong, a number is not finite, or
+                ``state`` belongs to another batch.
+            PolicyFileError: A sample is requested, but the file has only the mode.
         """
         if validate:
             inputs, batched = self.spec.validate(observation)
         else:
-            inputs, batched = self._trust(observation)
+            inputs, batched = self._unchecked(observation)
         if deterministic and not self.spec.states:
             action = self.run(_ACTION_ONLY, inputs)[0]
         else:
@@ -113,19 +121,19 @@ class OnnxPolicy:
 
     def step(
         self,
-        inputs: Mapping[str, Array],
-        state: tuple[Array, ...] | None = None,
+        inputs: Inputs,
+        state: FrameHistory | None = None,
         episode_start: Array | None = None,
         deterministic: bool = True,
-    ) -> tuple[Array, tuple[Array, ...] | None]:
-        """As :meth:`predict`, for inputs as :meth:`PolicySpec.validate` gives them.
+    ) -> tuple[Array, FrameHistory | None]:
+        """Like :meth:`predict`, for inputs from :meth:`PolicySpec.validate`.
 
         Returns:
-            Actions and next state, each with its batch axis.
+            Actions and the earlier frames for the next step, with a batch axis.
 
         Raises:
-            ObservationError: the state is of another batch, shape or dtype.
-            PolicyFileError: an action is to be drawn, and the file gives only the mode.
+            ObservationError: ``state`` has another batch size, shape or dtype.
+            PolicyFileError: A sample is requested, but the file has only the mode.
         """
         names = _ACTION_ONLY if deterministic else list(self._distribution()[0])
         if not self.spec.states:
@@ -140,13 +148,13 @@ class OnnxPolicy:
         with self._rng_lock:
             return self._distribution()[1](outputs, self._rng), state
 
-    def run(self, outputs: list[str], inputs: Mapping[str, Array]) -> list[Array]:
-        """Any of the outputs that the spec names, for all of the inputs that it names."""
+    def run(self, outputs: list[str], inputs: Inputs) -> list[Array]:
+        """Compute some of the spec's outputs from all of its inputs."""
         arrays: list[Array] = self._session.run(outputs, inputs, self._run_options)
         return arrays
 
-    def _trust(self, observation: object) -> tuple[dict[str, Array], bool]:
-        """The inputs of an observation that needs no check."""
+    def _unchecked(self, observation: object) -> tuple[dict[str, Array], bool]:
+        """The inputs of an observation, and whether it is a batch, without a check."""
         spaces = self.spec.observation_spaces
         arrays: Any = observation if isinstance(observation, Mapping) else {OBS: observation}
         batched = any(arrays[name].ndim > len(space.shape) for name, space in spaces.items())
@@ -157,18 +165,18 @@ class OnnxPolicy:
     def _distribution(self) -> tuple[tuple[str, ...], Draw]:
         if self._sampler is None:
             raise PolicyFileError(
-                f"{self.path} gives the deterministic action only; export the policy again with "
+                f"{self.path} has the deterministic action only; export the policy again with "
                 "its distribution (--add-output mean --add-output std, or --add-output logits)"
             )
         return self._sampler
 
     def _frames(
         self,
-        inputs: Mapping[str, Array],
-        state: tuple[Array, ...] | None,
+        inputs: Inputs,
+        state: FrameHistory | None,
         episode_start: Array | None,
     ) -> dict[str, Array]:
-        """The state inputs: zeros where an episode begins."""
+        """The inputs of earlier frames: zeros where an episode starts."""
         batch = len(next(iter(inputs.values())))
         if state is None:
             return {spec.input.name: spec.zeros(batch) for spec in self.spec.states}
@@ -187,17 +195,19 @@ class OnnxPolicy:
                 )
             frames[spec.input.name] = array
             if episode_start is not None:
-                goes_on = ~np.asarray(episode_start, bool).reshape(-1, *[1] * len(spec.input.shape))
-                frames[spec.input.name] = array * goes_on.astype(array.dtype)
+                continues = ~np.asarray(episode_start, bool).reshape(
+                    -1, *[1] * len(spec.input.shape)
+                )
+                frames[spec.input.name] = array * continues.astype(array.dtype)
         return frames
 
     def _check_graph(self) -> None:
-        """Refuse a graph that does not have what its spec names."""
+        """Raise if the graph lacks an input or output of its spec."""
         inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}
         named = {tensor.name: tensor for tensor in self.spec.inputs}
         if inputs.keys() != named.keys():
             raise PolicyFileError(
-                f"{self.path} takes {sorted(inputs)} but its spec names {sorted(named)}; "
+                f"{self.path} has the inputs {sorted(inputs)} but its spec has {sorted(named)}; "
                 "export the policy again"
             )
         for name, tensor in named.items():
@@ -211,7 +221,7 @@ class OnnxPolicy:
 
 
 def _check_input(path: Path, found: Any, tensor: TensorSpec) -> None:
-    """Refuse an input of another dtype or shape than the spec's, or a batch axis that is fixed."""
+    """Raise if an input's dtype or shape is not the spec's, or its batch size is fixed."""
     kind = f"tensor({_ONNX_TYPES.get(tensor.dtype, tensor.dtype)})"
     batch, *sizes = found.shape or [1]
     fits = len(sizes) == len(tensor.shape) and all(
@@ -220,8 +230,8 @@ def _check_input(path: Path, found: Any, tensor: TensorSpec) -> None:
     )
     if found.type != kind or not fits or isinstance(batch, int):
         raise PolicyFileError(
-            f"{path} takes {found.name!r} as {found.type} of shape {found.shape} but its spec "
-            f"says {kind} of shape {['batch', *tensor.shape]}; export the policy again"
+            f"{path} has the input {found.name!r} as {found.type} of shape {found.shape} but its "
+            f"spec has {kind} of shape {['batch', *tensor.shape]}; export the policy again"
         )
 
 
@@ -236,10 +246,10 @@ def _open_session(content: bytes, path: Path, threads: int, providers: Sequence[
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: they are raised as well
+    options.log_severity_level = 3  # errors only; onnxruntime also raises them
     try:
-        # Bytes, not a path: a file that points to external data cannot reach other files.
+        # Bytes, not a path: the model cannot load external data from other files.
         return ort.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no public base class
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PolicyFileError(f"{path} is no ONNX file that can be run ({reason})") from error
+        raise PolicyFileError(f"{path} is not an ONNX file that can be run ({reason})") from error

@@ -1,15 +1,15 @@
-"""Random actions from the distribution that an exported file gives besides its action.
+"""Sampling of actions from the distribution's parameters, optional outputs of an exported file.
 
-Which outputs tell the distribution, for each kind of action space (all float32):
+The outputs for each kind of action space, all float32:
 
 ===============  ====================================  =========================================
 action space     outputs                               action
 ===============  ====================================  =========================================
-Discrete         ``logits`` ``(batch, n)``             a category, counted from ``start``
-MultiDiscrete    ``logits`` ``(batch, sum(nvec))``     a category of each part, likewise
-MultiBinary      ``logits`` ``(batch, *shape)``        one with probability ``sigmoid(logits)``
+Discrete         ``logits`` ``(batch, n)``             a category, plus ``start``
+MultiDiscrete    ``logits`` ``(batch, sum(nvec))``     a category of each part, plus ``start``
+MultiBinary      ``logits`` ``(batch, *shape)``        1 with probability ``sigmoid(logits)``
 Box              ``mean``, ``std`` ``(batch, *shape)`` Gaussian, clipped to the bounds
-Box, squashed    ``mean_before_tanh``, ``std``         tanh of a Gaussian, stretched to the bounds
+Box, squashed    ``mean_before_tanh``, ``std``         tanh of a Gaussian, scaled to the bounds
 ===============  ====================================  =========================================
 """
 
@@ -31,30 +31,30 @@ from trpo_deploy.spec.spaces import (
 )
 
 Draw: TypeAlias = Callable[[Sequence[Array], np.random.Generator], Array]
-"""Draws actions ``(batch, *shape)`` from the named outputs."""
+"""Samples actions ``(batch, *shape)`` from the outputs' values."""
 
 
 def sampler(spec: PolicySpec) -> tuple[tuple[str, ...], Draw] | None:
-    """The outputs that tell a policy's distribution, and how to draw from them.
+    """The outputs that sampling needs, and the function that samples from them.
 
     Returns:
-        The outputs' names and the function; ``None`` if the file has only the mode.
+        Names of the outputs and the function; ``None`` if the file has only the mode.
     """
     has = {tensor.name for tensor in spec.outputs}
     space = spec.action_space
-    for names, draw in _ways(space):
+    for names, draw in _methods(space):
         if has.issuperset(names):
             return names, draw
     return None
 
 
-def _ways(space: Space) -> list[tuple[tuple[str, ...], Draw]]:
+def _methods(space: Space) -> list[tuple[tuple[str, ...], Draw]]:
     if isinstance(space, BoxSpace):
         return [
             (("mean", "std"), lambda outputs, rng: _clip(_gaussian(outputs, rng), space)),
             (
                 ("mean_before_tanh", "std"),
-                lambda outputs, rng: _stretch(np.tanh(_gaussian(outputs, rng)), space),
+                lambda outputs, rng: _scale(np.tanh(_gaussian(outputs, rng)), space),
             ),
         ]
     if isinstance(space, DiscreteSpace):
@@ -62,8 +62,8 @@ def _ways(space: Space) -> list[tuple[tuple[str, ...], Draw]]:
     if isinstance(space, MultiDiscreteSpace):
         return [(("logits",), lambda outputs, rng: _categories(outputs[0], space, rng))]
     if isinstance(space, MultiBinarySpace):
-        return [(("logits",), lambda outputs, rng: _coins(outputs[0], rng))]
-    raise AssertionError(f"no other space is an action space: {space}")
+        return [(("logits",), lambda outputs, rng: _bernoulli(outputs[0], rng))]
+    raise AssertionError(f"not an action space: {space}")
 
 
 def _gaussian(outputs: Sequence[Array], rng: np.random.Generator) -> Array:
@@ -76,8 +76,8 @@ def _clip(action: Array, space: BoxSpace) -> Array:
     return np.clip(action, space.low.astype(np.float32), space.high.astype(np.float32))
 
 
-def _stretch(action: Array, space: BoxSpace) -> Array:
-    """From [-1, 1] to the bounds."""
+def _scale(action: Array, space: BoxSpace) -> Array:
+    """Scale from [-1, 1] to the bounds."""
     low, high = space.low.astype(np.float32), space.high.astype(np.float32)
     return _clip(low + np.float32(0.5) * (action + np.float32(1)) * (high - low), space)
 
@@ -95,7 +95,7 @@ def _categories(logits: Array, space: MultiDiscreteSpace, rng: np.random.Generat
     return action
 
 
-def _coins(logits: Array, rng: np.random.Generator) -> Array:
+def _bernoulli(logits: Array, rng: np.random.Generator) -> Array:
     probabilities = 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))  # sigmoid, no overflow
     drawn: Array = (rng.random(logits.shape) < probabilities).astype(np.int8)
     return drawn

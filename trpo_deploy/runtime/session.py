@@ -1,13 +1,14 @@
-"""One control loop's thread through a policy."""
+"""A policy for one control loop."""
 
 from __future__ import annotations
 
 from trpo_deploy.runtime.onnx_policy import OnnxPolicy
+from trpo_deploy.spec.policy_spec import FrameHistory
 from trpo_deploy.spec.spaces import Array
 
 
 class Session:
-    """A policy with what it remembers of one episode, for one loop in one thread.
+    """A policy and its earlier frames of one episode, for one loop in one thread.
 
     ::
 
@@ -17,9 +18,9 @@ class Session:
             action = session.act(observation)
 
     Args:
-        policy: may be shared with other sessions.
-        deterministic: the distribution's mode; else an action drawn from it.
-        validate: whether every observation is checked.
+        policy: The policy. Several sessions may share it.
+        deterministic: Whether to return the distribution's mode; otherwise a sample.
+        validate: Whether to check every observation.
     """
 
     def __init__(
@@ -28,17 +29,17 @@ class Session:
         self._policy = policy
         self._deterministic = deterministic
         self._validate = validate
-        self._state: tuple[Array, ...] | None = None
+        self._state: FrameHistory | None = None
 
     def reset(self) -> None:
-        """Begin an episode: forget the frames of the one before."""
+        """Start an episode: clear the frames of the last one."""
         self._state = None
 
     def act(self, observation: object) -> Array:
         """The action for the next observation of the episode.
 
         Raises:
-            ObservationError: the observation is not one that the policy takes.
+            ObservationError: The observation does not fit the policy.
         """
         action, self._state = self._policy.predict(
             observation,

@@ -1,1 +1,1 @@
-"""All that knows Stable-Baselines3's formats. Pickles are read here, and only as inert data."""
+"""Stable-Baselines3's files and policies. Pickles are read here, and only as inert data."""

@@ -1,4 +1,4 @@
-"""The entries of a policy zip, bounded in size and decoded without running code."""
+"""The entries of a policy zip: size-limited, and decoded without running code."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from trpo_deploy.errors import (
 )
 from trpo_deploy.sb3.pickles import Classes, decode
 
-# Far above what policies need, far below what would exhaust a machine.
+# Far above the size of any policy, far below what would exhaust a machine.
 MAX_DATA_BYTES = 64 * 2**20
-
-
 _MAX_WEIGHT_BYTES = 2 * 2**30
 
 
 def read_entries(path: Path) -> tuple[bytes, str, bytes]:
-    """The raw ``data``, the version text, and the raw weights, each bounded in size."""
+    """Read the raw ``data``, the version and the raw weights, each of limited size.
+
+    Raises:
+        PolicyZipError: The file is not a policy zip, or an entry is too large.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             missing = {"data", "policy.pth"} - set(archive.namelist())
             if missing:
                 raise PolicyZipError(
-                    f"{path} is a zip but no Stable-Baselines3 policy: it lacks {sorted(missing)}"
+                    f"{path} is a zip, but not a policy of Stable-Baselines3: it lacks "
+                    f"{sorted(missing)}"
                 )
             data = _read_entry(archive, "data", MAX_DATA_BYTES)
             weights = _read_entry(archive, "policy.pth", _MAX_WEIGHT_BYTES)
@@ -42,7 +45,7 @@ def read_entries(path: Path) -> tuple[bytes, str, bytes]:
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise PolicyZipError(
-            f"{path} is no policy zip, or a truncated one ({reason}); "
+            f"{path} is not a policy zip, or is truncated ({reason}); "
             "give a zip that model.save() wrote"
         ) from error
     return data, version.decode(errors="replace").strip(), weights
@@ -53,7 +56,7 @@ def _read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     if size > limit:
         raise PolicyZipError(
             f"{archive.filename}: the entry {name!r} claims {size} bytes, more than the "
-            f"{limit} that are read"
+            f"limit of {limit}"
         )
     return archive.read(name)
 
@@ -62,23 +65,26 @@ def read_weights(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     """The tensors of ``policy.pth``, by name, on the CPU.
 
     Raises:
-        PolicyZipError: the entry holds other objects, more than it stores, or non-finite values.
+        PolicyZipError: The entry has other objects than tensors, tensors larger than their data,
+            or values that are not finite.
     """
     try:
         _check_stored_size(content)
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged and for hostile files
+    except Exception as error:  # torch raises many exceptions on damaged and hostile files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PolicyZipError(f"{path}: policy.pth holds no plain weights ({reason})") from error
+        raise PolicyZipError(
+            f"{path}: policy.pth is not a dictionary of tensors ({reason})"
+        ) from error
     if not isinstance(weights, dict) or not all(
         isinstance(value, torch.Tensor) for value in weights.values()
     ):
-        raise PolicyZipError(f"{path}: policy.pth holds no plain weights")
+        raise PolicyZipError(f"{path}: policy.pth is not a dictionary of tensors")
     claimed = {name for name, value in weights.items() if not _is_stored(value)}
     size = sum(value.numel() * value.element_size() for value in weights.values())
     if claimed or size > _MAX_WEIGHT_BYTES:
         raise PolicyZipError(
-            f"{path}: policy.pth claims weights of {size} bytes that it does not hold"
+            f"{path}: policy.pth claims weights of {size} bytes that it does not contain"
         )
     wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if wrong:
@@ -87,17 +93,17 @@ def read_weights(path: Path, content: bytes) -> dict[str, torch.Tensor]:
 
 
 def _check_stored_size(content: bytes) -> None:
-    """Torch's format is a zip within the zip, whose entries may claim to be huge as well."""
+    """Raise if an entry of torch's zip, inside the policy zip, claims more bytes than it has."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        return  # torch before 1.6
+        return  # the format of torch before 1.6
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > len(content):
-        raise ValueError(f"its entries claim {size} bytes, it has {len(content)}")
+        raise ValueError(f"its entries claim {size} bytes, but it has {len(content)}")
 
 
 def _is_stored(tensor: torch.Tensor) -> bool:
-    """Whether each element has its own place in memory; a view can repeat one without end."""
+    """Whether each element has its own memory; a view can repeat one element without limit."""
     return (
         tensor.device.type == "cpu"
         and tensor.layout == torch.strided
@@ -106,7 +112,7 @@ def _is_stored(tensor: torch.Tensor) -> bool:
 
 
 class Entries:
-    """The zip's ``data``, with pickled values decoded when they are asked for."""
+    """The zip's ``data``. Pickled values are decoded on access."""
 
     def __init__(self, path: Path, data: Mapping[str, Any], allowed: Classes) -> None:
         self.path = path
@@ -118,11 +124,11 @@ class Entries:
         return self._data.get(name) is not None
 
     def get(self, name: str) -> object:
-        """One entry, decoded.
+        """Decode one entry.
 
         Raises:
-            PolicyZipError: the entry is missing or damaged.
-            UnsafePickleError: it refers to code outside of the allow-list.
+            PolicyZipError: The entry is missing or damaged.
+            UnsafePickleError: The entry refers to a name outside the allow-list.
         """
         if name not in self._data:
             raise PolicyZipError(f"{self.path}: the entry 'data' lacks {name!r}")
@@ -134,19 +140,19 @@ class Entries:
         try:
             content = base64.b64decode(value[":serialized:"], validate=True)
         except (binascii.Error, TypeError, ValueError) as error:
-            raise PolicyZipError(f"{where} is no base64 ({error})") from error
+            raise PolicyZipError(f"{where} is not base64 ({error})") from error
         try:
             return decode(content, where, self._allowed)
         except UnsafePickleError as error:
             if name not in ("policy_class", "policy_kwargs"):
                 raise
             raise UnsafePickleError(
-                f"{error}; a network of your own is named with --allow-import module:Class, or "
-                "exported in Python while it is loaded"
+                f"{error}; allow a network of your own with --allow-import module:Class, or export "
+                "the model in Python with trpo_deploy.export.export_model"
             ) from error
 
     def skipped(self) -> tuple[str, ...]:
-        """Names of the pickled entries that were never decoded."""
+        """Names of the pickled entries that were not decoded."""
         names = {name for name, value in self._data.items() if _is_pickled(value)}
         return tuple(sorted(names - self._decoded))
 

@@ -1,4 +1,4 @@
-"""Networks as Stable-Baselines3 before 1.8 built them: with layers that actor and critic share."""
+"""Networks of Stable-Baselines3 before 1.8, in which actor and critic share layers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import nn
 
 
 class SharedMlpExtractor(MlpExtractor):
-    """Shared layers, then those of the actor and of the critic.
+    """Shared layers, then separate layers of the actor and the critic.
 
-    Mirrors ``MlpExtractor`` of SB3 1.7: ``net_arch`` is a list of sizes of shared layers, whose
-    last item may be a mapping of the sizes of the layers that are not.
+    Mirrors ``MlpExtractor`` of SB3 1.7. ``net_arch`` lists the sizes of the shared layers. Its
+    last item may be a mapping with the sizes of the separate ones.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class SharedMlpExtractor(MlpExtractor):
 
 
 def with_shared_layers(policy_class: type[ActorCriticPolicy]) -> type[ActorCriticPolicy]:
-    """The same policy with a :class:`SharedMlpExtractor`."""
+    """The policy class with a :class:`SharedMlpExtractor`."""
 
     class WithSharedLayers(policy_class):  # type: ignore[misc, valid-type]
         def _build_mlp_extractor(self) -> None:

@@ -1,8 +1,8 @@
-"""What Stable-Baselines3's vec-env wrappers did to observations before a policy saw them.
+"""The vec-env wrappers between an environment and its policy, as pure functions.
 
-A policy zip knows the observation space behind ``VecNormalize``, ``VecFrameStack`` and
-``VecTransposeImage``. This module goes back from there to what the environment gives. The
-normaliser may stand at any place in that chain; the shape of its statistics tells where.
+A policy zip has the observation space behind ``VecNormalize``, ``VecFrameStack`` and
+``VecTransposeImage``. This module works back from it to the environment's space. The normaliser
+can be at any place in the chain; the shape of its statistics tells which.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from trpo_deploy.spec.policy_spec import OBS
 from trpo_deploy.spec.spaces import Array
 
 ImageLayout: TypeAlias = Literal["hwc", "chw"]
+"""Axis order of an image: channels last or channels first."""
 Place: TypeAlias = Literal["frame", "stack", "network"]
+"""What the normaliser takes: a frame, a stack of frames, or the network's input."""
 
 
 @dataclass(frozen=True)
 class Wrapping:
-    """What a zip does not tell of the environment that its policy was trained in."""
+    """The wrappers of the training, as far as the zip does not tell."""
 
     image_layout: ImageLayout | None = None
-    """The environment's own; ``None`` if it is not known."""
+    """Axis order of the environment's images; ``None`` if unknown."""
     frame_stack: int = 1
-    """Frames that ``VecFrameStack`` put together; 1 without it."""
+    """Number of frames that ``VecFrameStack`` stacked; 1 without it."""
 
 
 NO_WRAPPING = Wrapping()
@@ -41,22 +43,23 @@ NO_WRAPPING = Wrapping()
 
 @dataclass(frozen=True, eq=False)
 class ObservationChain:
-    """The way of one array from the environment to the policy: normalise, stack, transpose."""
+    """The processing of one array of the observation: normalise, stack, transpose."""
 
     name: str
-    """The observation's key, :data:`~trpo_deploy.spec.OBS` for a space without keys."""
+    """Key of the observation; ``"obs"`` for a space without keys."""
     frame: spaces.Space[Any]
-    """What the environment gives."""
+    """The environment's space: one raw frame."""
     n_stack: int
+    """Number of frames in a stack."""
     stack_axis: int
-    """The axis of a batch along which frames are put together."""
+    """Axis of a batch along which frames are stacked."""
     transposed: bool
-    """Whether channels-last images are turned into channels-first ones."""
+    """Whether channels-last images become channels-first."""
     statistics: RunningMeanStd | None
     place: Place
-    """Where the statistics apply: to a frame, to a stack, or to what the network is given."""
+    """Where the statistics apply."""
     normalizer: VecNormalize | None
-    """Holds the clip and epsilon that go with the statistics."""
+    """Has the clip and the epsilon for the statistics."""
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -67,32 +70,32 @@ class ObservationChain:
 
     @property
     def normalised_before_stacking(self) -> bool:
-        """Whether the stack, and with it the state, is of normalised frames."""
+        """Whether the stack consists of normalised frames."""
         return self.statistics is not None and self.place == "frame"
 
     def first_state(self, batch: int) -> Array:
-        """The zeros that ``VecFrameStack`` starts an episode with."""
+        """Earlier frames at the start of an episode: zeros, as in ``VecFrameStack``."""
         dtype = np.float32 if self.normalised_before_stacking else self.frame.dtype
         return np.zeros((batch, *self.state_shape), dtype)
 
     @property
     def clip(self) -> float:
-        """Of normalised numbers."""
+        """Bound of the normalised numbers."""
         assert self.normalizer is not None
         return float(self.normalizer.clip_obs)
 
     @property
     def epsilon(self) -> float:
-        """Added to the variance."""
+        """Added to the variance before the square root."""
         assert self.normalizer is not None
         return float(self.normalizer.epsilon)
 
     def apply(self, frames: Array, state: Array | None) -> tuple[Array, Array | None]:
-        """What the policy is given for a batch of raw frames, and the next state.
+        """The policy's input for a batch of raw frames, and the earlier frames of the next step.
 
         Args:
             frames: ``(batch, *frame.shape)``.
-            state: the earlier frames, ``(batch, *state_shape)``; ``None`` without a stack.
+            state: The earlier frames, ``(batch, *state_shape)``; ``None`` without a stack.
         """
         value = self._normalised("frame", frames)
         if state is not None:
@@ -107,23 +110,23 @@ class ObservationChain:
     def _normalised(self, place: Place, value: Array) -> Array:
         if self.statistics is None or self.normalizer is None or self.place != place:
             return value
-        # SB3's own arithmetic, in its own precision; normalize_obs itself takes all keys at once.
+        # SB3's own arithmetic and precision; the public normalize_obs takes all keys at once.
         return self.normalizer._normalize_obs(value, self.statistics).astype(np.float32)
 
 
 def observation_chains(
     space: spaces.Space[Any], wrapping: Wrapping, normalizer: VecNormalize | None
 ) -> dict[str, ObservationChain]:
-    """The chains of all arrays of an observation, by name.
+    """The chain of each array of an observation, by name.
 
     Args:
-        space: the observation space that the policy was saved with.
-        wrapping: what is known of the wrappers.
-        normalizer: the statistics, if there are any.
+        space: The observation space in the zip.
+        wrapping: The wrappers, as far as known.
+        normalizer: The statistics, if any.
 
     Raises:
-        SpaceError: the statistics or the frame stack do not fit the space, or an image could
-            have been transposed and nobody says whether it was.
+        SpaceError: The statistics or the frame stack do not fit the space, or it is unknown
+            whether an image was transposed.
     """
     parts = space.spaces if isinstance(space, spaces.Dict) else {OBS: space}
     statistics = _statistics(parts, isinstance(space, spaces.Dict), normalizer)
@@ -143,7 +146,7 @@ def _statistics(
     if isinstance(rms, dict) != has_keys or not set(found) <= set(parts):
         came = f"the keys {sorted(found)}" if isinstance(rms, dict) else "no keys"
         raise SpaceError(
-            f"the statistics are for observations of {came}, the policy's are {sorted(parts)}; "
+            f"the statistics are for observations with {came}, the policy's are {sorted(parts)}; "
             "give the vecnormalize.pkl of this policy's own run"
         )
     keys = normalizer.norm_obs_keys
@@ -185,19 +188,23 @@ def _is_transposed(
     wrapping: Wrapping,
     statistics: RunningMeanStd | None,
 ) -> bool:
-    """Whether ``VecTransposeImage`` made this space, as far as that can be told."""
+    """Whether ``VecTransposeImage`` made this space.
+
+    Raises:
+        SpaceError: It cannot be told.
+    """
     if not (is_image_space(space) and isinstance(space, spaces.Box)):
         return False
     if np.argmin(space.shape) != 0 or not is_image_space_channels_first(space):
-        return False  # no such wrapper was at work, or its result would be channels-first
+        return False  # the wrapper's result would be channels-first
     if wrapping.image_layout is not None:
         return wrapping.image_layout == "hwc"
     if statistics is not None and statistics.mean.shape != space.shape:
         return True
     raise SpaceError(
-        f"the policy's image {name!r} is channels-first, {space.shape}, and the zip does not tell "
-        "whether the environment's own is; say --image-layout hwc or --image-layout chw, or name "
-        "the environment with --env"
+        f"the policy's image {name!r} is channels-first, {space.shape}, but the zip does not tell "
+        "whether the environment's is too; give --image-layout hwc or --image-layout chw, or "
+        "name the environment with --env"
     )
 
 
@@ -208,13 +215,13 @@ def _channels_last(space: spaces.Space[Any]) -> spaces.Box:
 
 
 def _unstacked(name: str, space: spaces.Space[Any], n_stack: int) -> tuple[spaces.Space[Any], int]:
-    """One frame out of a stack, and the axis of a batch along which frames lie."""
+    """The space of one frame, and the axis of a batch along which frames are stacked."""
     if n_stack == 1:
         return space, -1
     if not isinstance(space, spaces.Box):
-        raise SpaceError(f"{name!r} is {space}; only a Box can be a stack of {n_stack} frames")
-    # SB3 stacks channels-first images along their first axis and all else along the last; which
-    # of the two a frame is, the frame decides.
+        raise SpaceError(f"{name!r} is {space}, but only a Box can be a stack of {n_stack} frames")
+    # SB3 stacks channels-first images along their first axis and all other arrays along the
+    # last. The shape of the frame decides, so try both and let SB3 confirm.
     for axis in (0, -1) if space.shape else ():
         size, rest = divmod(space.shape[axis], n_stack)
         if rest:
@@ -225,7 +232,7 @@ def _unstacked(name: str, space: spaces.Space[Any], n_stack: int) -> tuple[space
         if first == (axis == 0):
             return frame, batch_axis
     raise SpaceError(
-        f"the policy's {name!r} have the shape {space.shape}, which is no stack of {n_stack} "
+        f"the policy's {name!r} has the shape {space.shape}, which is not a stack of {n_stack} "
         "frames; give the right --frame-stack"
     )
 
@@ -233,15 +240,15 @@ def _unstacked(name: str, space: spaces.Space[Any], n_stack: int) -> tuple[space
 def image_layout_of(
     found: spaces.Space[Any], expected: spaces.Space[Any], frame_stack: int
 ) -> ImageLayout | None:
-    """How an environment lays out the images that a policy was saved with.
+    """The axis order of an environment's images.
 
     Args:
-        found: the environment's observation space.
-        expected: the policy's, behind all wrappers.
-        frame_stack: frames that were put together.
+        found: The environment's observation space.
+        expected: The policy's, behind all wrappers.
+        frame_stack: Number of frames in a stack.
 
     Returns:
-        ``None`` if there are no such images, or they are not the policy's.
+        ``None`` if there are no images, or they are not the policy's.
     """
     pairs = [(found, expected)]
     if isinstance(found, spaces.Dict) and isinstance(expected, spaces.Dict):

@@ -1,9 +1,8 @@
-"""Pickles as inert records: nothing that a pickle names is ever called.
+"""Read pickles as inert records, without calling anything that they name.
 
-Unpickling is calling: whatever callable the file names. Here each object in a pickle becomes
-a :class:`Record` of its name, arguments and state; a short table (:data:`_BUILDERS`) then makes
-spaces, arrays and statistics from the records it knows. A name outside of the table refuses
-the file.
+Ordinary unpickling calls whatever the file names. Here each object becomes a :class:`Record` of
+its name, arguments and state. A short table (:data:`_BUILDERS`) then makes spaces, arrays and
+statistics from the records that it knows. A file with any other name is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
 
 
 class Record:
-    """An object of a pickle: what it is an instance of, and with which arguments and state."""
+    """An object in a pickle: the name of its class, its arguments and its state."""
 
     name: str
 
@@ -39,7 +38,7 @@ class Record:
         self.items: dict[object, object] = {}
 
     def __setstate__(self, state: object) -> None:
-        # copyreg writes (dict, slots) for some classes; only the dict is of use here.
+        # copyreg writes (dict, slots) for some classes; only the dict is needed here.
         self.state = state[0] if isinstance(state, tuple) and len(state) == 2 else state
 
     def __setitem__(self, key: object, value: object) -> None:
@@ -47,20 +46,20 @@ class Record:
 
 
 Classes: TypeAlias = Mapping[str, type]
-"""Classes that a pickle may name, by their full name; they are never instantiated here."""
+"""Classes that a pickle may name, by full name. They are never instantiated here."""
 
 
 def decode(content: bytes, where: str, allowed: Classes | None = None) -> Any:
-    """What a pickle holds: plain values, and the objects that :data:`_BUILDERS` can make.
+    """Decode a pickle of plain values and of objects that :data:`_BUILDERS` can make.
 
     Args:
-        content: the pickle.
-        where: it comes from, for messages.
-        allowed: further classes that it may name.
+        content: The pickle.
+        where: Its origin, for messages.
+        allowed: Further classes that it may name.
 
     Raises:
-        PolicyZipError: the pickle is damaged, or holds what does not fit together.
-        UnsafePickleError: it refers to something outside of the allow-list.
+        PolicyZipError: The pickle is damaged or inconsistent.
+        UnsafePickleError: It refers to a name outside the allow-list.
     """
     try:
         return _Resolver(allowed or {}).resolve(_load(content, allowed or {}))
@@ -73,10 +72,10 @@ def decode(content: bytes, where: str, allowed: Classes | None = None) -> Any:
 
 
 def decode_state(content: bytes, name: str, entries: Iterable[str]) -> dict[str, Any] | None:
-    """Some entries of the state of one pickled object; ``None`` if it is not of that class.
+    """Some entries of a pickled object's state; ``None`` if its class has another name.
 
     Raises:
-        UnsafePickleError: the pickle refers to something outside of the allow-list.
+        UnsafePickleError: The pickle refers to a name outside the allow-list.
     """
     record = _load(content, {})
     if not isinstance(record, Record) or record.name != name:
@@ -86,7 +85,7 @@ def decode_state(content: bytes, name: str, entries: Iterable[str]) -> dict[str,
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler for which every global is a new, inert subclass of :class:`Record`."""
+    """An unpickler that replaces every global with a new, inert subclass of :class:`Record`."""
 
     def __init__(self, content: bytes, allowed: Classes) -> None:
         super().__init__(io.BytesIO(content))
@@ -98,42 +97,46 @@ class _Reader(pickle.Unpickler):
         if not (known or full.startswith(_IGNORED)):
             raise UnsafePickleError(
                 f"the pickle refers to {module}.{name}, which is not on the allow-list; "
-                "nothing of it was run"
+                "none of its code was run"
             )
         return type(full, (Record,), {"name": full})
 
 
 def _load(content: bytes, allowed: Classes) -> object:
     for opcode, argument, _ in pickletools.genops(content):
-        # The unpickler would make room for all numbers up to this one.
+        # The unpickler would allocate memory for all indices up to this one.
         if opcode.name.endswith("PUT") and int(argument or 0) > len(content):
-            raise PolicyZipError(f"the pickle numbers an object {argument}, more than it can hold")
+            raise PolicyZipError(
+                f"the pickle gives an object the index {argument}, more than it can contain"
+            )
     return _Reader(content, allowed).load()
 
 
 def _canonical(name: str) -> str:
-    """One name for what old and new versions of a library call differently."""
+    """The current name of what older versions of a library name differently."""
     name = re.sub(r"^gym\.", "gymnasium.", name)
     name = re.sub(r"^trpo_deploy\.policies\.", "trpo_deploy.sb3.squashed.", name)
     return re.sub(r"^numpy\.core\.", "numpy._core.", name)
 
 
 class _Resolver:
-    """Turns records, also inside of containers, into the objects that they stand for.
+    """Makes objects from records, also inside containers.
 
-    Each container is visited once: a few bytes of a pickle can name a list that holds itself
-    over and over, and would otherwise unfold to more than fits into memory.
+    Each container is visited once. A few bytes of a pickle can nest one list in itself many
+    times, which would otherwise expand to more than fits into memory.
     """
 
     def __init__(self, allowed: Classes) -> None:
         self._allowed = allowed
-        self._seen: dict[int, tuple[object, Any]] = {}  # keeps each object, so that ids stay
+        self._seen: dict[
+            int, tuple[object, Any]
+        ] = {}  # keeps the objects alive, so ids stay unique
 
     def resolve(self, value: object) -> Any:
         if not isinstance(value, (Record, dict, list, tuple, type)):
             return value
         if id(value) not in self._seen:
-            self._seen[id(value)] = (value, None)  # one that contains itself holds None there
+            self._seen[id(value)] = (value, None)  # a container that contains itself has None there
             self._seen[id(value)] = (value, self._made(value))
         return self._seen[id(value)][1]
 
@@ -169,14 +172,14 @@ def _dtype(record: Record, _: Resolve) -> np.dtype[Any]:
 
 
 def _array(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
-    """``_reconstruct`` with its state (version, shape, dtype, is_fortran, bytes)."""
+    """An array of ``_reconstruct``; its state is (version, shape, dtype, is_fortran, bytes)."""
     _, shape, dtype, is_fortran, content = record.state
     array = np.frombuffer(content, resolve(dtype))
     return array.reshape(shape, order="F" if is_fortran else "C").copy()
 
 
 def _array_of_buffer(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
-    """Protocol 5's ``_frombuffer(bytes, dtype, shape, order)``."""
+    """An array of protocol 5: ``_frombuffer(bytes, dtype, shape, order)``."""
     content, dtype, shape, order = cast(tuple[Any, ...], record.args)
     return np.frombuffer(content, resolve(dtype)).reshape(shape, order=order).copy()
 
@@ -187,7 +190,7 @@ def _scalar(record: Record, resolve: Resolve) -> Any:
 
 
 def _field(record: Record, resolve: Resolve, *names: str) -> Any:
-    """The first of several names that the state has; gym and gymnasium differ in underscores."""
+    """The first of the names that the state has; gym and gymnasium differ in underscores."""
     for name in names:
         if name in record.state:
             return resolve(record.state[name])
@@ -217,7 +220,7 @@ def _multi_binary(record: Record, resolve: Resolve) -> spaces.MultiBinary:
 
 
 def _dict_space(record: Record, resolve: Resolve) -> spaces.Dict:
-    # In the order of the pickle: that is the order in which features are put together.
+    # In the order of the pickle, which is the order of the features.
     return spaces.Dict(list(_field(record, resolve, "spaces").items()))
 
 
@@ -237,8 +240,8 @@ def _running_mean_std(record: Record, resolve: Resolve) -> RunningMeanStd:
     return statistics
 
 
-def _not_alone(record: Record, _: Resolve) -> Any:
-    raise UnsafePickleError(f"{record.name} cannot stand here")
+def _only_inside(record: Record, _: Resolve) -> Any:
+    raise UnsafePickleError(f"{record.name} is not allowed here")
 
 
 _BUILDERS: dict[str, Callable[[Record, Resolve], Any]] = {
@@ -252,12 +255,12 @@ _BUILDERS: dict[str, Callable[[Record, Resolve], Any]] = {
     "numpy._core.multiarray.scalar": _scalar,
     "numpy._core.numeric._frombuffer": _array_of_buffer,
     "numpy.dtype": _dtype,
-    "numpy.ndarray": _not_alone,
+    "numpy.ndarray": _only_inside,
     "stable_baselines3.common.running_mean_std.RunningMeanStd": _running_mean_std,
-    VECNORMALIZE: _not_alone,
+    VECNORMALIZE: _only_inside,
 }
 
-# Random states and optimisers are not needed, and their records are never looked into.
+# Random states and optimisers are not needed; their records are skipped.
 _IGNORED = (
     "numpy.random.",
     "gymnasium.utils.seeding.",

@@ -1,12 +1,11 @@
-"""Reads policy zips and statistics of any Stable-Baselines3 version without running code from them.
+"""Read policy zips of any Stable-Baselines3 version without running code from them.
 
-Both formats hold pickles; :mod:`trpo_deploy.sb3.pickles` reads them without calling anything.
-Entries that are not needed, such as learning-rate functions, are never decoded at all. What a
-file claims to be large is held against what it holds before room is made for it.
+The zip contains pickles, which :mod:`trpo_deploy.sb3.pickles` reads without calling anything.
+Entries that the policy does not need, such as learning-rate functions, are not decoded. Claimed
+sizes are checked against the file's content before memory is allocated.
 
-The layout mirrored here is that of ``stable_baselines3.common.save_util`` (zip: ``data`` as
-JSON with cloudpickled values in base64, ``policy.pth`` as a torch state dict) and of
-``stable_baselines3.common.vec_env.VecNormalize.__getstate__``.
+The layout is that of ``stable_baselines3.common.save_util``: ``data`` as JSON with cloudpickled
+values in base64, and ``policy.pth`` as a torch state dict.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SUPPORTED = "MlpPolicy, CnnPolicy and MultiInputPolicy of TRPO, PPO or A2C"
 
 @dataclass(frozen=True)
 class PolicyZip:
-    """A policy as its zip describes it, decoded but not built."""
+    """A decoded policy zip. :meth:`build_policy` makes the network."""
 
     path: Path
     algorithm: str
@@ -52,37 +51,37 @@ class PolicyZip:
     policy_class: type[policies.ActorCriticPolicy]
     policy_kwargs: Mapping[str, Any]
     observation_space: spaces.Space[Any]
-    """Behind all vec-env wrappers; counted from its own start, and of its own axes."""
+    """Behind all vec-env wrappers. Not yet translated to a space that SB3 supports."""
     action_space: spaces.Space[Any]
-    """The environment's, likewise."""
+    """The environment's. Not translated either."""
     use_sde: bool
     weights: Mapping[str, torch.Tensor]
     num_timesteps: int
-    """Environment steps the policy was trained for."""
+    """Number of environment steps of the training."""
     sb3_version: str
     sha256: str
     skipped: tuple[str, ...]
-    """Entries of the zip's ``data`` that hold pickles and were not decoded."""
+    """Pickled entries of the zip's ``data`` that were not decoded."""
     has_std: bool
-    """False for gSDE with features of its own (SB3 before 1.8): its noise cannot be rebuilt."""
+    """False for gSDE with ``sde_net_arch`` (SB3 before 1.8), whose noise cannot be rebuilt."""
 
     def build_policy(self) -> policies.ActorCriticPolicy:
-        """The policy as Stable-Baselines3's own module, on the CPU, in evaluation mode.
+        """Build SB3's policy with the zip's weights, on the CPU, in evaluation mode.
 
         Raises:
-            PolicyZipError: the weights do not fit the architecture that the zip names.
+            PolicyZipError: The weights do not fit the architecture in the zip.
         """
         try:
-            # Building draws initial weights; the caller's random state is not ours to move.
+            # Building samples initial weights; keep the caller's random state.
             with torch.random.fork_rng(devices=[]), _Bounded(self.weights):
                 policy = self._unloaded()
             policy.load_state_dict(self._complete(policy.state_dict()))
         except TrpoDeployError:
             raise
-        except Exception as error:  # SB3, and networks of the user's own, raise what they like
+        except Exception as error:  # SB3 and custom networks raise anything
             reason = " ".join(str(error).split())
             raise PolicyZipError(
-                f"{self.path}: the weights do not make the policy that the zip describes ({reason})"
+                f"{self.path}: the weights do not fit the policy that the zip describes ({reason})"
             ) from error
         policy.set_training_mode(False)
         return policy
@@ -94,10 +93,10 @@ class PolicyZip:
         if any(name.startswith("mlp_extractor.shared_net.") for name in self.weights):
             policy_class = with_shared_layers(policy_class)
         elif isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], dict):
-            # SB3 before 1.8 wrote [dict(pi=..., vf=...)]; since then it is the mapping itself.
+            # SB3 before 1.8 wrote [dict(pi=..., vf=...)], newer versions write the mapping itself.
             kwargs["net_arch"] = net_arch[0]
         with warnings.catch_warnings():
-            # SB3 remarks on unusual images, old keywords and sizes of nothing.
+            # SB3 warns about unusual images, old keywords and empty layers.
             warnings.simplefilter("ignore", UserWarning)
             return policy_class(
                 canonical_observation_space(self.observation_space),
@@ -108,12 +107,12 @@ class PolicyZip:
             )
 
     def _complete(self, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The weights under all names that a policy has today."""
+        """The weights under the names of the current SB3."""
         weights = dict(self.weights)
         if not self.has_std:
             weights["log_std"] = expected["log_std"]
         for name in expected:
-            # SB3 before 1.7 had one extractor under one name.
+            # SB3 before 1.7 saved one features extractor under one name.
             original = re.sub(r"^(pi|vf)_features_extractor", "features_extractor", name)
             if name not in weights and original in weights:
                 weights[name] = weights[original]
@@ -121,22 +120,22 @@ class PolicyZip:
 
 
 class _NoOptimizer:
-    """A policy that only acts needs none, and torch's take seconds to import."""
+    """Stand-in: a policy that only acts needs no optimizer, and torch's take seconds to import."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
 
 class _Bounded(TorchFunctionMode):
-    """Refuses to make more or larger layers than a file has weights for.
+    """Raises on more or larger layers than the file has weights for.
 
-    A few bytes of a zip can name a network of terabytes.
+    A few bytes of a zip can describe a network of terabytes.
     """
 
     def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
         self._elements = sum(each.numel() for each in weights.values())
-        self._layers = 2 * len(weights) + 16  # a few for what has no weights
+        self._layers = 2 * len(weights) + 16  # a few more for layers without weights
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -146,7 +145,7 @@ class _Bounded(TorchFunctionMode):
             self._layers -= 1
             if math.prod(sizes) > self._elements or self._layers < 0:
                 raise ValueError(
-                    f"it names a layer of {tuple(sizes)}, the file holds {self._elements} weights"
+                    f"it has a layer of {tuple(sizes)}, but the file has {self._elements} weights"
                 )
         return func(*args, **(kwargs or {}))
 
@@ -159,23 +158,23 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
     """Read an actor-critic policy of TRPO, PPO or A2C.
 
     Args:
-        path: the zip.
-        allow_import: classes of the user's own, as ``package.module:Class``, that the zip may
-            name. They are imported, which runs their module.
+        path: The zip.
+        allow_import: Further classes that the zip may name, as ``package.module:Class``. They
+            are imported, which runs their module.
 
     Raises:
-        PolicyZipError: no zip, a truncated one, or no policy of the supported kinds.
-        UnsafePickleError: a needed entry refers to code outside of the allow-list.
-        ConfigError: a class of the user's own cannot be imported.
+        PolicyZipError: The file is not a zip, is truncated, or has an unsupported policy.
+        UnsafePickleError: A needed entry refers to a name outside the allow-list.
+        ConfigError: A class of ``allow_import`` cannot be imported.
     """
     allowed = _imported(allow_import)
     content, version, weight_bytes = read_entries(path)
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise PolicyZipError(f"{path}: the entry 'data' is no JSON ({error})") from error
+        raise PolicyZipError(f"{path}: the entry 'data' is not JSON ({error})") from error
     if not isinstance(data, dict):
-        raise PolicyZipError(f"{path}: the entry 'data' is no JSON object")
+        raise PolicyZipError(f"{path}: the entry 'data' is not a JSON object")
     entries = Entries(path, data, allowed)
     policy_class = _policy_class(entries)
     policy_kwargs = _policy_kwargs(path, entries.get("policy_kwargs"))
@@ -198,14 +197,14 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
 
 
 def _algorithm(path: Path, data: Mapping[str, Any]) -> str:
-    """Told by the hyperparameters, since the zip does not name its class."""
+    """The algorithm, from its hyperparameters, since the zip does not name its class."""
     if "cg_max_steps" in data:
         return "TRPO"
     if "clip_range" in data:
         return "PPO"
     if "gae_lambda" in data:
         return "A2C"
-    raise PolicyZipError(f"{path} is no actor-critic policy; supported: {SUPPORTED}")
+    raise PolicyZipError(f"{path} is not an actor-critic policy; supported: {SUPPORTED}")
 
 
 def _policy_class(entries: Entries) -> type[policies.ActorCriticPolicy]:
@@ -216,15 +215,15 @@ def _policy_class(entries: Entries) -> type[policies.ActorCriticPolicy]:
         if other is None:
             raise
         raise PolicyZipError(
-            f"{entries.path} is a {other[1]}, which is not supported; supported: {SUPPORTED}"
+            f"{entries.path} has a {other[1]}, which is not supported; supported: {SUPPORTED}"
         ) from error
     if isinstance(value, type) and issubclass(value, policies.ActorCriticPolicy):
         return value
-    raise PolicyZipError(f"{entries.path}: the policy's class is none; supported: {SUPPORTED}")
+    raise PolicyZipError(f"{entries.path}: policy_class is not a policy; supported: {SUPPORTED}")
 
 
 def _imported(names: Iterable[str]) -> dict[str, type]:
-    """The user's own classes, by the name that a pickle has for them."""
+    """Import classes; keyed by the names that a pickle can have for them."""
     found = {}
     for name in names:
         module, _, attribute = name.partition(":")
@@ -236,7 +235,7 @@ def _imported(names: Iterable[str]) -> dict[str, type]:
             ) from error
         if not (isinstance(value, type) and issubclass(value, (nn.Module, Optimizer))):
             raise ConfigError(
-                f"{name!r} is no class of a network (torch.nn.Module) or optimiser, and no wrapper "
+                f"{name!r} is neither a network (torch.nn.Module) nor an optimizer nor a wrapper "
                 "of the run"
             )
         found[f"{value.__module__}.{value.__qualname__}"] = value
@@ -244,7 +243,7 @@ def _imported(names: Iterable[str]) -> dict[str, type]:
     return found
 
 
-# What changes the actions of a policy; the rest of SB3's keywords concern training only.
+# Keywords that change the actions; the others of SB3 concern the training only.
 _ACTING_KEYWORDS = frozenset(
     {
         "net_arch",
@@ -260,8 +259,7 @@ _ACTING_KEYWORDS = frozenset(
     }
 )
 
-
-# sde_net_arch (SB3 before 1.8) gives gSDE's noise features of its own; see PolicyZip.has_std.
+# sde_net_arch: separate features for the noise of gSDE (SB3 before 1.8); see PolicyZip.has_std.
 _TRAINING_KEYWORDS = frozenset(
     {"ortho_init", "optimizer_class", "optimizer_kwargs", "use_sde", "sde_net_arch"}
 )
@@ -279,7 +277,7 @@ def _policy_kwargs(path: Path, value: object) -> dict[str, Any]:
 
 
 def _space(entries: Entries, name: str) -> spaces.Space[Any]:
-    """The environment's space, where our own TRPO saved it beside the one that SB3 was given."""
+    """The environment's space if our TRPO saved it in addition to SB3's, else SB3's."""
     own = f"env_{name}"
     value = entries.get(own if own in entries else name)
     if isinstance(value, spaces.Space):

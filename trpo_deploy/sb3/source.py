@@ -1,95 +1,90 @@
-"""A trained policy and what is known of its training."""
+"""A trained policy and what is known about its training, read and ready for the export."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from trpo_deploy.envs.environment import Environment, find_environment
-from trpo_deploy.envs.wrappers import wrapper_classes
-from trpo_deploy.errors import TrpoDeployError
+from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.recorded import remake_environment
+from trpo_deploy.envs.spaces import space_from_gymnasium
+from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
 from trpo_deploy.sb3.observation_chain import ImageLayout
 from trpo_deploy.sb3.reference import SB3Policy
-from trpo_deploy.spec.spaces import DictSpace, Space
-
-# Wrappers whose modules may be imported because a configuration names them.
-_KNOWN_WRAPPERS = re.compile(
-    r"(gymnasium\.wrappers|rl_zoo3\.wrappers|sb3_contrib\.common\.wrappers"
-    r"|stable_baselines3\.common\.atari_wrappers)\.\w+"
-)
-
-
-ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
+from trpo_deploy.spec.environment import EnvironmentSpec
+from trpo_deploy.spec.spaces import DictSpace
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a user can say of a source that the source does not tell itself."""
+    """What the user says about a source beyond what its files tell."""
 
     env_id: str | None = None
     """The environment, for real observations, returns and the layout of images."""
     image_layout: ImageLayout | None = None
-    """How the environment lays out images."""
+    """The axis order of the environment's images."""
     frame_stack: int | None = None
-    """Frames that ``VecFrameStack`` put together."""
+    """Number of frames that ``VecFrameStack`` stacked."""
     allow_import: tuple[str, ...] = ()
-    """Classes of the user's own that the source may name, as ``package.module:Class``."""
+    """Classes that the source's files may import, as ``package.module:Class``."""
     normalize_check: bool = True
-    """Whether a run that says it normalised must have its statistics."""
+    """Whether to refuse a run that normalised but has no statistics."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedSource:
-    """A policy as SB3 runs it, and what is known of its training."""
+    """A policy as SB3 runs it, and what is known about its training."""
 
     reference: SB3Policy
     algorithm: str
     has_std: bool
-    env_id: str | None
-    env_kwargs: Mapping[str, Any]
-    env_wrapper: tuple[dict[str, dict[str, Any]], ...]
+    """False if the zip lacks the noise of gSDE; see :class:`~trpo_deploy.sb3.policy_zip.PolicyZip`.
+    """
+    recorded: EnvironmentSpec | None
+    """The environment of the training; its id is the user's if the user named one."""
     sha256: Mapping[str, str]
+    """Hex SHA-256 of the source's files, by file name."""
     sb3_version: str
     training: Mapping[str, float] = field(default_factory=dict)
+    """``timesteps`` and the evaluation's ``return_mean``, ``return_std`` and ``episodes``."""
     skipped: tuple[str, ...] = ()
-    """Entries of the zip that were not decoded, since nothing needs them."""
-    allow_import: tuple[str, ...] = ()
-    """See :class:`SourceOptions`."""
+    """Entries of the zip that were not decoded, since the policy does not need them."""
+    asked: bool = False
+    """Whether the user named the environment's id."""
+    trusted: tuple[str, ...] = ()
+    """Names that may be imported to make the environment."""
 
-    def environment(self, asked: str | None, spaces: _Spaces) -> tuple[Environment | None, str]:
-        """The environment asked for, or the source's own; and why there is none, or another.
+    def environment(self) -> Environment:
+        """The environment to play the policy in.
 
         Raises:
-            EnvError: the environment that was asked for cannot be made or does not fit.
+            EnvError: No environment is known, or it cannot be made or does not fit.
         """
-        env_id = asked or self.env_id
-        if env_id is None:
-            return None, "the source does not tell its environment; name it with --env"
-        unknown = unknown_wrappers(self.env_wrapper, self.allow_import)
-        if unknown and asked is None:
-            return None, (
-                f"the training wrapped {env_id} in {', '.join(unknown)}, which is not known here, "
-                "so that the policy was not played; --allow-import module:Class allows it"
-            )
+        if self.recorded is None:
+            raise EnvError("the source does not tell its environment; name it with --env")
+        action_space = space_from_gymnasium(self.reference.action_space)
+        if isinstance(action_space, DictSpace):
+            raise SpaceError("an action space cannot be a Dict")
+        return remake_environment(
+            self.recorded,
+            self.reference.frame_space,
+            action_space,
+            asked=self.asked,
+            trusted=self.trusted,
+        )
+
+    def environment_if_any(self) -> tuple[Environment | None, str]:
+        """The environment, and a note on how it differs from the training's.
+
+        Without an environment, the note says why. A policy can be exported without one.
+
+        Raises:
+            EnvError: The environment that the user asked for cannot be made or does not fit.
+        """
         try:
-            wrappers = None if unknown else list(self.env_wrapper)
-            found = find_environment(env_id, dict(self.env_kwargs), *spaces, wrappers)
+            found = self.environment()
         except TrpoDeployError as error:
-            if asked is not None:
+            if self.asked:
                 raise
-            # The policy can be exported all the same; the certificate says what was not compared.
             return None, str(error)
         return found, found.note
-
-
-_Spaces = tuple[Space | DictSpace, Space]
-
-
-def unknown_wrappers(
-    wrappers: Sequence[Mapping[str, Any]], allow_import: Sequence[str]
-) -> list[str]:
-    """Dotted names of the wrappers that may not be imported."""
-    names = [name for each in wrappers for name in each if not _KNOWN_WRAPPERS.fullmatch(name)]
-    return [name for name in names if wrapper_classes(name)[0] not in allow_import]

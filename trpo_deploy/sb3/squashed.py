@@ -1,10 +1,10 @@
-"""Policies whose Gaussian actions are squashed into bounds without gSDE.
+"""Policies that squash a Gaussian action into its bounds, without gSDE.
 
-Stable-Baselines3 squashes with gSDE only. There the rollout keeps ``tanh(a)``, and the
-log-probability is taken through a clamped inverse, which is wrong where tanh saturates. Here
-the rollout keeps ``a`` itself and the environment gets ``tanh(a)`` scaled to its bounds. The
-change of variables is the same for the old and the new policy, so it cancels in their ratio
-and in their KL divergence, and both are exact at the bounds.
+Stable-Baselines3 squashes with gSDE only. Its rollout stores ``tanh(a)``, and its log-probability
+uses a clamped inverse, which is wrong where tanh saturates. Here the rollout stores ``a``, and
+the environment gets ``tanh(a)`` scaled to its bounds. The change of variables is the same for the
+old and the new policy, so it cancels in their ratio and in their KL divergence. Both are exact,
+also at the bounds.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from trpo_deploy.spec.spaces import Array
 
 
 def check_finite_bounds(space: spaces.Space[Any]) -> None:
-    """Refuse actions that nothing can be squashed into.
+    """Check that an action space can be squashed into.
 
     Raises:
-        SpaceError: the space is no Box, or one without bounds.
+        SpaceError: The space is not a Box with finite bounds.
     """
-    largest = np.finfo(np.float32).max  # stands for a bound that there is not
+    largest = np.finfo(np.float32).max  # the canonical space has it in place of infinity
     if not isinstance(space, spaces.Box) or (np.abs([space.low, space.high]) >= largest).any():
         raise SpaceError(f"squash_output needs a Box with finite bounds, not {space}")
 
@@ -39,15 +39,15 @@ class SquashedMlpPolicy(ActorCriticPolicy):
     """``MlpPolicy`` whose actions are ``tanh`` of a Gaussian, scaled to the action's bounds."""
 
     def __init__(self, *args: Any, squash_output: bool | None = None, **kwargs: Any) -> None:
-        # SB3 saves None for it where there is no gSDE.
+        # SB3 saves None for it without gSDE.
         if squash_output is False or kwargs.get("use_sde"):
-            raise ValueError(f"{type(self).__name__} always squashes, and never by gSDE")
+            raise ValueError(f"{type(self).__name__} takes neither squash_output=False nor use_sde")
         super().__init__(*args, **kwargs)
         check_finite_bounds(self.action_space)
         self._squash_output = True
 
     def unscale_action(self, scaled_action: Array) -> Array:
-        """From the Gaussian's action to the environment's; SB3 calls it wherever one is needed."""
+        """Scale the tanh of a Gaussian action to the environment's bounds."""
         bounded: Array = super().unscale_action(np.tanh(scaled_action))
         return bounded
 
@@ -65,11 +65,11 @@ SQUASHED: dict[type[BasePolicy], type[BasePolicy]] = {
     ActorCriticCnnPolicy: SquashedCnnPolicy,
     MultiInputActorCriticPolicy: SquashedMultiInputPolicy,
 }
-"""SB3's policies, and the one that squashes in place of each."""
+"""The squashing version of each of SB3's policies."""
 
 
 def squashed(policy_class: type[BasePolicy]) -> type[BasePolicy]:
-    """The class of a policy, or one derived from it, that squashes without gSDE."""
+    """The squashing version of a policy class."""
     if issubclass(policy_class, SquashedMlpPolicy):
         return policy_class
     known = SQUASHED.get(policy_class)

@@ -1,4 +1,4 @@
-"""The running statistics that ``VecNormalize.save`` writes, read without running code."""
+"""Read the running statistics of ``VecNormalize`` without running code from the file."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ from trpo_deploy.sb3.pickles import VECNORMALIZE, decode_state
 
 
 def read_vecnormalize(path: Path) -> VecNormalize:
-    """Read running statistics that ``VecNormalize.save`` wrote.
+    """Read a file that ``VecNormalize.save`` wrote.
 
-    The object comes as ``VecNormalize.load`` gives it, before ``set_venv``.
+    The layout is that of ``VecNormalize.__getstate__`` in ``stable_baselines3.common.vec_env``.
+
+    Returns:
+        The object in the state after ``VecNormalize.load`` and before ``set_venv``.
 
     Raises:
-        PolicyZipError: no such file, or it cannot be decoded.
-        UnsafePickleError: the file refers to code outside of the allow-list.
+        PolicyZipError: The file is missing or cannot be decoded.
+        UnsafePickleError: The file refers to a name outside the allow-list.
     """
     try:
         if path.stat().st_size > MAX_DATA_BYTES:
-            raise PolicyZipError(f"{path} is larger than {MAX_DATA_BYTES} bytes: no statistics")
+            raise PolicyZipError(
+                f"{path} is larger than {MAX_DATA_BYTES} bytes, so not a statistics file"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise PolicyZipError(f"cannot read {path}: {error.strerror}") from error
     try:
         state = decode_state(content, VECNORMALIZE, _STATISTICS)
         if state is None:
-            raise PolicyZipError("this is no VecNormalize; expected its vecnormalize.pkl")
+            raise PolicyZipError("this is not a VecNormalize; expected the run's vecnormalize.pkl")
         state.setdefault("norm_obs_keys", None)
         statistics = VecNormalize.__new__(VecNormalize)
         statistics.__setstate__({"old_reward": np.array([]), **state})
@@ -47,7 +52,7 @@ def read_vecnormalize(path: Path) -> VecNormalize:
     return statistics
 
 
-# What VecNormalize needs to go on; the last batch of observations and rewards is left out.
+# What VecNormalize needs to continue; its last batch of observations and rewards is left out.
 _STATISTICS = (
     "observation_space",
     "action_space",

@@ -1,10 +1,20 @@
-"""The contract of a ``policy.onnx``: what it takes, what it gives, and where it comes from.
+"""The contract of a ``policy.onnx``: its inputs, its outputs, and where it comes from.
 
-A :class:`PolicySpec` travels as one JSON text in the metadata of the file, under the key
-:data:`METADATA_KEY`. It needs numpy and nothing else, so every consumer of a policy, from the
-exporter to the HTTP service, checks observations by the same rules.
+A :class:`PolicySpec` is stored as JSON in the metadata of the file, under the key
+:data:`METADATA_KEY`. It depends on numpy only, so the exporter, the runtime and the HTTP service
+check observations by the same rules.
 
 Numbers keep their full precision; infinities are the strings ``"inf"`` and ``"-inf"``.
+
+Format versions:
+
+=======  ==========================================================================
+version  content
+=======  ==========================================================================
+1        trpo-deploy 0.1. Of the environment, ``env_id`` only.
+2        Adds ``environment``: id, arguments, wrappers, frame stack. ``env_id`` repeats
+         its id.
+=======  ==========================================================================
 """
 
 from __future__ import annotations
@@ -13,24 +23,32 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
 from trpo_deploy.errors import ObservationError, PolicyFileError
-from trpo_deploy.spec.spaces import Array, DictSpace, Json, Space, number_to_json, space_from_json
+from trpo_deploy.spec.codec import Array, Json, number_to_json
+from trpo_deploy.spec.environment import EnvironmentSpec, environment_from_json
+from trpo_deploy.spec.spaces import DictSpace, Space, space_from_json
 
 METADATA_KEY = "trpo_deploy"
+"""Key of the spec in the ONNX file's metadata."""
 
-
-FORMAT_VERSION = 1
-
+FORMAT_VERSION = 2
+"""Version that :meth:`PolicySpec.to_json` writes; see the module's docstring."""
 
 OBS = "obs"
-"""The input's name for an observation space without keys."""
-
+"""Name of the ONNX input for an observation space without keys."""
 
 ACTION = "action"
-"""The name of the output that the environment takes."""
+"""Name of the ONNX output that ``env.step`` takes."""
+
+Inputs: TypeAlias = Mapping[str, Array]
+"""A batch of ONNX inputs by name: raw observations, and earlier frames where frames are stacked."""
+
+FrameHistory: TypeAlias = tuple[Array, ...]
+"""The earlier frames of an episode, an array ``(batch, *shape)`` for each :class:`StateSpec`."""
 
 
 def state_name(observation: str) -> str:
@@ -44,9 +62,9 @@ class TensorSpec:
 
     name: str
     dtype: str
-    """A numpy dtype's name."""
+    """Name of a numpy dtype."""
     shape: tuple[int, ...]
-    """Shape without the batch axis, which comes first and is free."""
+    """Shape without the batch axis. The batch axis is the first one and has any size."""
 
     def to_json(self) -> Json:
         """The tensor as JSON values."""
@@ -55,29 +73,29 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class NormalizerInfo:
-    """What the graph does to raw observations first: ``clip((obs - mean) / std, -c, c)``."""
+    """The normaliser in the graph: ``clip((obs - mean) / std, -clip_obs, clip_obs)``."""
 
     clip_obs: float
     epsilon: float
-    """Added to the variance under the root; already in the graph's ``std``."""
+    """Added to the variance before the square root. The graph's ``std`` includes it."""
     keys: tuple[str, ...]
-    """The inputs that are normalised."""
+    """Names of the normalised inputs."""
     smallest_std: float
-    """Where it is tiny, float32 rounding of the observation is amplified by its inverse."""
+    """Its inverse amplifies the float32 rounding of the observation."""
 
 
 @dataclass(frozen=True)
 class StateSpec:
-    """Frames that a policy is to remember: an input, and the output to feed it with next.
+    """The earlier frames of a stacked observation: an input, and the output that feeds it next.
 
-    A file is a pure function. Where the training stacked frames, the frames before the present
-    one are an input of zeros at the start of an episode, and an output for the next step.
+    An ONNX file is a pure function. If the training stacked frames, the file takes the earlier
+    frames as an input, zeros at the start of an episode, and returns the ones for the next step.
     """
 
     input: TensorSpec
-    """Oldest frame first, along the axis on which the training stacked."""
+    """Oldest frame first, along the axis of the training's stack."""
     output: str
-    """The output's name, of the input's dtype and shape."""
+    """Name of the output; it has the input's dtype and shape."""
 
     def zeros(self, batch: int) -> Array:
         """The state at the start of an episode, ``(batch, *shape)``."""
@@ -90,12 +108,12 @@ class StateSpec:
 
 @dataclass(frozen=True, eq=False)
 class GuardInfo:
-    """What the graph does with NaN and infinities, where it was exported with a guard."""
+    """How a file that was exported with a guard answers NaN and infinities."""
 
     output: str
-    """The name of a boolean output, ``(batch,)``: false where an observation is not finite."""
+    """Name of a boolean output ``(batch,)``: false where the observation is not finite."""
     action: Array
-    """The action given for such an observation, of the action's shape and dtype."""
+    """The action for such an observation, of the action's shape and dtype."""
 
     def to_json(self) -> Json:
         """The guard as JSON values."""
@@ -104,39 +122,44 @@ class GuardInfo:
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """What a ``policy.onnx`` takes, gives, and comes from."""
+    """Inputs, outputs and origin of a ``policy.onnx``."""
 
     observation_space: Space | DictSpace
     action_space: Space
     outputs: tuple[TensorSpec, ...]
     algorithm: str
     """The class that trained the policy, such as ``TRPO``."""
-    env_id: str | None
-    """The environment's id, where it is known."""
+    environment: EnvironmentSpec | None
+    """The environment of the training, if known."""
     normalizer: NormalizerInfo | None
     preprocessing: tuple[str, ...]
-    """What the graph does between the raw observation and the action, in words."""
+    """The graph's steps from the raw observation to the action, a line of text each."""
     training: Mapping[str, float] = field(default_factory=dict)
-    """``timesteps``, ``return_mean``, ``return_std`` and ``episodes``, where known."""
+    """``timesteps``, ``return_mean``, ``return_std`` and ``episodes``, if known."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """The software that trained and exported the policy."""
+    """Versions of the software that trained and exported the policy."""
     source_sha256: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of the policy zip and of the statistics file."""
+    """Hex SHA-256 of the policy zip and the statistics file, by file name."""
     states: tuple[StateSpec, ...] = ()
-    """What the caller keeps between steps; empty unless the training stacked frames."""
+    """The earlier frames that the caller keeps between steps; empty without a frame stack."""
     guard: GuardInfo | None = None
-    """What happens to numbers that are not finite; without a guard that is undefined."""
+    """The answer to NaN and infinities; without a guard it is undefined."""
+
+    @property
+    def env_id(self) -> str | None:
+        """The Gymnasium id of the environment, if known."""
+        return None if self.environment is None else self.environment.id
 
     @cached_property
     def observation_spaces(self) -> Mapping[str, Space]:
-        """The ONNX inputs' spaces by name."""
+        """The spaces of the observation's ONNX inputs, by name."""
         if isinstance(self.observation_space, DictSpace):
             return self.observation_space.spaces
         return {OBS: self.observation_space}
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The ONNX inputs: the observation, then the states."""
+        """All ONNX inputs: the observation's, then the earlier frames."""
         observation = (
             TensorSpec(name, str(space.dtype), space.shape)
             for name, space in self.observation_spaces.items()
@@ -144,17 +167,18 @@ class PolicySpec:
         return (*observation, *(state.input for state in self.states))
 
     def validate(self, observation: object) -> tuple[dict[str, Array], bool]:
-        """Check an observation and turn it into the ONNX inputs.
+        """Check an observation and convert it to the ONNX inputs.
 
         Args:
-            observation: array or nested lists; for a space with keys, a mapping of them. One
-                observation, or several along a first axis.
+            observation: One observation, or a batch along the first axis, as an array or nested
+                lists. For a space with keys: a mapping of these.
 
         Returns:
-            The inputs by name, each with its batch axis, and whether a batch came.
+            The inputs by name, each with a batch axis, and whether ``observation`` was a batch.
 
         Raises:
-            ObservationError: naming the key, what was expected and what came.
+            ObservationError: The observation does not fit; the error names the key, what was
+                expected and what was received.
         """
         if isinstance(self.observation_space, DictSpace):
             return self._validate_keys(self.observation_space.spaces, observation)
@@ -206,13 +230,13 @@ class PolicySpec:
         return [observation[key] for key in keys]
 
     def sample_observation(self, rng: np.random.Generator) -> Array | dict[str, Array]:
-        """A legal observation, without a batch axis."""
+        """Draw a legal observation, without a batch axis."""
         if isinstance(self.observation_space, DictSpace):
             return {key: space.sample(rng) for key, space in self.observation_spaces.items()}
         return self.observation_space.sample(rng)
 
     def to_json(self) -> str:
-        """The spec as one JSON text."""
+        """The spec as JSON text of format :data:`FORMAT_VERSION`."""
         normalizer = self.normalizer
         return json.dumps(
             {
@@ -223,6 +247,7 @@ class PolicySpec:
                 "outputs": [tensor.to_json() for tensor in self.outputs],
                 "algorithm": self.algorithm,
                 "env_id": self.env_id,
+                "environment": self.environment and self.environment.to_json(),
                 "normalizer": normalizer
                 and {
                     "clip_obs": number_to_json(normalizer.clip_obs),
@@ -242,17 +267,17 @@ class PolicySpec:
 
     @classmethod
     def from_json(cls, text: str) -> PolicySpec:
-        """Read what :meth:`to_json` wrote.
+        """Read a spec of format 1 or 2.
 
         Raises:
-            PolicyFileError: the text is no spec, or one of a newer format.
+            PolicyFileError: The text is not a spec, or its format is a newer one.
         """
         try:
             value = json.loads(text)
             version = value["format_version"]
-            if version != FORMAT_VERSION:
+            if version not in (1, FORMAT_VERSION):
                 raise PolicyFileError(
-                    f"the spec has format version {version}, expected {FORMAT_VERSION}; "
+                    f"the spec has format version {version}, expected 1 or {FORMAT_VERSION}; "
                     "update trpo-deploy or export the policy again"
                 )
             return cls._from_values(value)
@@ -265,14 +290,14 @@ class PolicySpec:
     def _from_values(cls, value: Json) -> PolicySpec:
         action_space = space_from_json(value["action_space"])
         if isinstance(action_space, DictSpace):
-            raise ValueError("an action space has no keys")
+            raise ValueError("the action space is a Dict")
         normalizer = value["normalizer"]
         return cls(
             observation_space=space_from_json(value["observation_space"]),
             action_space=action_space,
             outputs=tuple(_tensor_from_json(item) for item in value["outputs"]),
             algorithm=value["algorithm"],
-            env_id=value["env_id"],
+            environment=_environment_from_json(value),
             normalizer=normalizer
             and NormalizerInfo(
                 float(normalizer["clip_obs"]),
@@ -286,7 +311,7 @@ class PolicySpec:
             source_sha256=value["source_sha256"],
             states=tuple(
                 StateSpec(_tensor_from_json(item), item["output"])
-                for item in value.get("states", ())  # files of the first release have none
+                for item in value.get("states", ())  # the first files of format 1 lack it
             ),
             guard=_guard_from_json(value.get("guard"), action_space),
         )
@@ -294,6 +319,15 @@ class PolicySpec:
 
 def _tensor_from_json(item: Json) -> TensorSpec:
     return TensorSpec(item["name"], item["dtype"], tuple(item["shape"][1:]))
+
+
+def _environment_from_json(value: Json) -> EnvironmentSpec | None:
+    """The spec's environment; in format 1, its id only."""
+    if value["format_version"] == 1:
+        env_id = value["env_id"]
+        return None if env_id is None else EnvironmentSpec(str(env_id), unrecorded=None)
+    environment = value["environment"]
+    return None if environment is None else environment_from_json(environment)
 
 
 def _guard_from_json(value: Json | None, action_space: Space) -> GuardInfo | None:

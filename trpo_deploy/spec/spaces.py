@@ -1,23 +1,19 @@
-"""Spaces of observations and actions as a spec describes them: shape, dtype, legal values."""
+"""Observation and action spaces: shape, dtype, legal values, and their JSON."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from trpo_deploy.errors import ObservationError
-
-Array: TypeAlias = npt.NDArray[Any]
-
-
-Json: TypeAlias = dict[str, Any]
+from trpo_deploy.spec.codec import Array as Array
+from trpo_deploy.spec.codec import Json as Json
+from trpo_deploy.spec.codec import array_from_json, array_to_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +30,11 @@ class Space(ABC):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
-        """What the ONNX file takes or gives: float32, or an integer dtype."""
+        """The dtype of the ONNX input or output: float32, or an integer dtype."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Array:
-        """A legal value, of :attr:`shape` and :attr:`dtype`."""
+        """Draw a legal value of :attr:`shape` and :attr:`dtype`."""
 
     @abstractmethod
     def to_json(self) -> Json:
@@ -46,28 +42,28 @@ class Space(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """The space in words."""
+        """The space as one line of text."""
 
     @abstractmethod
     def check_values(self, array: Array, name: str) -> None:
-        """Refuse a batch of the right shape and dtype that holds an illegal value.
+        """Raise if an array of the right shape and dtype contains an illegal value.
 
         Raises:
-            ObservationError: naming what was illegal.
+            ObservationError: the array contains an illegal value; the message names it.
         """
 
     def check(self, value: object, name: str) -> Array:
-        """Turn one observation or a batch of them into what the ONNX file takes.
+        """Convert one observation, or a batch, to the ONNX input.
 
         Args:
-            value: array or nested lists, of shape :attr:`shape` or ``(batch, *shape)``.
-            name: the observation's key, for messages.
+            value: Array or nested lists of shape :attr:`shape` or ``(batch, *shape)``.
+            name: Key of the observation, for messages.
 
         Returns:
-            An array of :attr:`dtype`, with or without the batch axis as it came.
+            An array of :attr:`dtype` and of the shape of ``value``.
 
         Raises:
-            ObservationError: wrong shape or dtype, or an illegal value.
+            ObservationError: The shape or dtype is wrong, or a value is illegal.
         """
         try:
             array = np.asarray(value)
@@ -83,10 +79,10 @@ class Space(ABC):
         return cast
 
     def _cast(self, array: Array, name: str) -> Array:
-        # Any whole or real number may become a float; only whole ones may become an integer.
+        # A float input accepts integers and floats; an integer input accepts integers only.
         kinds = "biuf" if self.dtype.kind == "f" else "biu"
         if array.dtype.kind not in kinds:
-            raise ObservationError(name, self._expected(), _dtype_in_words(array), kind="dtype")
+            raise ObservationError(name, self._expected(), _dtype_text(array), kind="dtype")
         if self.dtype.kind != "f" and array.size:
             limits = np.iinfo(self.dtype)
             if int(array.min()) < limits.min or int(array.max()) > limits.max:
@@ -96,7 +92,7 @@ class Space(ABC):
                     f"{array.min()} to {array.max()}",
                     kind="out_of_range",
                 )
-        with np.errstate(over="ignore"):  # too large for float32 is infinite, refused later
+        with np.errstate(over="ignore"):  # overflow gives inf, refused later
             return array.astype(self.dtype)
 
     def _expected(self) -> str:
@@ -104,19 +100,19 @@ class Space(ABC):
         return f"{self.dtype} of shape {self.shape} or {batch})"
 
 
-def _dtype_in_words(array: Array) -> str:
+def _dtype_text(array: Array) -> str:
     if array.dtype.kind in "USO":
         return "text or mixed values"
     return f"dtype {array.dtype}"
 
 
 def _check_range(array: Array, low: Array | int, high: Array | int, name: str) -> None:
-    """Refuse whole numbers outside of ``low`` to ``high``, both inclusive."""
+    """Raise if a number is outside ``[low, high]``."""
     wrong = (array < low) | (array > high)
     if wrong.any():
         raise ObservationError(
             name,
-            f"whole numbers in [{_short(low)}, {_short(high)}]",
+            f"integers in [{_short(low)}, {_short(high)}]",
             str(array[wrong][0]),
             kind="out_of_range",
         )
@@ -124,16 +120,16 @@ def _check_range(array: Array, low: Array | int, high: Array | int, name: str) -
 
 @dataclass(frozen=True, eq=False)
 class BoxSpace(Space):
-    """An array with bounds, finite or not, such as joint angles or an image."""
+    """An array with bounds for each element, such as joint angles or an image."""
 
     kind = "box"
 
     low: Array
-    """Lower bounds, of the array's shape, in the environment's own dtype."""
+    """Lower bounds, of the array's shape and the environment's dtype; may be ``-inf``."""
     high: Array
-    """Upper bounds, likewise."""
+    """Upper bounds; may be ``inf``."""
     input_dtype: str = "float32"
-    """What an array of floating-point numbers is fed as; ``float64`` on request only."""
+    """Dtype of the ONNX input of a floating-point space; ``float64`` on request."""
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -142,11 +138,11 @@ class BoxSpace(Space):
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """The environment's dtype, and :attr:`input_dtype` for all floating-point ones."""
+        """The environment's dtype; :attr:`input_dtype` if that is a floating-point one."""
         return np.dtype(self.input_dtype) if self.low.dtype.kind == "f" else self.low.dtype
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Uniform where bounded on both sides, else around the finite bound or zero."""
+        """Draw uniformly between two finite bounds, exponentially from one, normally from none."""
         if self.dtype.kind != "f":
             return np.asarray(rng.integers(self.low, self.high, dtype=self.dtype, endpoint=True))
         low, high = self.low.astype(np.float64), self.high.astype(np.float64)
@@ -157,42 +153,42 @@ class BoxSpace(Space):
         value = np.where(above & ~below, high - spread, value)
         with np.errstate(invalid="ignore", over="ignore"):
             inside = low + (high - low) * rng.uniform(size=self.shape)
-        # A float64 range may be too wide to be one: keep the one-sided sample then.
+        # high - low may overflow float64: keep the one-sided sample then.
         value = np.where(below & above & np.isfinite(inside), inside, value)
-        limit = np.finfo(np.float32).max  # a float64 bound may lie beyond
+        limit = np.finfo(np.float32).max  # a float64 bound may be larger
         return np.clip(np.clip(value, low, high), -limit, limit).astype(self.dtype)
 
     def check_values(self, array: Array, name: str) -> None:
-        """Refuse NaN and infinities; real environments do leave their stated bounds."""
+        """Raise on NaN and infinities. Bounds are not checked: real environments exceed them."""
         if array.dtype.kind != "f":
             return
-        # Counting takes half the time of .all(), on a path that every action passes.
+        # count_nonzero takes half the time of all(), and every prediction runs this check.
         if np.count_nonzero(np.isfinite(array)) != array.size:
             wrong = array[~np.isfinite(array)][0]
             expected = f"finite {self.dtype} numbers"
             raise ObservationError(name, expected, str(wrong), kind="not_finite")
 
     def to_json(self) -> Json:
-        """Equal bounds are written once, so that an image's spec stays small."""
+        """The space as JSON values."""
         value = {
             "kind": self.kind,
             "shape": list(self.shape),
             "dtype": str(self.low.dtype),
-            "low": _numbers_to_json(self.low),
-            "high": _numbers_to_json(self.high),
+            "low": array_to_json(self.low),
+            "high": array_to_json(self.high),
         }
         if self.input_dtype != "float32":
             value["input_dtype"] = self.input_dtype
         return value
 
     def describe(self) -> str:
-        """The space in words."""
+        """The space as one line of text."""
         return f"Box{self.shape} {self.low.dtype} in [{_short(self.low)}, {_short(self.high)}]"
 
 
 @dataclass(frozen=True, eq=False)
 class DiscreteSpace(Space):
-    """One whole number out of ``start`` to ``start + n - 1``."""
+    """One integer in ``[start, start + n - 1]``."""
 
     kind = "discrete"
 
@@ -210,11 +206,11 @@ class DiscreteSpace(Space):
         return np.dtype(np.int64)
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Uniform."""
+        """Draw uniformly."""
         return np.asarray(rng.integers(self.start, self.start + self.n, dtype=np.int64))
 
     def check_values(self, array: Array, name: str) -> None:
-        """Refuse numbers outside of the range."""
+        """Raise if a number is outside the range."""
         _check_range(array, self.start, self.start + self.n - 1, name)
 
     def to_json(self) -> Json:
@@ -222,13 +218,13 @@ class DiscreteSpace(Space):
         return {"kind": self.kind, "n": self.n, "start": self.start}
 
     def describe(self) -> str:
-        """The space in words."""
+        """The space as one line of text."""
         return f"Discrete({self.n})" + (f" from {self.start}" if self.start else "")
 
 
 @dataclass(frozen=True, eq=False)
 class MultiDiscreteSpace(Space):
-    """Whole numbers, each out of its own ``start`` to ``start + nvec - 1``."""
+    """Integers, each in its own range ``[start, start + nvec - 1]``."""
 
     kind = "multi_discrete"
 
@@ -246,11 +242,11 @@ class MultiDiscreteSpace(Space):
         return np.dtype(np.int64)
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Uniform."""
+        """Draw uniformly."""
         return np.asarray(rng.integers(self.start, self.start + self.nvec, dtype=np.int64))
 
     def check_values(self, array: Array, name: str) -> None:
-        """Refuse numbers outside of their ranges."""
+        """Raise if a number is outside its range."""
         _check_range(array, self.start, self.start + self.nvec - 1, name)
 
     def to_json(self) -> Json:
@@ -258,13 +254,13 @@ class MultiDiscreteSpace(Space):
         return {"kind": self.kind, "nvec": self.nvec.tolist(), "start": self.start.tolist()}
 
     def describe(self) -> str:
-        """The space in words."""
+        """The space as one line of text."""
         return f"MultiDiscrete({_short(self.nvec)})"
 
 
 @dataclass(frozen=True, eq=False)
 class MultiBinarySpace(Space):
-    """Zeros and ones."""
+    """An array of zeros and ones."""
 
     kind = "multi_binary"
 
@@ -282,11 +278,11 @@ class MultiBinarySpace(Space):
         return np.dtype(np.int8)
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Uniform."""
+        """Draw uniformly."""
         return rng.integers(0, 2, size=self.n, dtype=np.int8)
 
     def check_values(self, array: Array, name: str) -> None:
-        """Refuse all but 0 and 1."""
+        """Raise if a number is neither 0 nor 1."""
         _check_range(array, 0, 1, name)
 
     def to_json(self) -> Json:
@@ -294,13 +290,13 @@ class MultiBinarySpace(Space):
         return {"kind": self.kind, "shape": list(self.n)}
 
     def describe(self) -> str:
-        """The space in words."""
+        """The space as one line of text."""
         return f"MultiBinary{self.n}"
 
 
 @dataclass(frozen=True, eq=False)
 class DictSpace:
-    """An observation of several arrays, each under its key. Only an observation can be one."""
+    """Several arrays, each under its key. Only an observation space can be one."""
 
     kind: ClassVar[str] = "dict"
 
@@ -314,7 +310,7 @@ class DictSpace:
         }
 
     def describe(self) -> str:
-        """The space in words."""
+        """The space as one line of text."""
         return "Dict(" + ", ".join(f"{k}: {s.describe()}" for k, s in self.spaces.items()) + ")"
 
 
@@ -332,8 +328,8 @@ def _array_space_from_json(value: Json) -> Space:
     if kind == BoxSpace.kind:
         shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
         return BoxSpace(
-            _numbers_from_json(value["low"], shape, dtype),
-            _numbers_from_json(value["high"], shape, dtype),
+            array_from_json(value["low"], shape, dtype),
+            array_from_json(value["high"], shape, dtype),
             value.get("input_dtype", "float32"),
         )
     if kind == DiscreteSpace.kind:
@@ -347,31 +343,8 @@ def _array_space_from_json(value: Json) -> Space:
     raise ValueError(f"unknown kind of space {kind!r}")
 
 
-def _numbers_to_json(array: Array) -> Any:
-    """Nested lists; one number stands for an array of equal ones; infinities become strings."""
-    if array.size and (array == array.flat[0]).all():
-        return number_to_json(array.flat[0].item())
-    return _map_nested(array.tolist(), number_to_json)
-
-
-def _numbers_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    numbers = np.array(_map_nested(value, lambda x: float(x) if isinstance(x, str) else x))
-    return np.broadcast_to(numbers.astype(dtype), shape).copy()
-
-
-def _map_nested(value: Any, function: Any) -> Any:
-    if isinstance(value, list):
-        return [_map_nested(item, function) for item in value]
-    return function(value)
-
-
-def number_to_json(number: float) -> float | str:
-    """The number itself; ``"inf"``, ``"-inf"`` or ``"nan"`` where JSON has none."""
-    return number if math.isfinite(number) else str(number)
-
-
 def _short(numbers: Array | int) -> str:
-    """At most a few numbers, for one line."""
+    """A few of the numbers, for one line of text."""
     array = np.asarray(numbers)
     if array.size and (array == array.flat[0]).all():
         return f"{array.flat[0]:g}"

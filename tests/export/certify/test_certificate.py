@@ -22,7 +22,7 @@ from trpo_deploy.export import (
     export_policy,
     verify_policy,
 )
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.spaces import Array
 
@@ -119,7 +119,7 @@ def test_a_changed_file_is_not_certified(
     changed = onnx.load(result.path)
     mutate(changed)
     onnx.save(changed, result.path)
-    certificate = verify_policy(find_source(tmp_path), result.path)
+    certificate = verify_policy(find_run(tmp_path), result.path)
     # An equal bias on all logits changes neither action nor distribution, but the file differs.
     assert not certificate.passed, certificate.to_json()
 
@@ -192,7 +192,7 @@ def test_a_changed_file_with_frame_stacks_is_not_certified(
     changed = onnx.load(result.path)
     mutate(changed)
     onnx.save(changed, result.path)
-    assert not verify_policy(find_source(tmp_path), result.path, reading=reading).passed
+    assert not verify_policy(find_run(tmp_path), result.path, reading=reading).passed
 
 
 def test_rows_with_infinite_earlier_frames_are_compared(tmp_path: Path) -> None:

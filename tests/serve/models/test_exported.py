@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.serve.server import running
 from trpo_deploy.export import export_policy
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 
 
 @pytest.mark.slow
@@ -26,7 +26,7 @@ def test_what_is_served_is_what_stable_baselines_predicts(tmp_path: Path, env_id
     folder.mkdir()
     model.save(folder / "policy.zip")
     env.save(str(folder / "vecnormalize.pkl"))
-    export_policy(find_source(folder), folder / "policy.onnx", verify=False)
+    export_policy(find_run(folder), folder / "policy.onnx", verify=False)
     # Legal observations: those of the environment itself.
     raw = np.stack([gymnasium.make(env_id).reset(seed=seed)[0] for seed in range(40)])
     want, _ = model.predict(env.normalize_obs(raw), deterministic=True)

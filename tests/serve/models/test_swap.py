@@ -72,8 +72,8 @@ def test_a_changed_file_is_taken_up(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda file: file.write_bytes(b"nothing"), "no ONNX file"),
-        (lambda file: file.write_bytes(b""), "no ONNX file"),
+        (lambda file: file.write_bytes(b"nothing"), "not an ONNX file"),
+        (lambda file: file.write_bytes(b""), "not an ONNX file"),
         (lambda file: put(file, 1, obs=box(5)), "another name"),
         (lambda file: put(file, 1, obs=box(4), act=ACTION_SPACES["discrete"]), "another name"),
         (lambda file: (certificate(file), put(file, 1)), "another file"),
@@ -129,7 +129,7 @@ def test_a_bad_model_does_not_take_the_others_down(tmp_path: Path) -> None:
     write_policy(tmp_path / "bad" / "policy.onnx").write_bytes(b"nothing")
     registry = Registry([tmp_path])
     assert registry.get("good").name == "good"
-    assert "no ONNX file" in (registry.slots["bad"].error or "")
+    assert "not an ONNX file" in (registry.slots["bad"].error or "")
     assert [registry.slots[name].state for name in ("good", "bad")] == ["ready", "failed"]
 
 

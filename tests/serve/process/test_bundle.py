@@ -160,7 +160,7 @@ def test_a_bundle_overwrites_nothing(tmp_path: Path) -> None:
 def test_a_bundle_holds_no_model_that_fails(tmp_path: Path) -> None:
     write_policy(tmp_path / "good" / "policy.onnx")
     write_policy(tmp_path / "bad" / "policy.onnx").write_bytes(b"nothing")
-    with pytest.raises(ServeError, match="no ONNX file"):
+    with pytest.raises(ServeError, match="not an ONNX file"):
         bundle([tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -45,7 +45,7 @@ def test_no_model_is_refused() -> None:
 
 def test_a_file_that_is_no_policy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "policy.onnx").write_bytes(b"nothing")
-    with pytest.raises(ServeError, match="no ONNX file"):
+    with pytest.raises(ServeError, match="not an ONNX file"):
         serve([tmp_path])
 
 

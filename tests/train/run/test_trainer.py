@@ -18,7 +18,7 @@ from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ConfigError, EnvError, ModelDirError, SpaceError
 from trpo_deploy.export import SourceOptions, export_policy
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.source import find_source
+from trpo_deploy.files.runs import find_run
 from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.play import evaluate
 from trpo_deploy.sb3.policy_zip import read_policy_zip
@@ -191,7 +191,7 @@ def test_a_wrapped_environment_is_evaluated_as_it_was_trained(tmp_path: Path) ->
     )
     train(config, ModelDir(tmp_path / "m"))
     folder = ModelDir(tmp_path / "m")
-    export_policy(find_source(folder.root), folder.onnx, verify=False)
+    export_policy(find_run(folder.root), folder.onnx, verify=False)
     for model, backend in ((folder.root, "torch"), (folder.root, "onnx"), (folder.onnx, "onnx")):
         returns = evaluate(model, backend=backend, episodes=2).returns  # type: ignore[arg-type]
         assert (returns > -170).all()  # ten steps of at most 16.3 each, and no two hundred
@@ -242,7 +242,7 @@ def test_both_backends_put_a_wrapper_of_the_users_on(
     train(config, folder)
     # As trpo-deploy train does it: the layout of images is what the wrapper makes of it.
     reading = SourceOptions(allow_import=config.own_classes)
-    export_policy(find_source(folder.root), folder.onnx, verify=False, reading=reading)
+    export_policy(find_run(folder.root), folder.onnx, verify=False, reading=reading)
     for backend in ("onnx", "torch"):
         played = evaluate(folder.root, backend=backend, episodes=2)
         assert played.returns.min() > 100
@@ -272,7 +272,7 @@ def test_a_policy_with_an_optimiser_of_the_users_is_exported(tmp_path: Path) -> 
     config = load_config("CartPole-v1", settings=settings, n_timesteps=16, eval_episodes=1)
     train(config, folder)
     reading = SourceOptions(allow_import=config.own_classes)
-    export_policy(find_source(folder.root), folder.onnx, verify=False, reading=reading)
+    export_policy(find_run(folder.root), folder.onnx, verify=False, reading=reading)
     assert folder.onnx.is_file()
 
 
@@ -324,7 +324,7 @@ def test_both_backends_play_images_alike(tmp_path: Path) -> None:
         eval_episodes=1,
     )
     train(config, folder)
-    export_policy(find_source(folder.root), folder.onnx, verify=False)
+    export_policy(find_run(folder.root), folder.onnx, verify=False)
     played = [
         evaluate(folder.root, backend=backend, episodes=2).returns for backend in ("onnx", "torch")
     ]

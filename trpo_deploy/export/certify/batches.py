@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trpo_deploy.sb3.reference import Inputs
+from trpo_deploy.spec.policy_spec import Inputs
 from trpo_deploy.spec.spaces import Array
 
 BATCH_SIZES = (1, 7, 256)

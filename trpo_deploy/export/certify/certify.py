@@ -25,6 +25,7 @@ from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
+from trpo_deploy.spec.codec import plain_to_json
 from trpo_deploy.spec.spaces import Json
 
 
@@ -97,4 +98,4 @@ def _environment_json(policy: TrainedPolicy) -> dict[str, Any]:
     environment, note = policy.environment, policy.environment_note
     if environment is None:
         return {"env_id": None, "note": note}
-    return {"env_id": environment.env_id, "kwargs": environment.kwargs, "note": note}
+    return {"env_id": environment.env_id, "kwargs": plain_to_json(environment.kwargs), "note": note}

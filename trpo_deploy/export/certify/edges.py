@@ -11,7 +11,7 @@ from trpo_deploy.export.certify.batches import concatenate
 from trpo_deploy.export.certify.ordinary import observation_scales, ordinary_observations
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.policy.observations import ObservationInput
-from trpo_deploy.sb3.reference import Inputs
+from trpo_deploy.spec.policy_spec import Inputs
 from trpo_deploy.spec.spaces import Array, BoxSpace, DiscreteSpace, MultiDiscreteSpace
 
 _MAX_DIMENSIONS = 256  # dimensions that are moved far out one at a time

@@ -15,8 +15,7 @@ from onnx.reference.op_run import OpRun
 
 from trpo_deploy.errors import PolicyFileError
 from trpo_deploy.export.graph.distribution import PARAMETERS
-from trpo_deploy.sb3.reference import Inputs
-from trpo_deploy.spec.policy_spec import TensorSpec
+from trpo_deploy.spec.policy_spec import Inputs, TensorSpec
 from trpo_deploy.spec.spaces import Array
 
 Outputs: TypeAlias = Mapping[str, Array]

@@ -16,8 +16,7 @@ from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.graph.distribution import PARAMETERS
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.policy.outputs import OBS_OK
-from trpo_deploy.sb3.reference import Inputs
-from trpo_deploy.spec.policy_spec import ACTION, PolicySpec
+from trpo_deploy.spec.policy_spec import ACTION, Inputs, PolicySpec
 from trpo_deploy.spec.spaces import Array
 
 

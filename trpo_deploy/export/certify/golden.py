@@ -14,8 +14,7 @@ from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.files.atomic import atomic_write
-from trpo_deploy.sb3.reference import Inputs
-from trpo_deploy.spec.policy_spec import ACTION, OBS, PolicySpec
+from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs, PolicySpec
 from trpo_deploy.spec.spaces import Json
 
 _ROWS = 4

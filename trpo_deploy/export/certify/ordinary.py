@@ -8,8 +8,7 @@ import numpy as np
 
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.policy.observations import ChannelsFirst, Normalizer, ObservationInput
-from trpo_deploy.sb3.reference import Inputs
-from trpo_deploy.spec.policy_spec import TensorSpec
+from trpo_deploy.spec.policy_spec import Inputs, TensorSpec
 from trpo_deploy.spec.spaces import Array, BoxSpace, Space
 
 Scale: TypeAlias = tuple[Array, Array]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from trpo_deploy.envs.environment import Environment
-from trpo_deploy.envs.episode import Act, Observation, State, play
+from trpo_deploy.envs.episode import Act, Observation, play
 from trpo_deploy.export.certify.batches import concatenate, one_ulp_off, take
 from trpo_deploy.export.certify.check import Check, json_number
 from trpo_deploy.export.certify.engines import Engine
-from trpo_deploy.sb3.reference import Inputs, SB3Policy
-from trpo_deploy.spec.policy_spec import ACTION, OBS, PolicySpec
+from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.spec.policy_spec import ACTION, OBS, FrameHistory, Inputs, PolicySpec
 from trpo_deploy.spec.spaces import Array
 
 EPISODES = 10
@@ -55,7 +55,9 @@ def compare_returns(
     rng = np.random.default_rng(seed)
     seeds = range(seed, seed + EPISODES)
 
-    def noisy(observation: Observation, state: State) -> tuple[Array, State]:
+    def noisy(
+        observation: Observation, state: FrameHistory | None
+    ) -> tuple[Array, FrameHistory | None]:
         frames = observation if isinstance(observation, dict) else {OBS: observation}
         changed = one_ulp_off(frames, rng)
         return reference.predict(changed if isinstance(observation, dict) else changed[OBS], state)
@@ -76,7 +78,9 @@ def compare_returns(
 
 
 def _act(engine: Engine, spec: PolicySpec) -> Act:
-    def act(observation: Observation, state: State) -> tuple[Array, State]:
+    def act(
+        observation: Observation, state: FrameHistory | None
+    ) -> tuple[Array, FrameHistory | None]:
         outputs = engine.run(_inputs(spec, observation, state))
         following = tuple(outputs[each.output] for each in spec.states)
         return outputs[ACTION], following or None
@@ -84,7 +88,7 @@ def _act(engine: Engine, spec: PolicySpec) -> Act:
     return act
 
 
-def _inputs(spec: PolicySpec, observation: Observation, state: State) -> Inputs:
+def _inputs(spec: PolicySpec, observation: Observation, state: FrameHistory | None) -> Inputs:
     frames = observation if isinstance(observation, dict) else {OBS: observation}
     batch = len(next(iter(frames.values())))
     state = state or tuple(each.zeros(batch) for each in spec.states)

@@ -17,8 +17,10 @@ from trpo_deploy.export.policy.layers import Activation, Linear
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.policy.observations import next_state_name
 from trpo_deploy.export.policy.outputs import OPTIONAL_OUTPUTS
-from trpo_deploy.sb3.reference import Inputs, SB3Policy
-from trpo_deploy.spec.policy_spec import ACTION
+from trpo_deploy.sb3.extra_outputs import extra_outputs
+from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.sb3.weight_noise import weights_one_ulp_off
+from trpo_deploy.spec.policy_spec import ACTION, Inputs
 from trpo_deploy.spec.spaces import Array, BoxSpace
 
 # Engines differ from SB3 by a small multiple of SB3's own noise. The largest ratio measured on the
@@ -86,7 +88,7 @@ def reference_values(
         following = reference.next_states(observations)
         found |= {next_state_name(name): array for name, array in following.items()}
     if optional:
-        outputs = reference.outputs(observations)
+        outputs = extra_outputs(reference, observations)
         found |= {name: outputs[name] for name in optional if name in outputs}
     return {name: array.reshape(len(array), -1) for name, array in found.items()}
 
@@ -162,7 +164,7 @@ def _response_to_noise(
     response = {name: np.zeros(len(array)) for name, array in values.items()}
     before = reference_values_or_nan(reference, single, tuple(values))
     for _ in range(_ULP_DRAWS):
-        with reference.weights_one_ulp_off(rng):
+        with weights_one_ulp_off(reference.policy, rng):
             noisy = one_ulp_off(single, rng)
             after = reference_values_or_nan(reference, noisy, tuple(values))
         for name in response:

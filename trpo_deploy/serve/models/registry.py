@@ -22,8 +22,8 @@ from typing import TypeAlias
 
 from trpo_deploy.errors import ServeError, TrpoDeployError
 from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.exported import find_onnx
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.source import find_onnx
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.models.served_model import ServedModel, load_model
 

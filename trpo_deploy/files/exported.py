@@ -1,0 +1,47 @@
+"""The exported file that a ``MODEL`` argument names, and whether it is up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from trpo_deploy.errors import ModelDirError
+from trpo_deploy.files.atomic import file_sha256
+from trpo_deploy.files.model_dir import ModelDir
+
+
+def find_onnx(model: Path) -> Path:
+    """The ONNX file that a ``MODEL`` argument names: the file itself, or the one in the folder.
+
+    Raises:
+        ModelDirError: There is no such file.
+    """
+    if model.is_file():
+        if model.suffix == ".zip":
+            raise ModelDirError(
+                f"{model} is a policy zip, not an ONNX file; export it with: trpo-deploy export "
+                f"{model}"
+            )
+        return model
+    if not model.exists():
+        raise ModelDirError(f"{model} does not exist; give a model folder or a policy.onnx")
+    onnx = ModelDir(model).onnx
+    if not onnx.is_file():
+        raise ModelDirError(
+            f"{model} has no policy.onnx; write it with: trpo-deploy export {model}"
+        )
+    return onnx
+
+
+def changed_sources(onnx: Path, sources: Mapping[str, str]) -> list[str]:
+    """Names of the files next to an ONNX file that differ from those it was exported from.
+
+    Args:
+        onnx: The exported file.
+        sources: Hex SHA-256 by file name, as the file's spec says.
+    """
+    return [
+        name
+        for name, sha256 in sources.items()
+        if (path := onnx.parent / name).is_file() and file_sha256(path) != sha256
+    ]

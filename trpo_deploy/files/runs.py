@@ -1,0 +1,189 @@
+"""The run that a file or folder belongs to: the policy, its statistics and its configuration.
+
+Two layouts are known. Ours is a model folder (:class:`~trpo_deploy.files.model_dir.ModelDir`).
+RL Zoo's is ``ENV_1/ENV.zip`` next to ``ENV_1/ENV/{config.yml,args.yml,vecnormalize.pkl}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trpo_deploy.errors import ConfigError, ModelDirError
+from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.yaml import read_yaml
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run's configuration says about the environment and the normaliser."""
+
+    env_id: str | None = None
+    """The Gymnasium id. RL Zoo's layout names the zip after it."""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of ``gymnasium.make``."""
+    env_wrapper: Any = None
+    """Wrappers around the environment; see :func:`trpo_deploy.envs.wrappers.wrapper_list`."""
+    frame_stack: int = 1
+    """Observations that are stacked into one; 1 without a stack."""
+    normalizes: bool = False
+    """Whether observations are normalised, so that the policy needs statistics."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of a trained policy."""
+
+    policy_zip: Path
+    """The policy in Stable-Baselines3's zip format."""
+    vecnormalize: Path | None
+    """Statistics of the normaliser, if the run has any."""
+    config: Path | None
+    """The configuration: ours (``config.yaml``) or RL Zoo's (``config.yml``)."""
+    evaluations: Path | None
+    """Evaluation returns of the training, in SB3's layout."""
+    model_dir: ModelDir | None
+    """The model folder; ``None`` for a run of RL Zoo and for a zip on its own."""
+
+    @cached_property
+    def settings(self) -> RunSettings:
+        """The configuration, read once.
+
+        Raises:
+            ConfigError: The configuration cannot be read.
+        """
+        if self.config is None:
+            return RunSettings()
+        values = read_yaml(self.config)
+        if self.model_dir is not None:
+            return _settings(self.config, values, values.get("env_id"))
+        arguments = self.config.with_name("args.yml")
+        if arguments.is_file() and not values.get("env_kwargs"):
+            values["env_kwargs"] = read_yaml(arguments).get("env_kwargs")
+        return _settings(self.config, values, self.config.parent.name)
+
+
+def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
+    """Find the run of a policy zip, an exported file, a model folder or an RL Zoo run folder.
+
+    Args:
+        source: The file or folder. ``best/`` and the files in it belong to the run around them.
+        vecnormalize: Statistics to use instead of those that the layout tells.
+
+    Raises:
+        ModelDirError: A path does not exist, or the folder has several policies to choose from.
+    """
+    if not source.exists():
+        raise ModelDirError(
+            f"{source} does not exist; give a policy zip, a model folder or an RL Zoo run folder"
+        )
+    if vecnormalize is not None and not vecnormalize.is_file():
+        raise ModelDirError(
+            f"{vecnormalize} does not exist; --vecnormalize takes a statistics file"
+        )
+    if source.is_dir():
+        found = _run_of_folder(source)
+    elif source.suffix == ".onnx":
+        found = _run_with_policy(source)
+    else:
+        found = _run_of_zip(source)
+    return found if vecnormalize is None else replace(found, vecnormalize=vecnormalize)
+
+
+def run_of_exported(onnx: Path) -> Run | None:
+    """The run that an exported file lies in, if any. Its policy zip may be missing."""
+    policy_zip = onnx.with_suffix(".zip")
+    if policy_zip.is_file():
+        return _run_of_zip(policy_zip)
+    run = _run_of_model_dir(ModelDir(onnx.parent))
+    return None if run.config is None else run
+
+
+def _run_with_policy(onnx: Path) -> Run:
+    run = run_of_exported(onnx) or _run_of_model_dir(ModelDir(onnx.parent))
+    if not run.policy_zip.is_file():
+        raise ModelDirError(
+            f"{onnx} is an exported file without its policy.zip; give a policy zip, a model "
+            "folder or an RL Zoo run folder"
+        )
+    return run
+
+
+def _run_of_folder(folder: Path) -> Run:
+    model_dir = ModelDir(folder)
+    if model_dir.policy_zip.is_file():
+        return _run_of_model_dir(model_dir)
+    zips = sorted(folder.glob("*.zip"))
+    # RL Zoo keeps its best model and checkpoints next to the zip that has a configuration.
+    zips = [path for path in zips if (path.with_suffix("") / "config.yml").is_file()] or zips
+    if len(zips) != 1:
+        found = ", ".join(path.name for path in zips) or "none"
+        raise ModelDirError(
+            f"{folder} has neither policy.zip nor exactly one other zip (found: {found}); "
+            "give the policy zip itself"
+        )
+    return _run_of_zip(zips[0])
+
+
+def _run_of_zip(policy_zip: Path) -> Run:
+    model_dir = ModelDir(policy_zip.parent)
+    if policy_zip.name == model_dir.policy_zip.name:
+        return _run_of_model_dir(model_dir)
+    configs = list(policy_zip.parent.glob("*/config.yml"))
+    if policy_zip.name == "best_model.zip" and len(configs) == 1:
+        zoo = configs[0].parent
+    else:
+        zoo = policy_zip.with_suffix("")
+    return Run(
+        policy_zip=policy_zip,
+        vecnormalize=_if_file(zoo / "vecnormalize.pkl"),
+        config=_if_file(zoo / "config.yml"),
+        evaluations=_if_file(policy_zip.with_name("evaluations.npz")),
+        model_dir=None,
+    )
+
+
+def _run_of_model_dir(model_dir: ModelDir) -> Run:
+    run, root = model_dir, model_dir.root.resolve()
+    if root.name == "best" and not model_dir.config.is_file():
+        run = ModelDir(root.parent)  # its configuration is in the folder above
+    return Run(
+        policy_zip=model_dir.policy_zip,
+        vecnormalize=_if_file(model_dir.vecnormalize),
+        config=_if_file(run.config),
+        evaluations=_if_file(run.evaluations),
+        model_dir=model_dir,
+    )
+
+
+def _if_file(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _settings(config: Path, values: Mapping[str, Any], env_id: Any) -> RunSettings:
+    env_kwargs = values.get("env_kwargs") or {}
+    if not isinstance(env_kwargs, Mapping):
+        raise ConfigError(f"{config}: env_kwargs={env_kwargs!r}: expected a mapping")
+    frame_stack = values.get("frame_stack") or 1
+    if not isinstance(frame_stack, int) or frame_stack < 1:
+        raise ConfigError(f"{config}: frame_stack={frame_stack!r}: expected an integer above zero")
+    return RunSettings(
+        env_id=None if env_id is None else str(env_id),
+        env_kwargs=dict(env_kwargs),
+        env_wrapper=values.get("env_wrapper"),
+        frame_stack=frame_stack,
+        normalizes=_normalizes(values.get("normalize", False)),
+    )
+
+
+def _normalizes(normalize: Any) -> bool:
+    """Whether the setting ``normalize`` turns the normaliser of observations on."""
+    if isinstance(normalize, str):  # RL Zoo: "{'norm_obs': False}" or "dict(norm_obs=False)"
+        return re.search(r"norm_obs\W+False", normalize) is None
+    if isinstance(normalize, dict):
+        return bool(normalize.get("norm_obs", True))
+    return bool(normalize)
