@@ -191,8 +191,8 @@ def check_checkouts(checkouts: list[Path]) -> None:
     if compiled[0] != compiled[1]:
         lacking = checkouts[compiled.index(False)]
         raise SystemExit(
-            f"{lacking} lacks the compiled module, which the other has; run there: "
-            f"{sys.executable} setup.py build_ext --inplace"
+            f"{lacking} lacks the compiled module, which the other has; build it there (needs "
+            "cython): python setup.py build_ext --inplace"
         )
 
 
