@@ -28,8 +28,8 @@ format: $(DEVELOPED) ## format the code and fix lint errors where possible
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Runs again when the requirements or the compiled module change. constraints.txt also keeps torch
-# to its CPU build: the default one adds gigabytes of CUDA packages on Linux.
+# Runs again when the requirements or the compiled module change. Versions come from constraints.txt:
+# an unpinned torch installs gigabytes of CUDA packages on Linux.
 $(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/mlp/_step_compiled.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "trpo-deploy needs Python 3.10 or newer; choose one with: make PYTHON=python3.11" >&2; exit 1; }
