@@ -120,7 +120,6 @@ def action_probe(checkout: Path, policy: str) -> Iterator[Callable[[], dict[str,
             return times
 
         yield measure
-        requests.close()
 
 
 def predict(checkouts: list[Path], order: list[int]) -> Pair:

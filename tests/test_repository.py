@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "trpo_deploy"
 MAX_BYTES = 2_000_000
 FOREIGN = (
-    r"(?<![\w.])/(?:home|mnt|root|tmp|work|Users)/\w",  # a folder of one machine
+    r"(?<![\w.])/(?:home|mnt|root|tmp|work|Users)/[\w.]",  # a folder of one machine
     r"https?://[^\s)>\"'`]*(?:artifactory|nexus|pythonhosted|/simple\b|\.internal\b|\.corp\b)",
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
