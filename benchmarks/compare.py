@@ -200,9 +200,11 @@ def measure(names: list[str], checkouts: list[Path], rounds: int) -> list[Pair]:
     pairs = []
     for name in names:
         for index in range(rounds):
-            print(f"{name}, round {index + 1} of {rounds}", file=sys.stderr, flush=True)
             order = [0, 1] if index % 2 == 0 else [1, 0]
-            pairs.append(MEASUREMENTS[name](checkouts, order))
+            pair = MEASUREMENTS[name](checkouts, order)
+            pairs.append(pair)
+            ratios = ", ".join(f"{pair.new[key] / pair.base[key]:.2f}" for key in pair.base)
+            print(f"{name}, round {index + 1} of {rounds}: {ratios}", file=sys.stderr, flush=True)
     return pairs
 
 
