@@ -10,12 +10,12 @@ DEVELOPED := $(VENV)/.developed
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(DEVELOPED) ## make .venv with everything in it
+setup: $(DEVELOPED) ## create .venv with all extras and developer tools
 
-demo: $(INSTALLED) ## train, export, verify, serve and play CartPole, in about a minute
+demo: $(INSTALLED) ## train, export, verify, serve and play CartPole; about a minute
 	$(BIN)/trpo-deploy demo
 
-test: lint ## run lint, types and the whole test suite
+test: lint ## run lint and the whole test suite
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(DEVELOPED) ## check style, types and import directions
@@ -24,15 +24,15 @@ lint: $(DEVELOPED) ## check style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(DEVELOPED) ## fix what can be fixed by itself
+format: $(DEVELOPED) ## format the code and fix lint errors where possible
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Installs again only when what is asked for has changed. The versions are those of
-# constraints.txt: a plain `torch` would bring gigabytes of CUDA packages on Linux.
+# Runs again when the requirements or the compiled module change. Versions come from constraints.txt:
+# an unpinned torch installs gigabytes of CUDA packages on Linux.
 $(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/mlp/_step_compiled.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "trpo-deploy needs Python 3.10 or newer; say which with: make PYTHON=python3.11" >&2; exit 1; }
+		{ echo "trpo-deploy needs Python 3.10 or newer; choose one with: make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'

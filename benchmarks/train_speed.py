@@ -1,22 +1,20 @@
-"""Training, ours against sb3-contrib's and the bare environment loop, in paired rounds.
+"""Training speed: ours, sb3-contrib's and the bare environment's.
 
-Each round trains both for the same steps with the same environment, seed and hyperparameters,
-and steps the bare environment with random actions, each in a process of its own; ratios are
-taken within a round. Ours has its environments as ``trpo-deploy train`` makes them. What each
-side's environments take by themselves says how much of a target is left to the algorithm. Run it
-with
+Each round trains both algorithms for the same number of steps with the same environment, seed and
+hyperparameters. It also steps the bare environment with random actions. Each of these runs in its
+own process, and ratios are taken within a round. Our environments are those of ``trpo-deploy
+train``. The time that a side's environments take alone is the part that no algorithm can save.
+Run it with
 
     python benchmarks/train_speed.py [--case NAME]... [--rounds N] [-o FOLDER]
 
-It prints the speeds, their ratios and the peak memory beside the targets, and writes them as
-``train_speed.json`` and ``train_speed.md``.
+It writes speeds, ratios, targets and peak memory as ``results/train_speed.md`` and ``.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import re
 import sys
 import time
 import warnings
@@ -30,19 +28,20 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from paired import (
-    SIDES,
-    Noise,
-    algorithm,
+from harness.algorithms import SIDES, Noise, algorithm, silence
+from harness.peak_memory import peak_memory
+from harness.report import (
+    RESULTS,
+    TRUST,
     machine,
-    silence,
+    markdown_table,
     spread,
-    table,
     with_spread,
     write_results,
 )
 from stable_baselines3.common.vec_env import VecEnv
 
+PACKAGES = ("torch", "stable-baselines3", "sb3-contrib")
 MEMORY_TARGET = 1.1
 BARE_STEPS = 6000
 MUJOCO = {"batch_size": 128, "cg_max_steps": 25, "n_critic_updates": 20}
@@ -52,7 +51,7 @@ CARTPOLE = {"batch_size": 512, "cg_damping": 1e-3, "gae_lambda": 0.98, "n_critic
 
 
 def frames(**_: Any) -> Noise:
-    """What a game looks like to a ``CnnPolicy``."""
+    """An environment with the observations of an Atari game, for a ``CnnPolicy``."""
     return Noise(spaces.Box(0, 255, (84, 84, 4), np.uint8), spaces.Discrete(6))
 
 
@@ -64,21 +63,21 @@ class Setting:
     """How a side runs its environments."""
 
     vec_env: str = "sync"
-    """``sync``, ``subproc`` or, ours only, ``envpool``."""
+    """``sync``, ``subproc`` or ``envpool`` (ours only)."""
     n_envs: int = 2
     threads: int = 1
-    """Torch's."""
+    """Torch threads."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A task, how each side runs it, and what ratios are to be reached."""
+    """A task, the setting of each side, and the targets of its ratios."""
 
     env_id: str
     hyperparameters: Mapping[str, Any]
-    """RL Zoo's, without ``n_steps``."""
+    """Those of RL Zoo, without ``n_steps``."""
     rollout: int = 2048
-    """Samples an update, over all environments."""
+    """Samples for each update, over all environments."""
     updates: int = 6
     policy: str = "MlpPolicy"
     normalize: bool = True
@@ -88,19 +87,8 @@ class Case:
     to_bare: float | None = None
 
 
-# The fastest of what was tried on two cores, within the noise; steps/s, medians of three rounds,
-# those with subproc, two threads or fewer than 16 environments mostly of earlier code. A torch
-# forward pass for 64 environments costs sb3-contrib hardly more than for two. The pipes of
-# SubprocVecEnv cost more than they bring, and so do two torch threads.
-# HalfCheetah: sync 2, 8, 16, 32, 64, 128: 2,000, 3,600, 4,100, 4,500, 4,600, 4,400; subproc 4, 8,
-# 16: 1,600, 2,100, 2,100; two threads with sync, subproc 16: 520, 1,800. Ant: sync 2, 8, 16, 32,
-# 64, 128: 1,300, 1,900, 2,000, 2,100, 2,100, 2,200; subproc 2, 4, 8, 16: 730, 1,100, 1,150, 1,300;
-# two threads with subproc 8: 1,100.
+# The fastest settings found on two cores: docs/decisions/benchmark-settings.md.
 BEST_OF_SB3_CONTRIB = Setting("sync", 64)
-# With few environments EnvPool's threads wait for each other more than they step.
-# HalfCheetah: envpool 8, 16, 32, 64, 128: 7,500, 13,200, 16,000, 20,100, 18,400; sync 4, 8, 16:
-# 9,300, 12,600, 13,800. Ant: envpool 8, 16, 32, 64, 128: 3,000, 4,500, 4,900, 5,600, 4,200; sync
-# 2, 8, 16: 2,800, 3,000, 3,100.
 BEST_OF_OURS = Setting("envpool", 64)
 
 CASES = {
@@ -155,7 +143,7 @@ class Timed:
 
 
 def make_env(side: str, case: Case, seed: int) -> VecEnv:
-    """The environments of a side, as its users get them."""
+    """The environments of a side, made as its users make them."""
     setting: Setting = getattr(case, side)
     if side == "ours":
         from trpo_deploy.train.config.train_config import TrainConfig
@@ -179,9 +167,9 @@ def make_env(side: str, case: Case, seed: int) -> VecEnv:
 
 
 def train(side: str, case: Case, seed: int) -> dict[str, float]:
-    """Speed, seconds in rollout and update, and peak memory of one run.
+    """Speed, seconds in rollout and update, and peak memory (MB) of one run.
 
-    Beside them the seconds that the same environments take for as many steps without a policy.
+    Also the seconds that the same environments take for the same steps without a policy.
     """
     setting: Setting = getattr(case, side)
     warnings.simplefilter("ignore")
@@ -215,7 +203,7 @@ def train(side: str, case: Case, seed: int) -> dict[str, float]:
 
 
 def stepped(env: VecEnv, seed: int) -> float:
-    """Steps a second of a side's environments, with random actions and nothing else."""
+    """Steps/s of a side's environments alone, with random actions."""
     env.action_space.seed(seed)
     actions = [
         np.array([env.action_space.sample() for _ in range(env.num_envs)]) for _ in range(64)
@@ -228,16 +216,8 @@ def stepped(env: VecEnv, seed: int) -> float:
     return steps * env.num_envs / (time.perf_counter() - start)
 
 
-def peak_memory() -> float:
-    """Of this process, in MB; not of workers that it has started."""
-    # Not getrusage: what it tells begins with the parent's memory at the fork.
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
-
-
 def bare(env_id: str, seed: int) -> float:
-    """Steps a second of the environment alone, with random actions."""
+    """Steps/s of one bare environment, with random actions."""
     warnings.simplefilter("ignore")
     env = gymnasium.make(env_id)
     env.action_space.seed(seed)
@@ -254,7 +234,7 @@ def bare(env_id: str, seed: int) -> float:
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a fresh process: its memory is its own."""
+    """Call a function in a fresh process, so that its peak memory is its own."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()
@@ -289,15 +269,16 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
 
 
 def target(value: float | None, sign: str = "≥") -> str:
-    """A target in its cell."""
+    """A target, for a table's cell."""
     return "" if value is None else f"{sign} {value:g}"
 
 
 def ratios(rows: list[dict[str, Any]]) -> str:
-    """Speeds and their ratios beside what is to be reached."""
-    return table(
-        "case | ours, steps/s | sb3-contrib | bare | to sb3-contrib | target | to bare | target "
-        "| memory to sb3-contrib | target",
+    """Speeds, ratios and targets."""
+    header = "case|ours, steps/s|sb3-contrib|bare|to sb3-contrib|target|to bare|target"
+    header += "|memory to sb3-contrib|target"
+    return markdown_table(
+        header.split("|"),
         [
             [
                 row["name"],
@@ -316,10 +297,11 @@ def ratios(rows: list[dict[str, Any]]) -> str:
 
 
 def sides(rows: list[dict[str, Any]]) -> str:
-    """How each side ran, where its time and memory went, and what its environments alone take."""
-    return table(
-        "case | side | environments | torch threads | steps | environments alone s | rollout s "
-        "| update s | peak MB",
+    """Setting, time by phase and memory of each side."""
+    header = "case|side|environments|torch threads|steps|environments alone s|rollout s"
+    header += "|update s|peak MB"
+    return markdown_table(
+        header.split("|"),
         [
             [
                 row["name"],
@@ -340,28 +322,27 @@ def sides(rows: list[dict[str, Any]]) -> str:
 
 
 def report(rows: list[dict[str, Any]], rounds: int) -> str:
-    """Both tables, and what they were measured on."""
+    """Both tables, and the machine."""
     return (
-        f"Medians of {rounds} pairs (least - most): {machine()}. Trust the ratios, not the "
-        f"absolute numbers.\n\n{ratios(rows)}\n{sides(rows)}"
+        f"Medians of {rounds} pairs (minimum - maximum): {machine(*PACKAGES)}. {TRUST}\n\n"
+        f"{ratios(rows)}\n{sides(rows)}"
     )
 
 
 def main() -> None:
-    """Measure the cases asked for, print and write the tables."""
+    """Measure the cases, print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="repeatable; default all")
+    parser.add_argument("--case", action="append", choices=CASES, help="repeatable (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for name in arguments.case or CASES:
         rows.append(measure(name, arguments.rounds))
-        # After each case: a run of all takes long, and may be cut short.
+        # After each case: all of them take long, and the run may be interrupted.
+        values = {"machine": machine(*PACKAGES), "rounds": arguments.rounds, "cases": rows}
         text = report(rows, arguments.rounds)
-        values = {"machine": machine(), "rounds": arguments.rounds, "cases": rows}
-        write_results(arguments.output, "train_speed", values, text)
-    print(text)
+        write_results("train_speed", values, text, arguments.output)
 
 
 if __name__ == "__main__":

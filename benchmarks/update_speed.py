@@ -1,15 +1,14 @@
-"""One TRPO update, ours against sb3-contrib's, on the same rollouts, over batch and width.
+"""Time of one TRPO update: ours and sb3-contrib's.
 
-Both algorithms are given the same parameters and the same rollout, and update in turn; the
-ratio of a pair is theirs over ours, so above one is faster. Run it with
+Both algorithms get the same parameters and the same rollout, and update in turn. A pair's ratio is
+their time divided by ours: above one, ours is faster. Run it with
 
     python benchmarks/update_speed.py [--sweep | --device D] [--rounds N] [-o FOLDER]
 
-By default it prints the table of usual sizes beside the target, and writes
-``update_speed.json`` and ``.md``. ``--sweep`` goes over batches and widths, prints the exponents
-that the cost grows with, and writes ``update_sweep.json``, ``.md`` and ``.png``. ``--device``
-measures large networks there, and writes ``update_gpu.json`` and ``.md`` (``update_cpu`` for
-the CPU), with the card's name.
+Without options it measures usual sizes and writes ``results/update_speed.md`` and ``.json``.
+``--sweep`` measures over rollout sizes and widths, fits the growth of the time, and writes
+``update_sweep.md``, ``.json`` and ``.png``. ``--device`` measures large networks on a device and
+writes ``update_gpu.md`` and ``.json`` (``update_cpu`` for the CPU).
 """
 
 from __future__ import annotations
@@ -25,26 +24,25 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from paired import (
-    SIDES,
-    Noise,
-    algorithm,
+from harness.algorithms import SIDES, Noise, algorithm, silence
+from harness.report import (
+    RESULTS,
     machine,
-    silence,
+    markdown_table,
     spread,
-    table,
     with_spread,
     write_results,
 )
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 ENVS = 64
-"""Environments that fill the rollout: a large one takes a second in this way."""
+"""Environments that fill the rollout: with many, a large rollout takes a second."""
+PACKAGES = ("torch", "stable-baselines3", "sb3-contrib")
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is updated. The hidden layers are two of ``width``; a CNN's are those behind it."""
+    """Spaces, rollout and network. Two hidden layers of ``width``, for a CNN after its features."""
 
     task: str
     rollout: int
@@ -80,7 +78,7 @@ LARGE = [
 
 
 def prepared(side: str, case: Case, device: torch.device) -> Any:
-    """A model with a full rollout, the same for both sides."""
+    """A model with a full rollout buffer; the rollout is the same for both sides."""
     model = algorithm(side)(
         "CnnPolicy" if case.task == GAME else "MlpPolicy",
         DummyVecEnv([lambda: Noise(*SPACES[case.task])] * ENVS),
@@ -99,7 +97,7 @@ def prepared(side: str, case: Case, device: torch.device) -> Any:
 
 
 def milliseconds(model: Any, parameters: dict[str, torch.Tensor]) -> float:
-    """One update from the given parameters."""
+    """Time of one update from the given parameters."""
     model.policy.load_state_dict(parameters)
     wait(model.device)
     start = time.perf_counter()
@@ -109,13 +107,13 @@ def milliseconds(model: Any, parameters: dict[str, torch.Tensor]) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def measure(case: Case, rounds: int, device: torch.device) -> dict[str, Any]:
-    """Medians and spread over the rounds, after one to warm up."""
+    """Medians and spread over the rounds, after one round to warm up."""
     ours, theirs = (prepared(side, case, device) for side in SIDES)
     parameters = {k: v.clone() for k, v in theirs.policy.state_dict().items()}
     pairs = [
@@ -132,7 +130,7 @@ def measure(case: Case, rounds: int, device: torch.device) -> dict[str, Any]:
 
 
 def measure_all(cases: Iterable[Case], rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """A row for each case, said when it is there."""
+    """A row for each case; each is named on stdout when it is done."""
     rows = []
     for case in cases:
         rows.append(measure(case, rounds, device))
@@ -143,8 +141,9 @@ def measure_all(cases: Iterable[Case], rounds: int, device: torch.device) -> lis
 
 def as_table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    return table(
-        "case | rollout | width | parameters | ours ms | sb3-contrib ms | ratio | target",
+    header = "case|rollout|width|parameters|ours ms|sb3-contrib ms|ratio|target"
+    return markdown_table(
+        header.split("|"),
         [
             [
                 row["task"],
@@ -162,15 +161,15 @@ def as_table(rows: list[dict[str, Any]]) -> str:
 
 
 def exponent(rows: list[dict[str, Any]], size: str, side: str) -> float:
-    """``b`` of the best ``time = a size^b``: one is linear growth, below one better."""
+    """The exponent ``b`` of a least-squares fit ``time = a * size**b``. One is linear growth."""
     times = [row[f"{side}_ms"]["median"] for row in rows]
     return float(np.polyfit(np.log([row[size] for row in rows]), np.log(times), 1)[0])
 
 
 def growth(swept: dict[str, list[dict[str, Any]]]) -> str:
-    """The exponents in words. Of the parameters most are width squared."""
+    """The exponents as text. The number of parameters is about the width squared."""
     return "".join(
-        f"Time grows with {size} to the power of "
+        f"Exponent of the time over {size}: "
         + ", ".join(
             f"{exponent(rows, size, side):.2f} ({side.replace('_', '-')})" for side in SIDES
         )
@@ -180,7 +179,7 @@ def growth(swept: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def plot(swept: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Time over both sizes, with a line of slope one through our largest."""
+    """Time over both sizes, with a line of slope one through our largest case."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -206,16 +205,15 @@ def plot(swept: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 def sweep(rounds: int, output: Path) -> None:
-    """Measure over batch and width, write the numbers and the plot."""
+    """Measure over rollout size and width; write table, values and plot."""
     cpu = torch.device("cpu")
     swept = {size: measure_all(cases, rounds, cpu) for size, cases in SWEEP.items()}
     text = "\n".join([heading(rounds, cpu), *map(as_table, swept.values()), growth(swept)])
     exponents = {
         size: {side: exponent(rows, size, side) for side in SIDES} for size, rows in swept.items()
     }
-    values = {"machine": machine(), "rounds": rounds, "exponents": exponents, **swept}
-    print(text)
-    write_results(output, "update_sweep", values, text)
+    values = {"machine": machine(*PACKAGES), "rounds": rounds, "exponents": exponents, **swept}
+    write_results("update_sweep", values, text, output)
     plot(swept, output / "update_sweep.png")
 
 
@@ -223,31 +221,33 @@ def compare(name: str, cases: list[Case], rounds: int, device: torch.device, out
     """Measure the cases and write their table."""
     rows = measure_all(cases, rounds, device)
     text = f"{heading(rounds, device)}\n{as_table(rows)}"
-    print(text)
-    values = {"machine": machine(), "device": card(device), "rounds": rounds, "cases": rows}
-    write_results(output, name, values, text)
+    values = {"device": device_name(device), "rounds": rounds, "cases": rows}
+    write_results(name, {"machine": machine(*PACKAGES), **values}, text, output)
 
 
-def card(device: torch.device) -> str:
-    """The device's name, as its maker has it."""
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or how the CPU was used."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return "CPU, one torch thread (ours has the critic in one beside it)"
+    return "CPU, one torch thread (ours trains the critic in a second thread)"
 
 
 def heading(rounds: int, device: torch.device) -> str:
-    """What was measured, and on what."""
-    return f"Medians of {rounds} pairs (least - most) on {card(device)}: {machine()}.\n"
+    """Rounds, device and machine."""
+    return (
+        f"Medians of {rounds} pairs (minimum - maximum) on {device_name(device)}: "
+        f"{machine(*PACKAGES)}.\n"
+    )
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Run one of the three measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--sweep", action="store_true", help="over batch and width")
+    choice.add_argument("--sweep", action="store_true", help="over rollout sizes and widths")
     choice.add_argument("--device", type=torch.device, help="large networks, on this device")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

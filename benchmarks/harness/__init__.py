@@ -1,0 +1,1 @@
+"""What the benchmarks share: both algorithms, servers under load, and result files."""

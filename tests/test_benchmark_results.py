@@ -1,0 +1,59 @@
+"""The published returns come out of the archived runs."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from trpo_deploy.train.run.benchmark import MUJOCO, benchmark
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "mujoco"
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Path:
+    """A folder with the runs of the archive."""
+    with tarfile.open(RESULTS / "runs.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def pack(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "pack-runs"), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_archive_gives_the_published_tables_without_training(unpacked: Path) -> None:
+    before = {path: path.read_bytes() for path in unpacked.rglob("*") if path.is_file()}
+    benchmark(MUJOCO, 5, 1_000_000, unpacked, processes=1, report=lambda _: None)
+    for name in ("table.md", "table.csv", "table.tex"):
+        assert (unpacked / name).read_bytes() == (RESULTS / name).read_bytes(), name
+    assert {path: path.read_bytes() for path in before} == before
+    assert (unpacked / "curves.png").is_file()
+
+
+def test_packing_the_runs_again_gives_the_same_files(unpacked: Path) -> None:
+    done = pack(unpacked)
+    assert done.returncode == 0, done.stderr
+    # Not the compressed bytes, which may differ between versions of liblzma.
+    again, tracked = (
+        lzma.decompress((folder / "runs.tar.xz").read_bytes()) for folder in (unpacked, RESULTS)
+    )
+    assert again == tracked
+    assert (unpacked / "evaluations.csv").read_text() == (RESULTS / "evaluations.csv").read_text()
+
+
+def test_packing_never_drops_runs_that_are_not_unpacked(unpacked: Path) -> None:
+    shutil.copy(RESULTS / "runs.tar.xz", unpacked)
+    shutil.rmtree(unpacked / "earlier")
+    done = pack(unpacked)
+    assert done.returncode == 1
+    assert "runs that are not in" in done.stderr
+    assert (unpacked / "runs.tar.xz").read_bytes() == (RESULTS / "runs.tar.xz").read_bytes()
