@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from trpo_deploy.train.config.train_config import TrainConfig
-from trpo_deploy.train.run.callbacks import EvaluationPoint
+from trpo_deploy.train.run.callbacks.evaluation import EvaluationPoint
 from trpo_deploy.train.run.trainer import Reports
 
 

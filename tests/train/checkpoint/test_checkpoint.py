@@ -26,7 +26,7 @@ from trpo_deploy.errors import ConfigError, EnvError, ModelDirError
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 from trpo_deploy.train import TRPO, Reports, TrainConfig, load_config, train
-from trpo_deploy.train.checkpoint.state import Checkpoint, read_checkpoint
+from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, read_checkpoint
 
 
 class Interruption(BaseException):
@@ -82,7 +82,7 @@ def _assert_same_run(one: ModelDir, other: ModelDir) -> None:
     assert first.timesteps == second.timesteps
     torch.testing.assert_close(first.learner, second.learner, rtol=0, atol=0)
     for name in ("last_obs", "last_episode_starts"):
-        np.testing.assert_equal(first.course[name], second.course[name])
+        np.testing.assert_equal(first.rollout[name], second.rollout[name])
     assert _log(one) == _log(other)
     with np.load(one.evaluations) as ours, np.load(other.evaluations) as theirs:
         for name in ours.files:
@@ -193,7 +193,7 @@ def test_an_environment_that_hides_its_state_starts_new_episodes(tmp_path: Path)
     result = train(config, folder, resume=True, reports=Reports(note=notes.append))
     assert result.timesteps == 1536
     assert len(notes) == 1
-    assert "Opaque-v0 does not tell where it stands" in notes[0]
+    assert "the state of Opaque-v0 cannot be saved" in notes[0]
 
 
 # --- what cannot be resumed is refused, and stays as it was -----------------------------------
@@ -261,7 +261,7 @@ def test_other_spaces_are_not_resumed(tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "m")
     _interrupted(_config("Resized-v0"), folder, update=3)
     Resized.size = 4
-    with pytest.raises(ConfigError, match=r"observations were Box\(.*\(3,\).* are Box\(.*\(4,\)"):
+    with pytest.raises(ConfigError, match=r"space is Box\(.*\(4,\).* has Box\(.*\(3,\)"):
         train(_config("Resized-v0"), folder, resume=True)
 
 
@@ -307,7 +307,7 @@ def test_a_file_that_is_no_checkpoint(
     folder = ModelDir(tmp_path / "m")
     folder.checkpoint.parent.mkdir(parents=True)
     folder.checkpoint.write_bytes(content)
-    with pytest.raises(ModelDirError, match="no checkpoint that can be read"):
+    with pytest.raises(ModelDirError, match="not a readable checkpoint"):
         train(_config("CartPole-v1"), folder, resume=True)
     assert not (tmp_path / "unpickled").exists()
 
@@ -316,7 +316,7 @@ def test_a_truncated_checkpoint(stopped: ModelDir, tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "m")
     folder.checkpoint.parent.mkdir(parents=True)
     folder.checkpoint.write_bytes(stopped.checkpoint.read_bytes()[:-100])
-    with pytest.raises(ModelDirError, match="no checkpoint that can be read"):
+    with pytest.raises(ModelDirError, match="not a readable checkpoint"):
         read_checkpoint(folder)
 
 

@@ -25,7 +25,8 @@ from trpo_deploy.sb3.policy_zip import read_policy_zip
 from trpo_deploy.sb3.statistics import read_vecnormalize
 from trpo_deploy.train import load_config, train
 from trpo_deploy.train.run.csv_log import CsvLog
-from trpo_deploy.train.run.trainer import Reports, _device
+from trpo_deploy.train.run.model import choose_device
+from trpo_deploy.train.run.trainer import Reports
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_nothing_is_written_when_a_run_cannot_start(
         train(load_config("TupleActions-v0"), folder)
     with pytest.raises(ConfigError, match="continuous actions"):
         train(load_config("CartPole-v1", preset="Pendulum-v1"), folder)
-    with pytest.raises(ConfigError, match=r"these settings make no TRPO for CartPole-v1.*CNN"):
+    with pytest.raises(ConfigError, match=r"cannot make TRPO .* for CartPole-v1.*CNN"):
         train(load_config("CartPole-v1", settings=["policy=CnnPolicy"]), folder)
     with pytest.raises(ConfigError, match=r"n_steps \* n_envs.*greater than 1"):
         train(load_config("CartPole-v1", settings=["n_steps=1", "batch_size=1"], n_envs=1), folder)
@@ -146,7 +147,7 @@ def test_nothing_is_written_when_a_run_cannot_start(
         train(load_config("CartPole-v1", device="gpu"), folder)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match="device=cuda:2: torch finds 2 here"):
+    with pytest.raises(ConfigError, match="device=cuda:2: torch finds 2 GPUs here"):
         train(load_config("CartPole-v1", device="cuda:2"), folder)
     assert not folder.root.exists()
 
@@ -258,7 +259,7 @@ def test_both_backends_put_a_wrapper_of_the_users_on(
 )
 def test_a_small_network_takes_no_gpu_by_itself(policy: str, device: str, taken: str) -> None:
     config = load_config("CartPole-v1", settings=[f"policy={policy}"], device=device)
-    assert _device(config) == taken
+    assert choose_device(config) == taken
 
 
 class Patient(torch.optim.SGD):
@@ -392,7 +393,7 @@ def test_a_run_goes_on_when_there_is_no_room_for_tensorboard(tmp_path: Path) -> 
     assert result.timesteps == 4096
     assert folder.policy_zip.is_file()
     (note,) = notes
-    assert "tb: No space left on device; going on without TensorBoard" in note
+    assert "tb: No space left on device; training continues without TensorBoard" in note
 
 
 class Stuck(RandomEnv):
