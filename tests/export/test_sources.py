@@ -117,7 +117,7 @@ def test_an_unknown_wrapper_is_not_imported(tmp_path: Path) -> None:
     folder = zoo(tmp_path / "run", "CartPole-v1", model, config)
     run = run_cli("export", folder, "-o", tmp_path / "policy.onnx", cwd=tmp_path)
     assert run.code == 0, run.error
-    assert "evil.Wrapper, which is not known here" in run.output
+    assert "evil:Wrapper, which is not known here" in run.output
 
 
 def test_no_normalize_check_insists(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ JSON with cloudpickled values in base64, ``policy.pth`` as a torch state dict) a
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import re
@@ -29,9 +28,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
+from trpo_deploy.class_path import import_class, split_class_path
 from trpo_deploy.envs.space_translation import canonical_action_space, canonical_observation_space
 from trpo_deploy.errors import (
-    ConfigError,
     PolicyZipError,
     TrpoDeployError,
     UnsafePickleError,
@@ -227,20 +226,9 @@ def _imported(names: Iterable[str]) -> dict[str, type]:
     """The user's own classes, by the name that a pickle has for them."""
     found = {}
     for name in names:
-        module, _, attribute = name.partition(":")
-        try:
-            value = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigError(
-                f"{name!r} cannot be imported ({error}); expected package.module:Class"
-            ) from error
-        if not (isinstance(value, type) and issubclass(value, (nn.Module, Optimizer))):
-            raise ConfigError(
-                f"{name!r} is no class of a network (torch.nn.Module) or optimiser, and no wrapper "
-                "of the run"
-            )
+        value = import_class("--allow-import", name, nn.Module, Optimizer)
         found[f"{value.__module__}.{value.__qualname__}"] = value
-        found[f"{module}.{attribute}"] = value
+        found[".".join(split_class_path(name))] = value
     return found
 
 

@@ -17,11 +17,11 @@ from trpo_deploy.spec.spaces import DictSpace, Space
 # Wrappers whose modules may be imported because a configuration names them.
 _KNOWN_WRAPPERS = re.compile(
     r"(gymnasium\.wrappers|rl_zoo3\.wrappers|sb3_contrib\.common\.wrappers"
-    r"|stable_baselines3\.common\.atari_wrappers)\.\w+"
+    r"|stable_baselines3\.common\.atari_wrappers):\w+"
 )
 
 
-ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers.AtariWrapper"
+ATARI_WRAPPER = "stable_baselines3.common.atari_wrappers:AtariWrapper"
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,6 @@ _Spaces = tuple[Space | DictSpace, Space]
 def unknown_wrappers(
     wrappers: Sequence[Mapping[str, Any]], allow_import: Sequence[str]
 ) -> list[str]:
-    """Dotted names of the wrappers that may not be imported."""
-    names = [name for each in wrappers for name in each if not _KNOWN_WRAPPERS.fullmatch(name)]
-    return [name for name in names if wrapper_classes(name)[0] not in allow_import]
+    """The wrappers that may not be imported, as ``module:Class``."""
+    names = wrapper_classes(wrappers)
+    return [n for n in names if not _KNOWN_WRAPPERS.fullmatch(n) and n not in allow_import]

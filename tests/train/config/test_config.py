@@ -157,8 +157,10 @@ class Adam(torch.optim.SGD):
     """A user's own, by a name that torch has too."""
 
 
-def test_a_dotted_name_is_the_class_of_that_module() -> None:
-    own = f"policy_kwargs={{optimizer_class: {__name__}.Adam, activation_fn: th.nn.ReLU}}"
+@pytest.mark.parametrize("separator", [":", "."])  # RL Zoo's files have the dotted form
+def test_a_class_is_taken_from_the_module_that_its_name_says(separator: str) -> None:
+    classes = f"optimizer_class: {__name__}{separator}Adam, activation_fn: th.nn{separator}ReLU"
+    own = f"policy_kwargs={{{classes}}}"
     arguments = load_config("CartPole-v1", settings=[own]).algorithm_arguments()
     assert arguments["policy_kwargs"] == {"optimizer_class": Adam, "activation_fn": nn.ReLU}
 
@@ -172,6 +174,19 @@ def test_a_linear_schedule_loads_in_sb3_contrib() -> None:
     assert [loaded.lr_schedule(left) for left in (1.0, 0.5, 0.0)] == pytest.approx(
         [0.004, 0.002, 0]
     )
+
+
+@pytest.mark.parametrize(
+    "env_wrapper",
+    [
+        "own.wrappers.Slow",
+        "own.wrappers:Slow",
+        {"own.wrappers:Slow": None},
+        [{"own.wrappers.Slow": {}}],
+    ],
+)
+def test_every_form_of_a_wrapper_names_the_same_class(env_wrapper: Any) -> None:
+    assert wrapper_list(env_wrapper) == [{"own.wrappers:Slow": {}}]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -215,9 +230,12 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("policy=MlpPolice", "MlpPolicy"),
         ("vec_env=thread", "auto, sync, subproc, envpool"),
         ("vec_env_wrapper=a.B", "not supported; wrap single environments"),
-        ("env_wrapper=5", "expected a dotted name"),
-        ("policy_kwargs={activation_fn: os.system}", "expected the dotted name"),
-        ("policy_kwargs={activation_fn: Sofmax}", "no Module in torch.nn"),
+        ("env_wrapper=5", "expected module:Class"),
+        ("policy_kwargs={activation_fn: os.system}", "expected a torch Module as module:Class"),
+        (
+            "policy_kwargs={activation_fn: Sofmax}",
+            "expected a Module of torch.nn; did you mean Softmax?",
+        ),
         ("policy_kwargs=[1]", "expected a mapping"),
         ("policy_kwargs={net_arc: [8]}", "policy_kwargs: unknown setting 'net_arc'; did you mean"),
         ("policy_kwargs.net_arc=[8]", "policy_kwargs: unknown setting 'net_arc'; did you mean"),
@@ -233,7 +251,7 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("learning_rate=.inf", "expected a finite number"),
         ("learning_rate=lin_-1", "expected a finite number from 0"),
         ("normalize={clip_obs: -1}", "clip_obs=-1: expected a number from 0"),
-        ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot fit the critic"),
+        ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot train the critic"),
         ("n_critic_updates=-3", "expected a number from 0"),
         ("net_arch=[64]", "net_arch is the policy's: --set policy_kwargs.net_arch=..."),
         ("seed=-1", "seed=-1: expected a number from 0 to 4294967295"),
@@ -290,7 +308,7 @@ def test_dates_and_quoted_numbers_are_text() -> None:
     [
         ("env_kwargs=5", "env_kwargs=5: expected a mapping"),
         ("policy_kwargs={1: 2}", "unknown setting 1"),
-        ("env_wrapper={gymnasium.wrappers.TimeLimit: 50}", "env_wrapper=.*expected a dotted name"),
+        ("env_wrapper={gymnasium.wrappers.TimeLimit: 50}", "env_wrapper=.*expected module:Class"),
     ],
 )
 def test_a_value_of_another_form_is_refused(setting: str, says: str) -> None:

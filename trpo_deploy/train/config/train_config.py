@@ -23,7 +23,8 @@ from trpo_deploy.train.config.checks import (
     check_type,
     unknown_name,
 )
-from trpo_deploy.train.config.class_names import linear_schedule, policy_arguments
+from trpo_deploy.train.config.policy_arguments import policy_arguments
+from trpo_deploy.train.config.schedules import linear_schedule
 
 VEC_ENVS = ("auto", "sync", "subproc", "envpool")
 """How environments can run side by side."""
