@@ -15,7 +15,7 @@ from trpo_deploy.envs.wrappers import wrapper_list
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train import TRPO, TrainConfig, load_config
-from trpo_deploy.train.config.load import preset_names
+from trpo_deploy.train.config.preset_files import preset_names
 from trpo_deploy.train.vec_env.make import make_training_env
 
 # Every form that RL Zoo's trpo.yml and its other files use.
@@ -219,10 +219,10 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("n_step=5", "did you mean 'n_steps'"),
         ("n_steps", "expected key=value"),
         ("n_steps=many", "n_steps='many': expected a whole number"),
-        ("n_steps=0", "above zero"),
+        ("n_steps=0", "n_steps=0: expected a number from 1"),
         ("n_steps=true", "expected a whole number"),
         ("gamma=1.5", "expected a number from 0 to 1"),
-        ("gamma=[1", "no YAML value"),
+        ("gamma=[1", "not a YAML value"),
         ("use_sde=1", "expected true or false"),
         ("kl_reduction=max", "expected one of mean, sum"),
         ("learning_rate=cosine_0.1", "lin_0.001"),
@@ -253,7 +253,10 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("normalize={clip_obs: -1}", "clip_obs=-1: expected a number from 0"),
         ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot train the critic"),
         ("n_critic_updates=-3", "expected a number from 0"),
-        ("net_arch=[64]", "net_arch is the policy's: --set policy_kwargs.net_arch=..."),
+        (
+            "net_arch=[64]",
+            "an argument of the policy: use --set policy_kwargs.net_arch=...",
+        ),
         ("seed=-1", "seed=-1: expected a number from 0 to 4294967295"),
         ("policy_kwargs={net_arch: {pi: [8], vff: [8]}}", "or {pi: [64, 64], vf: [64, 64]}"),
         ("policy_kwargs={net_arch: [0]}", "expected the widths of hidden layers"),

@@ -8,7 +8,8 @@ from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml, to_yaml
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from trpo_deploy.train.config.train_config import TrainConfig, different_settings
+from trpo_deploy.train.config.differences import different_settings
+from trpo_deploy.train.config.train_config import TrainConfig
 
 _MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device")
 """Settings that a resumed run may change: its length, its device, how often it writes."""
