@@ -564,8 +564,8 @@ def benchmark(
     from trpo_deploy.extras import require
 
     require("train")
-    from trpo_deploy.train.run.benchmark import MUJOCO
-    from trpo_deploy.train.run.benchmark import benchmark as run
+    from trpo_deploy.train.run.benchmark.runner import MUJOCO
+    from trpo_deploy.train.run.benchmark.runner import benchmark as run
 
     run(
         envs or list(MUJOCO),

@@ -17,7 +17,8 @@ from tests.train.environments import RandomEnv
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.config.load import load_config
-from trpo_deploy.train.run.benchmark import TaskResult, load_result, write_report
+from trpo_deploy.train.run.benchmark.report import write_report
+from trpo_deploy.train.run.benchmark.results import TaskResult, load_result
 
 
 def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
