@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -69,7 +70,8 @@ def evaluated_timesteps(folder: ModelDir) -> int:
     Resuming the run writes a damaged file again.
     """
     try:
-        with np.load(folder.evaluations) as evaluations:
+        # As bytes: np.load leaves the file open when the archive is damaged.
+        with np.load(io.BytesIO(folder.evaluations.read_bytes())) as evaluations:
             return int(evaluations["timesteps"][-1])
     except (OSError, EOFError, LookupError, ValueError, BadZipFile):
         return 0
