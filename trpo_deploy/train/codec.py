@@ -41,7 +41,8 @@ def encode(value: Any, *, allow_views: bool = True) -> bytes:
     encoder = _Encoder(allow_views)
     structure = json.dumps(encoder.encode(value))
     buffer = io.BytesIO()
-    np.savez(buffer, **{_STRUCTURE: np.array(structure)}, **encoder.arrays)  # type: ignore[arg-type]
+    entries: dict[str, Any] = {_STRUCTURE: np.array(structure), **encoder.arrays}
+    np.savez(buffer, **entries)
     return buffer.getvalue()
 
 

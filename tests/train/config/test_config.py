@@ -1,4 +1,4 @@
-"""Presets in RL Zoo's form are read as they are, and nothing in them is run."""
+"""Presets, settings and flags make one configuration; mistakes are one line, and no code runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def zoo(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_of_rl_zoo_is_read_as_it_is(zoo: Path) -> None:
+def test_every_form_of_rl_zoos_files_is_read(zoo: Path) -> None:
     config = load_config("Acrobot-v1", preset=str(zoo))
     assert config == TrainConfig(
         env_id="Acrobot-v1",
@@ -128,7 +128,7 @@ def test_one_entry_of_a_mapping_changes_and_the_others_stay(zoo: Path) -> None:
         "(" * 2000 + ")" * 2000,
     ],
 )
-def test_text_that_is_more_than_values_is_refused(text: str) -> None:
+def test_python_text_is_not_evaluated(text: str) -> None:
     with pytest.raises(ConfigError, match="policy_kwargs"):
         load_config("CartPole-v1", policy_kwargs=text)
 
@@ -146,19 +146,17 @@ def test_text_that_is_more_than_values_is_refused(text: str) -> None:
         ("env_kwargs={map_name: 8x8, p: 5e-1}", "env_kwargs", {"map_name": "8x8", "p": 0.5}),
     ],
 )
-def test_a_number_with_an_exponent_is_one_at_any_depth(
-    setting: str, name: str, expected: Any
-) -> None:
+def test_an_exponent_makes_a_number_at_any_depth(setting: str, name: str, expected: Any) -> None:
     config = load_config("CartPole-v1", settings=[setting])
     assert {**config.to_dict(), **config.hyperparameters}[name] == expected
 
 
 class Adam(torch.optim.SGD):
-    """A user's own, by a name that torch has too."""
+    """A class of the user's, with the name of one in torch."""
 
 
 @pytest.mark.parametrize("separator", [":", "."])  # RL Zoo's files have the dotted form
-def test_a_class_is_taken_from_the_module_that_its_name_says(separator: str) -> None:
+def test_a_full_name_is_looked_up_in_its_own_module(separator: str) -> None:
     classes = f"optimizer_class: {__name__}{separator}Adam, activation_fn: th.nn{separator}ReLU"
     own = f"policy_kwargs={{{classes}}}"
     arguments = load_config("CartPole-v1", settings=[own]).algorithm_arguments()
@@ -190,7 +188,7 @@ def test_every_form_of_a_wrapper_names_the_same_class(env_wrapper: Any) -> None:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_fits_its_environment(name: str) -> None:
+def test_every_shipped_preset_fits_its_environment(name: str) -> None:
     if "-v4" in name or "-v5" in name:
         pytest.importorskip("mujoco")
     if name.startswith(("LunarLander", "BipedalWalker")):
@@ -202,7 +200,7 @@ def test_every_preset_fits_its_environment(name: str) -> None:
     assert config.n_timesteps >= 50_000
 
 
-def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
+def test_a_runs_config_yaml_is_a_preset(tmp_path: Path) -> None:
     config = load_config(
         "Pendulum-v1", settings=["n_steps=64"], env_args=["g=9.81"], seed=3, vec_env="subproc"
     )
@@ -264,7 +262,7 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("policy_kwargs={net_arch: 8}", "expected the widths of hidden layers"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(setting: str, says: str) -> None:
+def test_an_invalid_setting_is_refused_in_one_line(setting: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config("CartPole-v1", settings=[setting])
     assert says in str(caught.value)
@@ -281,7 +279,7 @@ def test_a_setting_that_cannot_be_is_refused(setting: str, says: str) -> None:
         ("twice.yml", "gamma twice in the mapping of line 2"),
     ],
 )
-def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> None:
+def test_a_missing_or_ambiguous_preset_is_refused(preset: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "list.yml").write_text("[1]")
     (tmp_path / "other.yml").write_text("Other-v0: {n_steps: 1}")
     (tmp_path / "twice.yml").write_text("CartPole-v1:\n  gamma: 0.9\n  n_steps: 8\n  gamma: 0.8")
@@ -295,7 +293,7 @@ def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> N
     [[], [64], (64, 32), {"pi": [8], "vf": []}, {"vf": [8]}, [{"pi": [8], "vf": [8]}], None],
     ids=str,
 )
-def test_every_form_of_net_arch_is_taken(net_arch: Any) -> None:
+def test_every_form_of_net_arch_is_accepted(net_arch: Any) -> None:
     TrainConfig("CartPole-v1", hyperparameters={"policy_kwargs": {"net_arch": net_arch}})
 
 
@@ -314,17 +312,17 @@ def test_dates_and_quoted_numbers_are_text() -> None:
         ("env_wrapper={gymnasium.wrappers.TimeLimit: 50}", "env_wrapper=.*expected module:Class"),
     ],
 )
-def test_a_value_of_another_form_is_refused(setting: str, says: str) -> None:
+def test_a_value_of_another_type_is_refused(setting: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         wrapper_list(load_config("CartPole-v1", settings=[setting]).env_wrapper)
 
 
-def test_a_number_without_a_point_is_a_number() -> None:
+def test_a_count_may_have_an_exponent() -> None:
     config = load_config("CartPole-v1", settings=["learning_rate=1e-4", "n_timesteps=1e3"])
     assert config.hyperparameters["learning_rate"] == 1e-4
     assert config.n_timesteps == 1000
 
 
-def test_an_id_without_a_version_is_the_newest_with_its_preset() -> None:
+def test_an_id_without_a_version_is_the_newest_version() -> None:
     assert load_config("CartPole") == load_config("CartPole-v1")
     assert load_config("NoSuchThing").env_id == "NoSuchThing"

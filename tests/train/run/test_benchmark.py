@@ -7,12 +7,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from tests.train.environments import RandomEnv
+from tests.train.registration import register
 from trpo_deploy.errors import ModelDirError, TrainingError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.config.load import load_config
@@ -146,4 +146,4 @@ class Warns(RandomEnv):
         raise RuntimeError("broken")
 
 
-gymnasium.register("Warns-v0", entry_point=Warns, disable_env_checker=True)
+register("Warns-v0", Warns)

@@ -52,7 +52,8 @@ def restore_rollout(model: TRPO, state: dict[str, Any]) -> bool:
     else:
         # Other seeds than at the start of the run, whose episodes would be played again.
         model.env.seed((model.seed or 0) + model.num_timesteps)
-        model._last_obs = model.env.reset()  # type: ignore[assignment]
+        observation: Any = model.env.reset()
+        model._last_obs = observation
         model._last_episode_starts = np.ones(model.env.num_envs, dtype=bool)
     restore_randomness(model, state)
     return exact
