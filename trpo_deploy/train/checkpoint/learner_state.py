@@ -1,4 +1,4 @@
-"""The state that an update changes: networks, optimizer, running statistics, counters."""
+"""The state that an update changes: networks, optimiser, running statistics, counters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _restore_normalizer(env: VecNormalize, state: dict[str, Any]) -> None:
 
 
 def _statistics(env: VecNormalize) -> dict[str, RunningMeanStd]:
-    """All running statistics of a normalizer, by name."""
+    """All running statistics of a normaliser, by name."""
     named = {"ret_rms": env.ret_rms}
     if not env.norm_obs:
         return named

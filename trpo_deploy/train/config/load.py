@@ -61,7 +61,7 @@ def load_config(
     assigned = _parse_assignments(settings, "--set")
     entries = {name: assigned.pop(name) for name in tuple(assigned) if _ENTRY.fullmatch(name)}
     given = {name: value for name, value in flags.items() if value is not None}
-    values = _normalize_forms({**read_preset(env_id, preset), **assigned, **given})
+    values = _convert_rl_zoo_forms({**read_preset(env_id, preset), **assigned, **given})
     _set_entries(values, entries)
     env_kwargs = values.pop("env_kwargs", None) or {}
     check_type("env_kwargs", env_kwargs, (dict,))
@@ -96,7 +96,7 @@ def _parse_assignments(texts: Iterable[str], flag: str) -> dict[str, Any]:
     return values
 
 
-def _normalize_forms(values: Mapping[str, Any]) -> dict[str, Any]:
+def _convert_rl_zoo_forms(values: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the forms that RL Zoo's files use: Python literals, ``!!float 1e6`` for a count."""
     converted = {name: _whole_number(name, value) for name, value in values.items()}
     for name in ("policy_kwargs", "normalize", "env_kwargs"):

@@ -42,7 +42,7 @@ def policy_arguments(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
         name = arguments["optimizer_class"].__name__
         raise ConfigError(
             f"policy_kwargs: optimizer_class={name} cannot train the critic: its step needs more "
-            "than a dense gradient; use Adam or another first-order optimizer"
+            "than a dense gradient; use Adam or another first-order optimiser"
         )
     return arguments
 

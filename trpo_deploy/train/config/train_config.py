@@ -58,7 +58,7 @@ class TrainConfig:
     n_envs: int = 1
     """Number of environments."""
     normalize: bool | Mapping[str, Any] = False
-    """Normalize observations and returns; a mapping contains arguments of ``VecNormalize``."""
+    """Normalise observations and returns; a mapping contains arguments of ``VecNormalize``."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of :class:`TRPO` as plain values; classes and schedules by name."""
     seed: int = 0

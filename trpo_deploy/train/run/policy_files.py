@@ -10,7 +10,7 @@ from trpo_deploy.train.algorithm.trpo import TRPO
 
 
 def save_policy(model: TRPO, folder: ModelDir) -> None:
-    """Write ``policy.zip`` and, if the run normalizes, ``vecnormalize.pkl``, each atomically.
+    """Write ``policy.zip`` and, if the run normalises, ``vecnormalize.pkl``, each atomically.
 
     Raises:
         ModelDirError: A file cannot be written.

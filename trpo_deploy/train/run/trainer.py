@@ -141,7 +141,7 @@ def _learn(
         model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
         model.dump_logs()  # SB3 writes a row before each update, so the last update has none yet
     except BaseException:
-        if checkpoints.any:
+        if checkpoints.has_checkpoint:
             checkpoints.rewind(model)
         elif checkpoint is None:
             folder.discard()
@@ -149,7 +149,7 @@ def _learn(
     finally:
         for output in outputs:
             output.close()
-        if checkpoints.any:
+        if checkpoints.has_checkpoint:
             checkpoints.write()
             save_policy(model, folder)
             _write_card(config, folder, evaluation, model.num_timesteps)

@@ -112,7 +112,7 @@ class CheckpointCallback(BaseCallback):
         ).dump()
 
     @property
-    def any(self) -> bool:
+    def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint: a rollout has begun, or the run was resumed."""
         return self._taken is not None
 
