@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trpo_deploy.train.run.benchmark import MUJOCO, benchmark
+from trpo_deploy.train.run.benchmark.runner import MUJOCO, benchmark
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mujoco"

@@ -42,7 +42,8 @@ def test_training_never_replaces_a_folder_without_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"hello", "not a policy zip"), (b"", "not a policy zip"), (None, "exist")]
+    ("content", "says"),
+    [(b"hello", "not a policy zip"), (b"", "not a policy zip"), (None, "exist")],
 )
 def test_a_file_that_is_not_a_policy_zip_is_named(
     content: bytes | None, says: str, tmp_path: Path

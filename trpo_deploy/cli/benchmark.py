@@ -35,8 +35,8 @@ def benchmark(
     Run it again to resume an interrupted benchmark.
     """
     require("train")
-    from trpo_deploy.train.run.benchmark import MUJOCO
-    from trpo_deploy.train.run.benchmark import benchmark as run
+    from trpo_deploy.train.run.benchmark.runner import MUJOCO
+    from trpo_deploy.train.run.benchmark.runner import benchmark as run
 
     processes = processes or os.cpu_count() or 1
     run(envs or list(MUJOCO), seeds, timesteps, output, processes, say)

@@ -22,7 +22,7 @@ from rich.table import Table
 from trpo_deploy.cli.output import escape, warn
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.config.train_config import TrainConfig
-from trpo_deploy.train.run.callbacks import EvaluationPoint
+from trpo_deploy.train.run.callbacks.evaluation import EvaluationPoint
 from trpo_deploy.train.run.trainer import Reports, TrainResult, train
 
 

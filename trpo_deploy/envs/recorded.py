@@ -31,7 +31,7 @@ def record_environment(environment: Environment) -> EnvironmentSpec:
     wrappers = []
     for each in wrapper_list(environment.env_wrapper):
         for name, wrapper_arguments in each.items():
-            wrapper = WrapperSpec(_class_name(name), wrapper_arguments)
+            wrapper = WrapperSpec(name, wrapper_arguments)
             if _is_plain(wrapper_arguments):
                 wrappers.append(wrapper)
             else:
@@ -68,9 +68,7 @@ def environment_of(recorded: EnvironmentSpec, *, stack_frames: bool = False) -> 
         recorded: The environment.
         stack_frames: Whether the environment stacks frames, because the policy does not.
     """
-    wrappers = [
-        {wrapper.name.replace(":", "."): dict(wrapper.arguments)} for wrapper in recorded.wrappers
-    ]
+    wrappers = [{wrapper.name: dict(wrapper.arguments)} for wrapper in recorded.wrappers]
     return Environment(
         recorded.id,
         dict(recorded.arguments),
@@ -144,11 +142,6 @@ def _check_complete(recorded: EnvironmentSpec) -> None:
             f"the environment {recorded.id} was made with {', '.join(recorded.unrecorded)}, which "
             f"the file cannot hold; play without it with --env {recorded.id}"
         )
-
-
-def _class_name(name: str) -> str:
-    """``package.module.Class`` as ``package.module:Class``."""
-    return name if ":" in name else ":".join(name.rsplit(".", 1))
 
 
 def _is_plain(arguments: Mapping[str, Any]) -> bool:

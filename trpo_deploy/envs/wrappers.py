@@ -1,9 +1,8 @@
-"""Wrappers that a configuration puts around its environment, by name."""
+"""Wrappers around an environment, by name, and frame stacking."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import gymnasium
@@ -11,53 +10,56 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation, TransformObservation
 
+from trpo_deploy.class_path import class_path, import_class
 from trpo_deploy.errors import ConfigError, SpaceError
 
 AnyEnv = gymnasium.Env[Any, Any]
 
 
 def wrapper_list(env_wrapper: Any) -> list[dict[str, dict[str, Any]]]:
-    """RL Zoo's three forms as one: ``[{dotted.name: {argument: value}}, ...]``.
+    """Convert RL Zoo's three forms to one: ``[{"module:Class": {argument: value}}, ...]``.
 
     Args:
-        env_wrapper: a dotted name, a mapping of names to their arguments, a list of either, or
-            None.
+        env_wrapper: A name, a mapping of names to their arguments, a list of these, or None. A name
+            is ``module:Class``, or ``module.Class`` as in RL Zoo's files.
 
     Raises:
-        ConfigError: something else.
+        ConfigError: The value has another form.
     """
     if env_wrapper is None:
         return []
     if isinstance(env_wrapper, str):
-        return [{env_wrapper: {}}]
+        return [{class_path(env_wrapper): {}}]
     if isinstance(env_wrapper, Mapping):
-        if all(isinstance(each, Mapping) for each in env_wrapper.values() if each is not None):
-            return [{name: dict(arguments or {})} for name, arguments in env_wrapper.items()]
+        values = [each for each in env_wrapper.values() if each is not None]
+        if all(isinstance(each, str) for each in env_wrapper) and all(
+            isinstance(each, Mapping) for each in values
+        ):
+            return [{class_path(name): dict(each or {})} for name, each in env_wrapper.items()]
     elif isinstance(env_wrapper, Sequence):
         return [wrapper for item in env_wrapper for wrapper in wrapper_list(item)]
     raise ConfigError(
-        f"env_wrapper={env_wrapper!r}: expected a dotted name, or a list of names or of "
-        "{name: {argument: value}}"
+        f"env_wrapper={env_wrapper!r}: expected module:Class, or a list of names or of "
+        "{module:Class: {argument: value}}"
     )
 
 
 def wrapper_classes(env_wrapper: Any) -> tuple[str, ...]:
-    """The classes that :func:`wrap` would import, as ``package.module:Class``."""
-    names = [name for wrapper in wrapper_list(env_wrapper) for name in wrapper]
-    return tuple(":".join(name.rsplit(".", 1)) for name in names)
+    """The classes that :func:`wrap` would import, as ``module:Class``."""
+    return tuple(name for wrapper in wrapper_list(env_wrapper) for name in wrapper)
 
 
 def wrap(env: AnyEnv, env_wrapper: Any, frame_stack: int | None) -> AnyEnv:
-    """Put wrappers around an environment, the first one innermost.
+    """Wrap an environment; the first wrapper is the innermost.
 
     Args:
-        env: the environment.
-        env_wrapper: see :func:`wrapper_list`.
-        frame_stack: how many observations in a row are one, or None.
+        env: The environment.
+        env_wrapper: See :func:`wrapper_list`.
+        frame_stack: Number of consecutive observations to stack, or None.
 
     Raises:
-        ConfigError: a name stands for no ``gymnasium.Wrapper``, or its arguments do not fit.
-        SpaceError: frames that cannot be stacked.
+        ConfigError: A name is not a ``gymnasium.Wrapper``, or its arguments do not fit.
+        SpaceError: The observations cannot be stacked.
     """
     for wrapper in wrapper_list(env_wrapper):
         for name, arguments in wrapper.items():
@@ -70,15 +72,15 @@ def wrap(env: AnyEnv, env_wrapper: Any, frame_stack: int | None) -> AnyEnv:
 
 
 def _stack_frames(env: AnyEnv, n: int) -> AnyEnv:
-    """As SB3's ``VecFrameStack``: along the channels, zeros before an episode's start."""
+    """Stack frames as SB3's ``VecFrameStack``: along the channels, padded with zeros at a reset."""
     space = env.observation_space
     if not isinstance(space, spaces.Box):
-        raise SpaceError(f"frame_stack takes Box observations, not {space}; leave it out")
-    # Images are channel-first only where the first axis is the shortest.
+        raise SpaceError(f"frame_stack needs Box observations, not {space}; omit it")
+    # SB3 treats an image as channels-first if its first axis is the shortest.
     image = space.dtype == np.uint8 and len(space.shape) == 3
     axis = 0 if image and np.argmin(space.shape) == 0 else -1
 
-    def side_by_side(frames: Any) -> Any:
+    def concatenate(frames: Any) -> Any:
         return np.concatenate(list(frames), axis=axis)
 
     stacked = spaces.Box(
@@ -87,24 +89,5 @@ def _stack_frames(env: AnyEnv, n: int) -> AnyEnv:
         dtype=space.dtype,
     )
     return TransformObservation(
-        FrameStackObservation(env, n, padding_type="zero"), side_by_side, stacked
+        FrameStackObservation(env, n, padding_type="zero"), concatenate, stacked
     )
-
-
-def import_class(setting: str, name: str, kind: type) -> Any:
-    """The class of a dotted name, in a package that is installed.
-
-    Raises:
-        ConfigError: there is none, or it does not descend from ``kind``.
-    """
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(import_module(module), attribute) if module else None
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{setting}: {name} cannot be imported ({error})") from error
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise ConfigError(
-            f"{setting}={name!r}: expected the dotted name of a {kind.__module__.split('.')[0]} "
-            f"{kind.__name__}, as package.module.Class"
-        )
-    return found

@@ -1,7 +1,8 @@
-"""YAML without code: our own configurations and RL Zoo's."""
+"""YAML files of plain values: configurations of ours and of RL Zoo."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,27 @@ from trpo_deploy.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values, and the one Python tag that RL Zoo writes: an ordered dictionary.
+    """Constructs plain values only, and refuses a mapping with the same key twice.
 
-    A key that a mapping has twice is refused: YAML's readers take the last without a word.
+    PyYAML takes the last value silently.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As SafeLoader does, before it has merged other mappings in."""
+        """Check the keys before merge keys (``<<``) add others, then construct the mapping."""
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
-            raise ValueError(f"{', '.join(twice)} twice in the mapping of line {_line(node)}")
+            line = int(node.start_mark.line) + 1
+            raise ValueError(f"{', '.join(twice)} twice in the mapping of line {line}")
         return super().construct_mapping(node, deep)
 
 
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
+class _Dumper(yaml.SafeDumper):
+    """Writes text that looks like a number with quotes."""
 
 
 def _ordered_dict(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
-    # OrderedDict([[key, value], ...]): a sequence of arguments, the first a sequence of pairs
+    # OrderedDict([[key, value], ...]): a sequence of arguments, the first a sequence of pairs.
     assert isinstance(node, yaml.SequenceNode)
     arguments = loader.construct_sequence(node, deep=True)
     return dict(arguments[0]) if arguments else {}
@@ -41,45 +43,55 @@ def _text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
     return str(loader.construct_scalar(node))
 
 
-# No setting takes a date, and a checkpoint holds none.
+# No setting is a date.
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
+# The only Python tag in RL Zoo's files.
 _Loader.add_constructor(
     "tag:yaml.org,2002:python/object/apply:collections.OrderedDict", _ordered_dict
 )
+for _each in (_Loader, _Dumper):
+    # PyYAML follows YAML 1.1, which reads 1e-3 as text; this is the rule of YAML 1.2.
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping.
+    """Read a mapping from a file.
 
     Raises:
-        ConfigError: no such file, no YAML, another Python tag, or no mapping.
+        ConfigError: The file is missing, or is not a YAML mapping of plain values.
     """
     try:
         value = _load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is no YAML of plain values ({_one_line(error)})") from error
+        raise ConfigError(
+            f"{path} is not a YAML file of plain values ({_one_line(error)})"
+        ) from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds {type(value).__name__}, expected a mapping")
+        raise ConfigError(f"{path} contains {type(value).__name__}, expected a mapping")
     return value
 
 
 def parse_yaml_value(text: str) -> Any:
-    """One value as written on a command line: a number, text, list or mapping.
+    """Parse one value as written on a command line: a number, text, list or mapping.
 
     Raises:
-        ConfigError: the text is no YAML.
+        ConfigError: The text is not YAML.
     """
     try:
         return _load(text)
     except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ConfigError(f"{text!r} is no YAML value ({_one_line(error)})") from error
+        raise ConfigError(f"{text!r} is not a YAML value ({_one_line(error)})") from error
 
 
 def to_yaml(value: dict[str, Any]) -> str:
-    """A mapping as YAML text, in the order given."""
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    """Write a mapping as YAML text, in the order given."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
 
 

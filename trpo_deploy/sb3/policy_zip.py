@@ -10,7 +10,6 @@ values in base64, and ``policy.pth`` as a torch state dict.
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import re
@@ -28,9 +27,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
+from trpo_deploy.class_path import import_class, split_class_path
 from trpo_deploy.envs.space_translation import canonical_action_space, canonical_observation_space
 from trpo_deploy.errors import (
-    ConfigError,
     PolicyZipError,
     TrpoDeployError,
     UnsafePickleError,
@@ -226,20 +225,9 @@ def _imported(names: Iterable[str]) -> dict[str, type]:
     """Import classes; keyed by the names that a pickle can have for them."""
     found = {}
     for name in names:
-        module, _, attribute = name.partition(":")
-        try:
-            value = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigError(
-                f"{name!r} cannot be imported ({error}); expected package.module:Class"
-            ) from error
-        if not (isinstance(value, type) and issubclass(value, (nn.Module, Optimizer))):
-            raise ConfigError(
-                f"{name!r} is neither a network (torch.nn.Module) nor an optimizer nor a wrapper "
-                "of the run"
-            )
+        value = import_class("--allow-import", name, nn.Module, Optimizer)
         found[f"{value.__module__}.{value.__qualname__}"] = value
-        found[f"{module}.{attribute}"] = value
+        found[".".join(split_class_path(name))] = value
     return found
 
 

@@ -1,7 +1,7 @@
 """Train TRPO policies with Stable-Baselines3. Needs the extra ``train``."""
 
 from trpo_deploy.train.algorithm.trpo import TRPO
-from trpo_deploy.train.checkpoint.state import settings_to_resume
+from trpo_deploy.train.checkpoint.resume import settings_to_resume
 from trpo_deploy.train.config.load import load_config
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.trainer import Reports, TrainResult, train

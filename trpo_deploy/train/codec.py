@@ -1,7 +1,7 @@
-"""Plain values as one file: JSON for the structure, npz for the arrays, and no pickle.
+"""Values as one ``npz`` file: JSON for the structure, arrays for the numbers, no pickle.
 
-What can be kept: None, bools, numbers, text, bytes, lists, tuples, deques, dicts, NumPy
-arrays and scalars, torch tensors, NumPy generators. Everything else raises :class:`NotPlainError`.
+Supported values: None, bools, numbers, text, bytes, lists, tuples, deques, dicts, NumPy arrays and
+scalars, torch tensors, NumPy generators. All others raise :class:`UnsupportedValueError`.
 """
 
 from __future__ import annotations
@@ -21,58 +21,61 @@ _STRUCTURE = "structure"
 _GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
-class NotPlainError(TypeError):
-    """A value is an object of a kind that a file of plain values does not take."""
+class UnsupportedValueError(TypeError):
+    """The codec does not support a value of this type."""
 
 
-def dump_plain(value: Any, *, views: bool = True) -> bytes:
-    """A value as the bytes of an ``npz`` file; it shares no memory with the value.
+def encode(value: Any, *, allow_views: bool = True) -> bytes:
+    """Encode a value as the bytes of an ``npz`` file; they share no memory with the value.
 
-    An object that is met twice is one object in what is loaded, too.
+    An object that occurs twice decodes to one object that occurs twice.
 
     Args:
-        value: what to dump.
-        views: take arrays that share memory; they share none in what is loaded.
+        value: The value to encode.
+        allow_views: Accept arrays that share memory. They decode to independent arrays.
 
     Raises:
-        NotPlainError: something in it is no plain value, or holds itself.
+        UnsupportedValueError: A part has an unsupported type, contains itself, or shares memory
+            where that is not allowed.
     """
-    encoder = _Encoder(views)
+    encoder = _Encoder(allow_views)
     structure = json.dumps(encoder.encode(value))
     buffer = io.BytesIO()
-    np.savez(buffer, **{_STRUCTURE: np.array(structure)}, **encoder.arrays)  # type: ignore[arg-type]
+    entries: dict[str, Any] = {_STRUCTURE: np.array(structure), **encoder.arrays}
+    np.savez(buffer, **entries)
     return buffer.getvalue()
 
 
-def load_plain(data: bytes) -> Any:
-    """The value that :func:`dump_plain` was given.
+def decode(data: bytes) -> Any:
+    """Decode what :func:`encode` returned.
 
     Raises:
-        ValueError: these are not such bytes.
+        ValueError: The bytes do not come from :func:`encode`.
     """
-    if not data.startswith(b"PK"):  # NumPy would speak of pickles
+    if not data.startswith(b"PK"):  # NumPy's own message would talk about pickles
         raise ValueError("not an npz file")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return _Decoder(arrays).decode(json.loads(str(arrays[_STRUCTURE])))
-    except Exception as error:  # zip, npy and JSON readers raise whatever they meet first
+    except Exception as error:  # the zip, npy and JSON readers raise many types
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 _SHAREABLE = (list, deque, Mapping, np.ndarray, torch.Tensor, np.random.Generator)
-"""What can change, so that it matters whether two are one."""
+"""Mutable types: for these, two references to one object must stay one object."""
 
 
 class _Encoder:
-    """A value as JSON knows it; whatever JSON does not know is ``{"kind": ..., ...}``."""
+    """Converts a value to JSON; a type that JSON lacks becomes ``{"kind": ..., ...}``."""
 
-    def __init__(self, views: bool) -> None:
-        self._views = views
+    def __init__(self, allow_views: bool) -> None:
+        self._allow_views = allow_views
         self.arrays: dict[str, Array] = {}
-        self._met: dict[int, tuple[Any, int | None]] = {}
-        """By ``id``: the object, which must live on, and its number once it is encoded."""
-        self._memory: dict[int, Any] = {}
+        self._seen: dict[int, tuple[Any, int | None]] = {}
+        """By ``id``: the object, kept alive, and its number, or None while it is being encoded."""
+        self._owners: dict[int, Any] = {}
+        """By ``id``: the arrays that own the memory of the arrays encoded so far."""
         self._count = 0
 
     def encode(self, value: Any) -> Any:
@@ -80,14 +83,14 @@ class _Encoder:
             return value
         if not isinstance(value, _SHAREABLE):
             return self._encode(value)
-        if id(value) in self._met:
-            number = self._met[id(value)][1]
+        if id(value) in self._seen:
+            number = self._seen[id(value)][1]
             if number is None:
-                raise NotPlainError(f"a {type(value).__name__} that holds itself")
+                raise UnsupportedValueError(f"a {type(value).__name__} that contains itself")
             return {"kind": "same", "as": number}
-        self._met[id(value)] = value, None
+        self._seen[id(value)] = value, None
         encoded = self._encode(value)
-        self._met[id(value)] = value, self._count
+        self._seen[id(value)] = value, self._count
         self._count += 1
         return encoded
 
@@ -98,7 +101,7 @@ class _Encoder:
             kept = {"items": [self.encode(item) for item in value]}
             more = {"maxlen": value.maxlen} if isinstance(value, deque) else {}
             return {"kind": type(value).__name__, **kept, **more}
-        # No subclasses: they do more than what would come back.
+        # Not their subclasses: a decoded value would lose the subclass's behaviour.
         if type(value) in (dict, OrderedDict):
             pairs = [[self.encode(key), self.encode(item)] for key, item in value.items()]
             return {"kind": type(value).__name__, "items": pairs}
@@ -106,36 +109,36 @@ class _Encoder:
             return self._encode_array(value)
         if isinstance(value, np.random.Generator):
             return {"kind": "generator", "state": self.encode(value.bit_generator.state)}
-        raise NotPlainError(f"{type(value).__module__}.{type(value).__qualname__}")
+        raise UnsupportedValueError(f"{type(value).__module__}.{type(value).__qualname__}")
 
     def _encode_array(self, value: Any) -> Any:
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         if isinstance(value, np.ndarray):
-            self._claim(value)
+            self._check_memory(value)
         elif isinstance(value, bytes):
             kind, value = "bytes", np.frombuffer(value, np.uint8)
         elif isinstance(value, torch.Tensor):
             kind, value = "tensor", value.detach().cpu().numpy()
         array = np.asarray(value)
         if array.dtype.hasobject:
-            raise NotPlainError("an array of objects")
+            raise UnsupportedValueError("an array of objects")
         name = str(len(self.arrays))
-        # The order of axes in memory is kept too, and what is said of those with one entry: torch
-        # chooses a convolution by it, and sums round otherwise.
+        # Keep the order of the axes in memory and the strides of axes of length one. torch chooses
+        # the convolution by them, and another convolution rounds its sums differently.
         axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
         self.arrays[name] = array.transpose(axes)
         return {"kind": kind, "name": name, "axes": axes, "strides": array.strides}
 
-    def _claim(self, array: Array) -> None:
+    def _check_memory(self, array: Array) -> None:
         owner: Any = array
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
-        if id(owner) in self._memory and not self._views:
-            raise NotPlainError("two arrays of one memory")
-        self._memory[id(owner)] = owner
+        if id(owner) in self._owners and not self._allow_views:
+            raise UnsupportedValueError("two arrays that share memory")
+        self._owners[id(owner)] = owner
 
 
-_AS: dict[str, Callable[[Array], Any]] = {
+_FROM_ARRAY: dict[str, Callable[[Array], Any]] = {
     "array": lambda array: array,
     "bytes": lambda array: array.tobytes(),
     "scalar": lambda array: array[()],
@@ -144,20 +147,20 @@ _AS: dict[str, Callable[[Array], Any]] = {
 
 
 class _Decoder:
-    """What :class:`_Encoder` was given; both count what can be shared as it is completed."""
+    """Inverse of :class:`_Encoder`; both number shareable objects in the order of completion."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._arrays = arrays
-        self._made: list[Any] = []
+        self._shareable: list[Any] = []
 
     def decode(self, value: Any) -> Any:
         if not isinstance(value, (list, dict)):
             return value
         if isinstance(value, dict) and value["kind"] == "same":
-            return self._made[value["as"]]
+            return self._shareable[value["as"]]
         decoded = self._decode(value)
         if isinstance(decoded, _SHAREABLE):
-            self._made.append(decoded)
+            self._shareable.append(decoded)
         return decoded
 
     def _decode(self, value: Any) -> Any:
@@ -165,7 +168,7 @@ class _Decoder:
             return [self.decode(item) for item in value]
         kind = value["kind"]
         if "name" in value:
-            return _AS[kind](_laid_out(self._arrays[value["name"]], value))
+            return _FROM_ARRAY[kind](_with_layout(self._arrays[value["name"]], value))
         if kind == "generator":
             return _generator(self.decode(value["state"]))
         if kind in ("dict", "OrderedDict"):
@@ -175,12 +178,14 @@ class _Decoder:
         return tuple(items) if kind == "tuple" else deque(items, maxlen=value["maxlen"])
 
 
-def _laid_out(array: Array, value: dict[str, Any]) -> Array:
-    """An array with the axes, and the strides where they are of no account, that it had."""
+def _with_layout(array: Array, value: dict[str, Any]) -> Array:
+    """The array with its original axes, and its original strides on axes of length one."""
     packed = array.transpose(np.argsort(value["axes"]))
     strides = [
-        had if size == 1 else is_now
-        for size, had, is_now in zip(packed.shape, value["strides"], packed.strides, strict=True)
+        original if size == 1 else current
+        for size, original, current in zip(
+            packed.shape, value["strides"], packed.strides, strict=True
+        )
     ]
     return np.ndarray(packed.shape, array.dtype, array, strides=strides)
 
@@ -188,7 +193,7 @@ def _laid_out(array: Array, value: dict[str, Any]) -> Array:
 def _generator(state: dict[str, Any]) -> np.random.Generator:
     name = state["bit_generator"]
     if name not in _GENERATORS:
-        raise ValueError(f"no random generator {name!r}")
+        raise ValueError(f"unknown random generator {name!r}; expected {', '.join(_GENERATORS)}")
     bits = getattr(np.random, name)()
     bits.state = state
     return np.random.Generator(bits)

@@ -1,4 +1,4 @@
-"""Presets in RL Zoo's form are read as they are, and nothing in them is run."""
+"""Presets, settings and flags make one configuration; mistakes are one line, and no code runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trpo_deploy.envs.wrappers import wrapper_list
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train import TRPO, TrainConfig, load_config
-from trpo_deploy.train.config.load import preset_names
+from trpo_deploy.train.config.preset_files import preset_names
 from trpo_deploy.train.vec_env.make import make_training_env
 
 # Every form that RL Zoo's trpo.yml and its other files use.
@@ -55,7 +55,7 @@ def zoo(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_of_rl_zoo_is_read_as_it_is(zoo: Path) -> None:
+def test_every_form_of_rl_zoos_files_is_read(zoo: Path) -> None:
     config = load_config("Acrobot-v1", preset=str(zoo))
     assert config == TrainConfig(
         env_id="Acrobot-v1",
@@ -128,7 +128,7 @@ def test_one_entry_of_a_mapping_changes_and_the_others_stay(zoo: Path) -> None:
         "(" * 2000 + ")" * 2000,
     ],
 )
-def test_text_that_is_more_than_values_is_refused(text: str) -> None:
+def test_python_text_is_not_evaluated(text: str) -> None:
     with pytest.raises(ConfigError, match="policy_kwargs"):
         load_config("CartPole-v1", policy_kwargs=text)
 
@@ -146,19 +146,19 @@ def test_text_that_is_more_than_values_is_refused(text: str) -> None:
         ("env_kwargs={map_name: 8x8, p: 5e-1}", "env_kwargs", {"map_name": "8x8", "p": 0.5}),
     ],
 )
-def test_a_number_with_an_exponent_is_one_at_any_depth(
-    setting: str, name: str, expected: Any
-) -> None:
+def test_an_exponent_makes_a_number_at_any_depth(setting: str, name: str, expected: Any) -> None:
     config = load_config("CartPole-v1", settings=[setting])
     assert {**config.to_dict(), **config.hyperparameters}[name] == expected
 
 
 class Adam(torch.optim.SGD):
-    """A user's own, by a name that torch has too."""
+    """A class of the user's, with the name of one in torch."""
 
 
-def test_a_dotted_name_is_the_class_of_that_module() -> None:
-    own = f"policy_kwargs={{optimizer_class: {__name__}.Adam, activation_fn: th.nn.ReLU}}"
+@pytest.mark.parametrize("separator", [":", "."])  # RL Zoo's files have the dotted form
+def test_a_full_name_is_looked_up_in_its_own_module(separator: str) -> None:
+    classes = f"optimizer_class: {__name__}{separator}Adam, activation_fn: th.nn{separator}ReLU"
+    own = f"policy_kwargs={{{classes}}}"
     arguments = load_config("CartPole-v1", settings=[own]).algorithm_arguments()
     assert arguments["policy_kwargs"] == {"optimizer_class": Adam, "activation_fn": nn.ReLU}
 
@@ -174,8 +174,21 @@ def test_a_linear_schedule_loads_in_sb3_contrib() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "env_wrapper",
+    [
+        "own.wrappers.Slow",
+        "own.wrappers:Slow",
+        {"own.wrappers:Slow": None},
+        [{"own.wrappers.Slow": {}}],
+    ],
+)
+def test_every_form_of_a_wrapper_names_the_same_class(env_wrapper: Any) -> None:
+    assert wrapper_list(env_wrapper) == [{"own.wrappers:Slow": {}}]
+
+
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_fits_its_environment(name: str) -> None:
+def test_every_shipped_preset_fits_its_environment(name: str) -> None:
     if "-v4" in name or "-v5" in name:
         pytest.importorskip("mujoco")
     if name.startswith(("LunarLander", "BipedalWalker")):
@@ -187,7 +200,7 @@ def test_every_preset_fits_its_environment(name: str) -> None:
     assert config.n_timesteps >= 50_000
 
 
-def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
+def test_a_runs_config_yaml_is_a_preset(tmp_path: Path) -> None:
     config = load_config(
         "Pendulum-v1", settings=["n_steps=64"], env_args=["g=9.81"], seed=3, vec_env="subproc"
     )
@@ -204,10 +217,10 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("n_step=5", "did you mean 'n_steps'"),
         ("n_steps", "expected key=value"),
         ("n_steps=many", "n_steps='many': expected a whole number"),
-        ("n_steps=0", "above zero"),
+        ("n_steps=0", "n_steps=0: expected a number from 1"),
         ("n_steps=true", "expected a whole number"),
         ("gamma=1.5", "expected a number from 0 to 1"),
-        ("gamma=[1", "no YAML value"),
+        ("gamma=[1", "not a YAML value"),
         ("use_sde=1", "expected true or false"),
         ("kl_reduction=max", "expected one of mean, sum"),
         ("learning_rate=cosine_0.1", "lin_0.001"),
@@ -215,9 +228,12 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("policy=MlpPolice", "MlpPolicy"),
         ("vec_env=thread", "auto, sync, subproc, envpool"),
         ("vec_env_wrapper=a.B", "not supported; wrap single environments"),
-        ("env_wrapper=5", "expected a dotted name"),
-        ("policy_kwargs={activation_fn: os.system}", "expected the dotted name"),
-        ("policy_kwargs={activation_fn: Sofmax}", "no Module in torch.nn"),
+        ("env_wrapper=5", "expected module:Class"),
+        ("policy_kwargs={activation_fn: os.system}", "expected a torch Module as module:Class"),
+        (
+            "policy_kwargs={activation_fn: Sofmax}",
+            "expected a Module of torch.nn; did you mean Softmax?",
+        ),
         ("policy_kwargs=[1]", "expected a mapping"),
         ("policy_kwargs={net_arc: [8]}", "policy_kwargs: unknown setting 'net_arc'; did you mean"),
         ("policy_kwargs.net_arc=[8]", "policy_kwargs: unknown setting 'net_arc'; did you mean"),
@@ -233,9 +249,12 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("learning_rate=.inf", "expected a finite number"),
         ("learning_rate=lin_-1", "expected a finite number from 0"),
         ("normalize={clip_obs: -1}", "clip_obs=-1: expected a number from 0"),
-        ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot fit the critic"),
+        ("policy_kwargs={optimizer_class: LBFGS}", "LBFGS cannot train the critic"),
         ("n_critic_updates=-3", "expected a number from 0"),
-        ("net_arch=[64]", "net_arch is the policy's: --set policy_kwargs.net_arch=..."),
+        (
+            "net_arch=[64]",
+            "an argument of the policy: use --set policy_kwargs.net_arch=...",
+        ),
         ("seed=-1", "seed=-1: expected a number from 0 to 4294967295"),
         ("policy_kwargs={net_arch: {pi: [8], vff: [8]}}", "or {pi: [64, 64], vf: [64, 64]}"),
         ("policy_kwargs={net_arch: [0]}", "expected the widths of hidden layers"),
@@ -243,7 +262,7 @@ def test_a_runs_configuration_is_a_preset(tmp_path: Path) -> None:
         ("policy_kwargs={net_arch: 8}", "expected the widths of hidden layers"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(setting: str, says: str) -> None:
+def test_an_invalid_setting_is_refused_in_one_line(setting: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config("CartPole-v1", settings=[setting])
     assert says in str(caught.value)
@@ -260,7 +279,7 @@ def test_a_setting_that_cannot_be_is_refused(setting: str, says: str) -> None:
         ("twice.yml", "gamma twice in the mapping of line 2"),
     ],
 )
-def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> None:
+def test_a_missing_or_ambiguous_preset_is_refused(preset: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "list.yml").write_text("[1]")
     (tmp_path / "other.yml").write_text("Other-v0: {n_steps: 1}")
     (tmp_path / "twice.yml").write_text("CartPole-v1:\n  gamma: 0.9\n  n_steps: 8\n  gamma: 0.8")
@@ -274,7 +293,7 @@ def test_a_preset_that_is_not_there(preset: str, says: str, tmp_path: Path) -> N
     [[], [64], (64, 32), {"pi": [8], "vf": []}, {"vf": [8]}, [{"pi": [8], "vf": [8]}], None],
     ids=str,
 )
-def test_every_form_of_net_arch_is_taken(net_arch: Any) -> None:
+def test_every_form_of_net_arch_is_accepted(net_arch: Any) -> None:
     TrainConfig("CartPole-v1", hyperparameters={"policy_kwargs": {"net_arch": net_arch}})
 
 
@@ -290,20 +309,20 @@ def test_dates_and_quoted_numbers_are_text() -> None:
     [
         ("env_kwargs=5", "env_kwargs=5: expected a mapping"),
         ("policy_kwargs={1: 2}", "unknown setting 1"),
-        ("env_wrapper={gymnasium.wrappers.TimeLimit: 50}", "env_wrapper=.*expected a dotted name"),
+        ("env_wrapper={gymnasium.wrappers.TimeLimit: 50}", "env_wrapper=.*expected module:Class"),
     ],
 )
-def test_a_value_of_another_form_is_refused(setting: str, says: str) -> None:
+def test_a_value_of_another_type_is_refused(setting: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         wrapper_list(load_config("CartPole-v1", settings=[setting]).env_wrapper)
 
 
-def test_a_number_without_a_point_is_a_number() -> None:
+def test_a_count_may_have_an_exponent() -> None:
     config = load_config("CartPole-v1", settings=["learning_rate=1e-4", "n_timesteps=1e3"])
     assert config.hyperparameters["learning_rate"] == 1e-4
     assert config.n_timesteps == 1000
 
 
-def test_an_id_without_a_version_is_the_newest_with_its_preset() -> None:
+def test_an_id_without_a_version_is_the_newest_version() -> None:
     assert load_config("CartPole") == load_config("CartPole-v1")
     assert load_config("NoSuchThing").env_id == "NoSuchThing"

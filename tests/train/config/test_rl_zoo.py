@@ -1,4 +1,4 @@
-"""RL Zoo, as its package is: it trains with this TRPO, and its presets are read as they are."""
+"""RL Zoo's installed package trains with this TRPO, and all its TRPO presets are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from trpo_deploy import TRPO
 from trpo_deploy.train.config.load import load_config
 
-# As the documentation has it, for both of its commands.
+# As in the documentation, for both commands.
 CLIENT = """
 import sys
 import rl_zoo3
@@ -28,11 +28,11 @@ from rl_zoo3.{command} import {command}
 
 
 def rl_zoo(command: str, *arguments: object, cwd: Path) -> str:
-    """Run one of RL Zoo's commands with this project's class for ``trpo``."""
+    """Run a command of RL Zoo with this project's class for ``trpo``."""
     code = CLIENT.format(command=command)
     done = subprocess.run(
         [sys.executable, "-c", code, "--algo", "trpo", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # RL Zoo leaves torch all cores
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # RL Zoo lets torch use all cores
         capture_output=True,
         text=True,
         cwd=cwd,

@@ -1,4 +1,4 @@
-"""A benchmark keeps what it has, and says of it what the raw data says."""
+"""A benchmark keeps finished runs, never mixes experiments, and reports what the raw data say."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from tests.command import run_cli
 from tests.train.environments import RandomEnv
-from trpo_deploy.errors import ModelDirError
+from tests.train.registration import register
+from trpo_deploy.errors import ModelDirError, TrainingError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.config.load import load_config
-from trpo_deploy.train.run.benchmark import TaskResult, load_result, write_report
+from trpo_deploy.train.run.benchmark.report import write_report
+from trpo_deploy.train.run.benchmark.results import TaskResult, load_result
+from trpo_deploy.train.run.benchmark.runner import benchmark
 
 
-def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
+def run_benchmark(output: Path, *env_ids: str, timesteps: int, seeds: int = 1) -> list[TaskResult]:
+    return benchmark(env_ids, seeds, timesteps, output, processes=1, report=lambda _: None)
+
+
+def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
     finals = np.array([-1000.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 9000.0])
     middle, low, high = TaskResult("X-v0", np.array([1]), finals[:, None]).iqm()
     assert middle == pytest.approx(np.mean([2.0, 3.0, 4.0, 5.0]))
@@ -28,7 +33,7 @@ def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
     assert np.isnan(TaskResult("X-v0", np.array([1]), finals[:1, None]).iqm()[1])
 
 
-def test_tables_and_curves_say_the_same(tmp_path: Path) -> None:
+def test_all_tables_contain_the_same_numbers(tmp_path: Path) -> None:
     returns = np.array([[1.0, 30.0, 20.0], [2.0, 10.0, 40.0]])
     result = TaskResult("X_y-v0", np.array([1, 2, 3]), returns)
     write_report([result, result], tmp_path)
@@ -41,19 +46,15 @@ def test_tables_and_curves_say_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_trains_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> None:
-    arguments = ("benchmark", "--env", "CartPole-v1", "-n", 2048, "-o", tmp_path)
-    first = run_cli(*arguments, "--seeds", 1)
-    assert first.code == 0, first.error
+def test_only_missing_and_damaged_runs_are_trained(tmp_path: Path) -> None:
+    run_benchmark(tmp_path, "CartPole-v1", timesteps=2048)
     policy = tmp_path / "runs" / "CartPole-v1" / "seed-100" / "policy.zip"
     before = policy.stat().st_mtime_ns
-    second = run_cli(*arguments, "--seeds", 2)
-    assert second.code == 0, second.error
+    run_benchmark(tmp_path, "CartPole-v1", timesteps=2048, seeds=2)
     assert policy.stat().st_mtime_ns == before
-    # What a crash left of a file is written anew.
     evaluations = policy.with_name("evaluations.npz")
-    evaluations.write_bytes(evaluations.read_bytes()[:30])
-    assert run_cli(*arguments, "--seeds", 2).code == 0
+    evaluations.write_bytes(evaluations.read_bytes()[:30])  # as after a crash
+    run_benchmark(tmp_path, "CartPole-v1", timesteps=2048, seeds=2)
     result = load_result(tmp_path, "CartPole-v1", 2048)
     assert result is not None
     assert len(result.returns) == 2
@@ -61,7 +62,7 @@ def test_it_trains_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> No
 
 
 def a_run(output: Path, env_id: str, seed: int, times: list[int], timesteps: int) -> Path:
-    """As a repository keeps it: settings and evaluations, no policy."""
+    """A run as a repository keeps it: settings and evaluations, no policy."""
     folder = output / "runs" / env_id / f"seed-{seed}"
     folder.mkdir(parents=True)
     config = load_config(env_id, n_timesteps=timesteps, seed=seed, eval_every=50_000)
@@ -73,71 +74,69 @@ def a_run(output: Path, env_id: str, seed: int, times: list[int], timesteps: int
 
 @pytest.mark.parametrize("seeds", [1, 2])
 @pytest.mark.parametrize("length", [1000, 5000])
-def test_runs_of_another_length_are_neither_joined_nor_lost(
+def test_runs_of_another_length_are_refused_and_kept(
     seeds: int, length: int, tmp_path: Path
 ) -> None:
     folder = a_run(tmp_path, "CartPole-v1", 100, [1500, 3000], 3000)
     before = sorted(folder.parent.rglob("*"))
-    run = run_cli(
-        *("benchmark", "--env", "CartPole-v1", "--seeds", seeds, "-n", length, "-o", tmp_path)
-    )
-    run.assert_one_clear_line("n_timesteps=3000", f"would have {length}", "-n", "-o")
+    with pytest.raises(ModelDirError, match=f"n_timesteps=3000 .* would have {length}; .*-n.*-o"):
+        run_benchmark(tmp_path, "CartPole-v1", timesteps=length, seeds=seeds)
     assert sorted(folder.parent.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
     ("now", "earlier", "says"),
     [
-        ("gamma: 0.99", "gamma: 0.9", ["gamma=0.9 (seed-101)", "would have 0.99"]),
-        ("  batch_size: 512\n", "", ["batch_size=128 (seed-101)", "would have 512"]),
-        ("n_envs: 2", "n_envs: 8", ["n_envs=8 (seed-101)", "would have 2"]),
+        ("gamma: 0.99", "gamma: 0.9", r"gamma=0.9 \(seed-101\), .* would have 0.99"),
+        ("  batch_size: 512\n", "", r"batch_size=128 \(seed-101\), .* would have 512"),
+        ("n_envs: 2", "n_envs: 8", r"n_envs=8 \(seed-101\), .* would have 2"),
     ],
 )
 def test_runs_with_an_earlier_preset_are_not_mixed_with_new_ones(
-    now: str, earlier: str, says: list[str], tmp_path: Path
+    now: str, earlier: str, says: str, tmp_path: Path
 ) -> None:
     for seed in (100, 101):
         folder = a_run(tmp_path, "CartPole-v1", seed, [3000], 3000)
     config = folder / "config.yaml"
     assert now in config.read_text()
     config.write_text(config.read_text().replace(now, earlier))
-    arguments = ("benchmark", "--env", "CartPole-v1", "--seeds", 3, "-n", 3000, "-o", tmp_path)
-    run_cli(*arguments).assert_one_clear_line(*says, "move them elsewhere", "-o")
+    with pytest.raises(ModelDirError, match=f"{says}; move them elsewhere, .*-o"):
+        run_benchmark(tmp_path, "CartPole-v1", timesteps=3000, seeds=3)
     assert not (tmp_path / "table.md").exists()
 
 
-def test_the_table_keeps_the_tasks_that_are_there(tmp_path: Path) -> None:
+def test_the_table_contains_the_other_tasks_of_the_same_length(tmp_path: Path) -> None:
     for env_id, timesteps in (("A-v0", 3000), ("B-v0", 3000), ("C-v0", 9000)):
         a_run(tmp_path, env_id, 100, [timesteps], timesteps)
-    arguments = ("benchmark", "--env", "B-v0", "--seeds", 1, "-n", 3000, "-o", tmp_path)
-    run = run_cli(*arguments)
-    assert run.code == 0, run.error
+    run_benchmark(tmp_path, "B-v0", timesteps=3000)
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [row[0] for row in csv.reader(file)] == ["task", "B-v0", "A-v0"]
 
 
 @pytest.mark.parametrize("other", [[20], [15, 20]])
-def test_runs_that_do_not_belong_together_are_refused(other: list[int], tmp_path: Path) -> None:
+def test_runs_with_other_evaluations_are_not_averaged(other: list[int], tmp_path: Path) -> None:
     for seed, times in ((100, [10, 20]), (101, other)):
         a_run(tmp_path, "X-v0", seed, times, 20)
     with pytest.raises(ModelDirError, match="different steps"):
         load_result(tmp_path, "X-v0", 20)
 
 
-def test_a_run_that_fails_is_named(tmp_path: Path) -> None:
-    run = run_cli("benchmark", "--env", "CartPol-v1", "--seeds", 1, "-o", tmp_path)
-    run.assert_one_clear_line("CartPol-v1 seed 100")
-
-
-def test_a_run_that_fails_is_named_without_its_warnings(tmp_path: Path) -> None:
-    arguments = ("--env", "tests.train.run.test_benchmark:Warns-v0", "--seeds", 1, "-n", 2048)
-    run = run_cli("benchmark", *arguments, "-o", tmp_path)
-    run.assert_one_clear_line("Warns-v0 seed 100: ", "step() raised RuntimeError: broken")
-    assert "worn" not in run.error
+@pytest.mark.parametrize(
+    ("env_id", "says"),
+    [
+        ("CartPol-v1", "CartPol-v1 seed 100: "),
+        # With its error, without its warnings.
+        (f"{__name__}:Warns-v0", r"Warns-v0 seed 100: .*step\(\) raised RuntimeError: broken"),
+    ],
+)
+def test_a_run_that_fails_is_named(env_id: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=says) as caught:
+        run_benchmark(tmp_path, env_id, timesteps=2048)
+    assert "worn" not in str(caught.value)
 
 
 class Warns(RandomEnv):
-    """Warns, and fails."""
+    """Warns, then fails."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -147,4 +146,4 @@ class Warns(RandomEnv):
         raise RuntimeError("broken")
 
 
-gymnasium.register("Warns-v0", entry_point=Warns, disable_env_checker=True)
+register("Warns-v0", Warns)

@@ -1,4 +1,4 @@
-"""A run writes a folder from which everything else goes on."""
+"""A run writes a complete model folder, and nothing when it cannot start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import itertools
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from gymnasium import spaces
 
 from tests.train.environments import RandomEnv
+from tests.train.registration import register
 from trpo_deploy.errors import ConfigError, EnvError, ModelDirError, SpaceError
 from trpo_deploy.export import SourceOptions, export_policy
 from trpo_deploy.files.model_dir import ModelDir
@@ -24,8 +25,8 @@ from trpo_deploy.play import evaluate
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 from trpo_deploy.sb3.statistics import read_vecnormalize
 from trpo_deploy.train import load_config, train
-from trpo_deploy.train.run.csv_log import CsvLog
-from trpo_deploy.train.run.trainer import Reports, _device
+from trpo_deploy.train.run.model import check_device, choose_device
+from trpo_deploy.train.run.trainer import Reports
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
     return folder
 
 
-def test_the_model_folder_is_complete_and_nothing_else(run: ModelDir) -> None:
+def test_the_model_folder_contains_exactly_these_files(run: ModelDir) -> None:
     names = {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
     assert names == {
         "README.md",
@@ -64,17 +65,17 @@ def test_evaluations_are_in_sb3s_layout(run: ModelDir) -> None:
         assert evaluations["results"].shape == evaluations["ep_lengths"].shape == (2, 2)
 
 
-def test_the_log_has_a_row_an_update(run: ModelDir) -> None:
+def test_the_log_has_a_row_per_update(run: ModelDir) -> None:
     with run.progress.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    # SB3 writes a row before an update, with what the update before it logged; the last
-    # update has a row of its own.
+    # SB3 writes a row before each update, with the values of the previous one; the last update
+    # has a row of its own.
     assert [int(row["time/total_timesteps"]) for row in rows] == [256, 512, 768, 1024, 1024]
     assert [row["train/n_updates"] for row in rows] == ["", "1", "2", "3", "4"]
     assert all(float(row["train/kl_divergence_loss"]) < 0.01 for row in rows[1:])
 
 
-def test_the_log_says_why_a_run_does_not_learn(run: ModelDir) -> None:
+def test_the_log_has_the_diagnostics_of_each_update(run: ModelDir) -> None:
     with run.progress.open(newline="") as file:
         row = list(csv.DictReader(file))[-2]
     for name in (
@@ -86,80 +87,104 @@ def test_the_log_says_why_a_run_does_not_learn(run: ModelDir) -> None:
         "train/explained_variance",
     ):
         assert np.isfinite(float(row[name])), name
-    # A phase is faster than both of them together.
+    # One phase alone is faster than both together.
     assert float(row["time/rollout_fps"]) > float(row["time/fps"])
     assert float(row["time/update_fps"]) > float(row["time/fps"])
     assert row["time/update_path"] == "standard MLP"
     assert row["time/rollout_path"] in ("compiled", "NumPy")  # with a C compiler or without
 
 
-def test_the_configuration_says_how_to_run_it_again(run: ModelDir) -> None:
+def test_the_configuration_contains_settings_of_flags_and_preset(run: ModelDir) -> None:
     config = read_yaml(run.config)
     assert config["env_id"] == "Pendulum-v1"
     assert config["hyperparameters"]["n_steps"] == 128
     assert config["hyperparameters"]["gamma"] == 0.9  # from the preset
 
 
-def test_the_saved_pair_is_readable_and_evaluates_as_in_the_training(run: ModelDir) -> None:
+def test_the_saved_policy_and_statistics_are_readable_and_play_reproducibly(run: ModelDir) -> None:
     assert read_policy_zip(run.policy_zip).num_timesteps == 1024
     statistics = read_vecnormalize(run.vecnormalize)
-    assert statistics.obs_rms.count > 1024
+    running: Any = statistics.obs_rms
+    assert running.count > 1024
     played = evaluate(run.root, backend="torch", episodes=3, seed=5)
     again = evaluate(run.root, backend="torch", episodes=3, seed=5)
     np.testing.assert_array_equal(played.returns, again.returns)
 
 
-def test_a_run_stops_at_the_return_asked_for(tmp_path: Path) -> None:
+def test_a_run_stops_at_stop_return(tmp_path: Path) -> None:
     config = load_config(
         "CartPole-v1", n_timesteps=5000, eval_every=1024, eval_episodes=3, stop_return=1.0
     )
     result = train(config, ModelDir(tmp_path / "m"))
     assert result.stopped_early
     assert result.timesteps < 2000
-    # The policy that is saved is the one that was evaluated: the same seeds, the same returns.
+    # The saved policy is the evaluated one: the same seeds give the same returns.
     played = evaluate(tmp_path / "m", backend="torch", episodes=3, seed=1_000_000)
     assert played.returns.mean() == pytest.approx(result.last.mean)
     assert result.timesteps == result.last.timesteps
 
 
+@pytest.mark.parametrize(
+    ("env_id", "arguments", "error", "says"),
+    [
+        ("CartPole-v9", {}, EnvError, "CartPole-v9"),
+        ("TupleActions-v0", {}, SpaceError, "Tuple"),
+        ("CartPole-v1", {"preset": "Pendulum-v1"}, ConfigError, "continuous actions"),
+        (
+            "CartPole-v1",
+            {"settings": ["policy=CnnPolicy"]},
+            ConfigError,
+            r"cannot make TRPO .* for CartPole-v1.*CNN",
+        ),
+        (
+            "CartPole-v1",
+            {"settings": ["n_steps=1", "batch_size=1"], "n_envs": 1},
+            ConfigError,
+            r"n_steps \* n_envs.*greater than 1",
+        ),
+        (
+            "CartPole-v1",
+            {"settings": ["policy=MultiInputPolicy"]},
+            SpaceError,
+            "MultiInputPolicy takes a Dict",
+        ),
+        ("CartPole-v1", {"device": "gpu"}, ConfigError, "expected auto, cpu, cuda or cuda:N"),
+    ],
+)
 def test_nothing_is_written_when_a_run_cannot_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    env_id: str, arguments: dict[str, Any], error: type[Exception], says: str, tmp_path: Path
 ) -> None:
     folder = ModelDir(tmp_path / "m")
-    with pytest.raises(EnvError, match="CartPole-v9"):
-        train(load_config("CartPole-v9"), folder)
-    gymnasium.register("TupleActions-v0", entry_point=TupleActions)
-    with pytest.raises(SpaceError, match="Tuple"):
-        train(load_config("TupleActions-v0"), folder)
-    with pytest.raises(ConfigError, match="continuous actions"):
-        train(load_config("CartPole-v1", preset="Pendulum-v1"), folder)
-    with pytest.raises(ConfigError, match=r"these settings make no TRPO for CartPole-v1.*CNN"):
-        train(load_config("CartPole-v1", settings=["policy=CnnPolicy"]), folder)
-    with pytest.raises(ConfigError, match=r"n_steps \* n_envs.*greater than 1"):
-        train(load_config("CartPole-v1", settings=["n_steps=1", "batch_size=1"], n_envs=1), folder)
-    with pytest.raises(SpaceError, match="MultiInputPolicy takes a Dict"):
-        train(load_config("CartPole-v1", settings=["policy=MultiInputPolicy"]), folder)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="finds no GPU"):
-        train(load_config("CartPole-v1", device="cuda"), folder)
-    with pytest.raises(ConfigError, match="device=gpu: expected auto, cpu, cuda or cuda:N"):
-        train(load_config("CartPole-v1", device="gpu"), folder)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match="device=cuda:2: torch finds 2 here"):
-        train(load_config("CartPole-v1", device="cuda:2"), folder)
+    with pytest.raises(error, match=says):
+        train(load_config(env_id, **arguments), folder)
     assert not folder.root.exists()
 
 
-class TupleActions(gymnasium.Env):  # type: ignore[type-arg]
+@pytest.mark.parametrize(
+    ("n_gpus", "device", "says"),
+    [(0, "cuda", "finds no GPU"), (2, "cuda:2", "device=cuda:2: torch finds 2 GPUs here")],
+)
+def test_a_gpu_that_torch_does_not_find_is_refused(
+    n_gpus: int, device: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    with pytest.raises(ConfigError, match=says):
+        check_device(device)
+
+
+class TupleActions(gymnasium.Env[Any, Any]):
     observation_space = spaces.Box(-1, 1, (2,))
     action_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2)))
 
-    def reset(self, **_: object) -> object:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:  # noqa: ARG002
         return np.zeros(2, np.float32), {}
 
 
-def test_the_card_tells_the_returns_and_how_to_make_them_again(run: ModelDir) -> None:
+register("TupleActions-v0", TupleActions)
+
+
+def test_the_card_has_returns_settings_versions_and_the_command(run: ModelDir) -> None:
     text = run.card.read_text()
     with np.load(run.evaluations) as evaluations:
         last = evaluations["results"][-1]
@@ -171,7 +196,7 @@ def test_the_card_tells_the_returns_and_how_to_make_them_again(run: ModelDir) ->
     assert "trpo-deploy train Pendulum-v1 --preset config.yaml" in text
 
 
-def test_the_cards_command_makes_the_same_policy(run: ModelDir, tmp_path: Path) -> None:
+def test_the_cards_command_reproduces_the_policy(run: ModelDir, tmp_path: Path) -> None:
     again = ModelDir(tmp_path / "again")
     train(load_config("Pendulum-v1", preset=str(run.config)), again)
     first, second = (read_policy_zip(each.policy_zip).build_policy() for each in (run, again))
@@ -192,16 +217,21 @@ def test_a_wrapped_environment_is_evaluated_as_it_was_trained(tmp_path: Path) ->
     train(config, ModelDir(tmp_path / "m"))
     folder = ModelDir(tmp_path / "m")
     export_policy(find_run(folder.root), folder.onnx, verify=False)
-    for model, backend in ((folder.root, "torch"), (folder.root, "onnx"), (folder.onnx, "onnx")):
-        returns = evaluate(model, backend=backend, episodes=2).returns  # type: ignore[arg-type]
-        assert (returns > -170).all()  # ten steps of at most 16.3 each, and no two hundred
+    played: list[tuple[Path, Literal["onnx", "torch"]]] = [
+        (folder.root, "torch"),
+        (folder.root, "onnx"),
+        (folder.onnx, "onnx"),
+    ]
+    for model, backend in played:
+        returns = evaluate(model, backend=backend, episodes=2).returns
+        assert (returns > -170).all()  # ten steps with rewards above -16.3, not two hundred
 
 
-def test_a_film_has_a_frame_for_every_observation(run: ModelDir, tmp_path: Path) -> None:
+def test_a_video_has_a_frame_for_every_observation(run: ModelDir, tmp_path: Path) -> None:
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    film = tmp_path / "episode.mp4"
-    evaluate(run.root, backend="torch", episodes=1, video=film)
-    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(film))
+    video = tmp_path / "episode.mp4"
+    evaluate(run.root, backend="torch", episodes=1, video=video)
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(video))
     assert frames == 201
     assert seconds == pytest.approx(201 / 30, abs=0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["episode.mp4"]
@@ -217,7 +247,7 @@ def test_a_folder_that_is_not_empty_is_kept(tmp_path: Path) -> None:
 
 
 class Generous(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A user's own."""
+    """A class of the user's."""
 
     def step(self, action: Any) -> Any:
         observation, reward, *others = super().step(action)
@@ -228,11 +258,11 @@ class Generous(gymnasium.Wrapper[Any, Any, Any, Any]):
     ("env_id", "policy"),
     [("CartPole-v1", "MlpPolicy"), (f"{__name__}:SmallPictures-v0", "CnnPolicy")],
 )
-def test_both_backends_put_a_wrapper_of_the_users_on(
+def test_both_backends_apply_a_wrapper_of_the_users(
     env_id: str, policy: str, tmp_path: Path
 ) -> None:
     folder = ModelDir(tmp_path / "m")
-    own = f"env_wrapper={__name__}.Generous"
+    own = f"env_wrapper={__name__}:Generous"
     config = load_config(
         env_id,
         settings=[f"policy={policy}", "n_steps=16", "n_envs=1", "batch_size=16", own],
@@ -240,7 +270,7 @@ def test_both_backends_put_a_wrapper_of_the_users_on(
         eval_episodes=1,
     )
     train(config, folder)
-    # As trpo-deploy train does it: the layout of images is what the wrapper makes of it.
+    # As trpo-deploy train does: the image layout is that of the wrapped environment.
     reading = SourceOptions(allow_import=config.own_classes)
     export_policy(find_run(folder.root), folder.onnx, verify=False, reading=reading)
     for backend in ("onnx", "torch"):
@@ -256,18 +286,20 @@ def test_both_backends_put_a_wrapper_of_the_users_on(
         ("MlpPolicy", "cuda", "cuda"),
     ],
 )
-def test_a_small_network_takes_no_gpu_by_itself(policy: str, device: str, taken: str) -> None:
+def test_a_small_network_uses_the_cpu_unless_told_otherwise(
+    policy: str, device: str, taken: str
+) -> None:
     config = load_config("CartPole-v1", settings=[f"policy={policy}"], device=device)
-    assert _device(config) == taken
+    assert choose_device(config) == taken
 
 
 class Patient(torch.optim.SGD):
-    """A user's own."""
+    """A class of the user's."""
 
 
 def test_a_policy_with_an_optimiser_of_the_users_is_exported(tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "m")
-    own = f"policy_kwargs={{optimizer_class: {__name__}.Patient}}"
+    own = f"policy_kwargs={{optimizer_class: {__name__}:Patient}}"
     settings = ["n_steps=16", "n_envs=1", "batch_size=16", own]
     config = load_config("CartPole-v1", settings=settings, n_timesteps=16, eval_episodes=1)
     train(config, folder)
@@ -277,7 +309,7 @@ def test_a_policy_with_an_optimiser_of_the_users_is_exported(tmp_path: Path) -> 
 
 
 class Parked(RandomEnv):
-    """Does not start."""
+    """Raises when it is reset."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -286,10 +318,10 @@ class Parked(RandomEnv):
         raise RuntimeError("no road")
 
 
-gymnasium.register("Parked-v0", entry_point=Parked, disable_env_checker=True)
+register("Parked-v0", Parked)
 
 
-def test_a_model_is_not_given_up_for_an_environment_that_does_not_start(
+def test_a_model_is_not_replaced_if_the_environment_does_not_start(
     run: ModelDir, tmp_path: Path
 ) -> None:
     folder = ModelDir(tmp_path / "m")
@@ -300,22 +332,8 @@ def test_a_model_is_not_given_up_for_an_environment_that_does_not_start(
     assert folder.policy_zip.read_bytes() == before
 
 
-def test_a_log_of_rows_added_and_written_anew_is_one(tmp_path: Path) -> None:
-    folder = ModelDir(tmp_path)
-    log = CsvLog(folder)
-    rows = [{"a": 1, "b": 2.5}, {"b": "x,y"}, {"a": 3, "c": 4}, {"c": 5}]
-    for row in rows:
-        log.write(row, {})
-    resumed = CsvLog(folder, n_rows=3)  # the last was of after the checkpoint
-    resumed.write({"a": 6}, {})
-    with folder.progress.open(newline="") as file:
-        read = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-    expected = [*rows[:3], {"a": 6}]
-    assert read == [{k: str(v) for k, v in row.items()} for row in expected]
-
-
-def test_both_backends_play_images_alike(tmp_path: Path) -> None:
-    """The zip has them channels first, the environment last; both backends are given its own."""
+def test_both_backends_play_images_identically(tmp_path: Path) -> None:
+    """The zip has channels first, the environment last; both backends take the environment's."""
     folder = ModelDir(tmp_path / "m")
     config = load_config(
         "tests.train.run.test_trainer:SmallPictures-v0",
@@ -331,26 +349,26 @@ def test_both_backends_play_images_alike(tmp_path: Path) -> None:
     np.testing.assert_array_equal(played[0], played[1])
 
 
-class Pictures(gymnasium.Env):  # type: ignore[type-arg]
-    """Short episodes of random pictures; the reward is the action."""
+class Pictures(gymnasium.Env[Any, Any]):
+    """Short episodes of random images; the reward is the action."""
 
     observation_space = spaces.Box(0, 255, (40, 36, 3), np.uint8)
     action_space = spaces.Discrete(4)
 
-    def reset(self, *, seed: int | None = None, options: object = None) -> object:  # noqa: ARG002
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:  # noqa: ARG002
         super().reset(seed=seed)
         self.steps = 0
         return self._picture(), {}
 
-    def step(self, action: int) -> object:
+    def step(self, action: int) -> Any:
         self.steps += 1
         return self._picture(), float(action), self.steps == 5, False, {}
 
-    def _picture(self) -> object:
+    def _picture(self) -> Any:
         return self.np_random.integers(0, 256, (40, 36, 3), np.uint8)
 
 
-gymnasium.register("SmallPictures-v0", entry_point=Pictures)
+register("SmallPictures-v0", Pictures)
 _OWN_EXTRACTOR = (
     "policy_kwargs={features_extractor_class: stable_baselines3.common.torch_layers.NatureCNN}"
 )
@@ -365,7 +383,7 @@ _OWN_EXTRACTOR = (
         ("CartPole-v1", "seed=1", None),
     ],
 )
-def test_images_for_a_policy_that_takes_them_for_numbers_are_said(
+def test_a_note_says_that_a_policy_flattens_images(
     env_id: str, setting: str, says: str | None, tmp_path: Path
 ) -> None:
     notes: list[str] = []
@@ -376,7 +394,7 @@ def test_images_for_a_policy_that_takes_them_for_numbers_are_said(
     assert says is None or says in notes[0]
 
 
-def test_a_run_goes_on_when_there_is_no_room_for_tensorboard(tmp_path: Path) -> None:
+def test_a_run_continues_without_tensorboard_when_its_disk_is_full(tmp_path: Path) -> None:
     usage, calls = shutil.disk_usage, itertools.count()
 
     def filling(path: Path) -> Any:
@@ -392,11 +410,11 @@ def test_a_run_goes_on_when_there_is_no_room_for_tensorboard(tmp_path: Path) -> 
     assert result.timesteps == 4096
     assert folder.policy_zip.is_file()
     (note,) = notes
-    assert "tb: No space left on device; going on without TensorBoard" in note
+    assert "tb: No space left on device; training continues without TensorBoard" in note
 
 
 class Stuck(RandomEnv):
-    """Cannot be closed."""
+    """Raises when it is closed."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -405,8 +423,8 @@ class Stuck(RandomEnv):
         raise RuntimeError("the arm is stuck")
 
 
-def test_what_goes_wrong_at_closing_costs_nothing(tmp_path: Path) -> None:
-    gymnasium.register("Stuck-v0", entry_point=Stuck, disable_env_checker=True)
+def test_an_environment_that_fails_to_close_costs_nothing(tmp_path: Path) -> None:
+    register("Stuck-v0", Stuck)
     settings = ["n_steps=64", "batch_size=64"]
     config = load_config("Stuck-v0", settings=settings, n_timesteps=64, eval_episodes=2)
     assert train(config, ModelDir(tmp_path / "m")).timesteps == 64

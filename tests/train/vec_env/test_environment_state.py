@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import Any
 
 import gymnasium
@@ -13,7 +13,6 @@ from stable_baselines3.common.monitor import Monitor
 
 from tests.train.environments import RandomEnv
 from trpo_deploy.envs.wrappers import wrap
-from trpo_deploy.train.codec import NotPlainError, dump_plain, load_plain
 from trpo_deploy.train.vec_env.environment_state import environment_state, restore_environment
 
 CLASSIC = [
@@ -170,48 +169,3 @@ def test_a_data_set_is_no_state() -> None:
     env = RandomEnv(spaces.Discrete(2))
     env.prices = np.zeros(3_000_000)  # type: ignore[attr-defined]
     assert environment_state(env) is None
-
-
-def test_plain_values_come_back_as_they_were() -> None:
-    value = {
-        "none": None,
-        "pair": (1, [2.5, "x", float("inf")]),
-        3: np.float32(0.1),
-        "array": np.arange(6, dtype=np.int8).reshape(2, 3),
-        "bytes": b"\x00\xff",
-        "empty": np.zeros((0, 2)),
-    }
-    back = load_plain(dump_plain(value))
-    np.testing.assert_equal(back, value)
-    assert type(load_plain(dump_plain(OrderedDict(a=1)))) is OrderedDict
-    assert type(back[3]) is np.float32
-    assert back["array"].dtype == np.int8
-    for shape, axes in (((2, 3, 4), (2, 0, 1)), ((1, 4, 4, 1), (0, 3, 1, 2)), ((0, 1), (1, 0))):
-        turned = np.arange(np.prod(shape)).reshape(shape).transpose(axes)
-        np.testing.assert_array_equal(load_plain(dump_plain(turned)), turned)
-        assert load_plain(dump_plain(turned)).strides == turned.strides
-    gaps = np.arange(24).reshape(4, 6)[::2, 1::2]
-    np.testing.assert_array_equal(load_plain(dump_plain(gaps)), gaps)
-    generator = np.random.default_rng(4)
-    generator.random(7)
-    same = load_plain(dump_plain(generator))
-    assert same.random() == generator.random()
-
-
-def test_a_view_is_a_value_like_others_where_nobody_asks() -> None:
-    numbers = np.arange(4)
-    back = load_plain(dump_plain({"all": numbers, "some": numbers[:2]}))
-    np.testing.assert_equal(back, {"all": numbers, "some": numbers[:2]})
-    with pytest.raises(NotPlainError, match="one memory"):
-        dump_plain({"all": numbers, "some": numbers[:2]}, views=False)
-
-
-def test_objects_are_refused_both_ways() -> None:
-    with pytest.raises(NotPlainError, match="object"):
-        dump_plain({"a": [object()]})
-    with pytest.raises(NotPlainError):
-        dump_plain(np.array([object()]))
-    endless: list[Any] = []
-    endless.append(endless)
-    with pytest.raises(NotPlainError, match="holds itself"):
-        dump_plain(endless)

@@ -1,1 +1,1 @@
-"""Checkpoints: what they hold, how they are written and resumed."""
+"""The state of a run between two updates, as one file, and whether a run may resume from it."""

@@ -1,1 +1,1 @@
-"""What a training run is made of: presets, flags, their checks."""
+"""The configuration of a run: presets, settings, and their checks."""

@@ -1,4 +1,4 @@
-"""Python values written as text, as RL Zoo's presets have them; nothing of it is run."""
+"""Python literals as text, as in RL Zoo's presets; they are parsed and never evaluated."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from trpo_deploy.errors import ConfigError
 
 
 def parse_literal(name: str, text: str) -> Any:
-    """The value of a Python expression of literals, ``dict(...)`` calls and dotted names.
+    """Parse a Python expression of literals, ``dict(...)`` calls and dotted names.
 
     ``dict(net_arch=dict(pi=[64], vf=[64]), activation_fn=nn.ReLU)`` gives ``{"net_arch":
-    {"pi": [64], "vf": [64]}, "activation_fn": "nn.ReLU"}``: names become text, and whoever
-    uses the value decides what they may stand for.
+    {"pi": [64], "vf": [64]}, "activation_fn": "nn.ReLU"}``. Names become text; the code that uses
+    the value decides which names it accepts.
 
     Args:
-        name: of the setting, for messages.
-        text: the expression.
+        name: Name of the setting, for messages.
+        text: The expression.
 
     Raises:
-        ConfigError: the text is no such expression.
+        ConfigError: The text contains anything else.
     """
     try:
         return _value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ConfigError(
-            f"{name}={text!r} cannot be read ({reason}); write a YAML mapping, or dict(...) of "
+            f"{name}={text!r} cannot be parsed ({reason}); write a YAML mapping, or dict(...) of "
             "numbers, text, lists and names"
         ) from error
 
 
 def _value(node: ast.expr) -> Any:
-    """One node of the syntax tree; what is not listed here is refused."""
+    """The value of a node of the syntax tree; other kinds of nodes are refused."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, (ast.Name, ast.Attribute)):
@@ -46,7 +46,7 @@ def _value(node: ast.expr) -> Any:
         return _negative(_value(node.operand))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
         if node.args:
-            raise ValueError("dict() takes key=value here")
+            raise ValueError("dict() takes key=value only")
         return dict(_pair(item.arg, item.value) for item in node.keywords)
     raise ValueError(f"{ast.unparse(node)!r} is neither a value nor a name")
 
@@ -59,7 +59,7 @@ def _pair(key: ast.expr | str | None, value: ast.expr) -> tuple[Any, Any]:
 
 def _negative(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"-{value!r} is no number")
+        raise ValueError(f"-{value!r} is not a number")
     return -value
 
 
@@ -68,4 +68,4 @@ def _dotted_name(node: ast.expr) -> str:
         return f"{_dotted_name(node.value)}.{node.attr}"
     if isinstance(node, ast.Name):
         return node.id
-    raise ValueError(f"{ast.unparse(node)!r} is no name")
+    raise ValueError(f"{ast.unparse(node)!r} is not a name")

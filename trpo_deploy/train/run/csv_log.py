@@ -1,4 +1,4 @@
-"""The log as a CSV file."""
+"""The training log as a CSV file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trpo_deploy.files.model_dir import ModelDir
 
 
 class CsvLog(KVWriter):
-    """SB3's log as a CSV file that is whole at any time.
+    """SB3's log as a CSV file that is complete after every row.
 
     Args:
-        folder: where the file goes.
-        n_rows: keep so many rows of the file that is there.
-        report: called with each row.
+        folder: Model folder to write to.
+        n_rows: Number of rows of an existing file to keep.
+        report: Called with each row.
     """
 
     def __init__(
@@ -33,27 +33,27 @@ class CsvLog(KVWriter):
         self._report = report
         self._rows: list[dict[str, Any]] = []
         self._columns: list[str] = []
-        """Of the file as it is; none before the first row."""
+        """Columns of the file; empty before the first row."""
         if n_rows and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
                 rows = list(csv.DictReader(file))[:n_rows]
-            # Fields beyond the columns, as a damaged file may have them, come under None.
+            # DictReader puts the surplus fields of a damaged file under the key None.
             self._rows = [{k: v for k, v in row.items() if k is not None and v} for row in rows]
 
     @property
     def n_rows(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return len(self._rows)
 
     def write(
         self,
         key_values: dict[str, Any],
         key_excluded: dict[str, tuple[str, ...]],
-        step: int = 0,  # noqa: ARG002 - it is among the values as time/total_timesteps
+        step: int = 0,  # noqa: ARG002 - among the values as time/total_timesteps
     ) -> None:
-        """Add a row, or write the file anew if it has a column that the others have not."""
+        """Append a row; rewrite the file if the row has a new column."""
         row = {
-            # Without the type: a float32 is written shorter than the float that a resume reads.
+            # Plain floats: a float32 prints shorter than the float that a checkpoint restores.
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in sorted(key_values.items())
             if "csv" not in key_excluded.get(name, ())
@@ -73,4 +73,4 @@ class CsvLog(KVWriter):
         return text.getvalue()
 
     def close(self) -> None:
-        """Nothing is open between two rows."""
+        """Do nothing: the file is closed after each row."""

@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Learning curves as PNG images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from trpo_deploy.spec.spaces import Array
 
 
 def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
-    """Mean evaluation return over training steps, with its spread, as a PNG.
+    """Plot the mean evaluation return over training steps, with its standard deviation.
 
     Args:
-        env_id: for the title.
-        timesteps: of the evaluations, ``(evaluations,)``.
-        returns: of their episodes, ``(evaluations, episodes)``.
+        env_id: Environment, for the title.
+        timesteps: Steps before each evaluation, shape ``(evaluations,)``.
+        returns: Returns of the episodes, shape ``(evaluations, episodes)``.
+
+    Returns:
+        The content of a PNG file.
     """
     mean, std = returns.mean(axis=1), returns.std(axis=1)
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
@@ -46,11 +49,14 @@ def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
 
 
 def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
-    """Learning curves of several tasks, each with mean and spread over its seeds, as a PNG.
+    """Plot learning curves of several tasks, with mean and standard deviation over the seeds.
 
     Args:
-        curves: of each task its id, the evaluations' timesteps ``(evaluations,)``, and their
-            mean returns ``(seeds, evaluations)``.
+        curves: For each task its id, the steps before each evaluation, shape ``(evaluations,)``,
+            and the mean returns, shape ``(seeds, evaluations)``.
+
+    Returns:
+        The content of a PNG file.
     """
     columns = min(len(curves), 5)
     rows = -(-len(curves) // columns)

@@ -1,4 +1,4 @@
-"""The log in TensorBoard's files."""
+"""The training log as TensorBoard files."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
 
 from trpo_deploy.errors import MissingExtraError, ModelDirError
 
-_ROOM = 1 << 20
-"""Bytes to leave on the disk: TensorBoard writes in a thread, which ends in a traceback on a full
-one."""
+_MIN_FREE_BYTES = 1 << 20
+"""Stop below this: TensorBoard writes in a thread, which on a full disk prints a traceback."""
 
 
 class TensorBoardLog(KVWriter):
-    """SB3's log for TensorBoard; a run does not end because there is no room for it any more.
+    """SB3's log for TensorBoard; the run continues without it when the disk is full.
 
     Args:
-        folder: where the files go.
-        note: called once, when they cannot be written any more.
+        folder: Folder to write to.
+        note: Called once, when the files can no longer be written.
 
     Raises:
         MissingExtraError: TensorBoard is not installed.
-        ModelDirError: the folder cannot be made.
+        ModelDirError: The folder cannot be made.
     """
 
     def __init__(self, folder: Path, note: Callable[[str], None]) -> None:
@@ -52,17 +51,19 @@ class TensorBoardLog(KVWriter):
         self._unless_failed(self._format.write, key_values, key_excluded, step)
 
     def close(self) -> None:
-        """Write what is left, and close the files."""
+        """Flush and close the files."""
         self._unless_failed(self._format.close)
 
     def _unless_failed(self, function: Callable[..., None], *args: Any) -> None:
         if self._failed:
             return
         try:
-            if shutil.disk_usage(self._folder).free < _ROOM:
+            if shutil.disk_usage(self._folder).free < _MIN_FREE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             function(*args)
         except OSError as error:
             self._failed = True
             reason = error.strerror or error
-            self._note(f"cannot write to {self._folder}: {reason}; going on without TensorBoard")
+            self._note(
+                f"cannot write to {self._folder}: {reason}; training continues without TensorBoard"
+            )

@@ -16,27 +16,19 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
 import trpo_deploy
-from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.algorithm.trpo import TRPO
-from trpo_deploy.train.checkpoint.callback import CheckpointCallback
-from trpo_deploy.train.checkpoint.state import (
-    Checkpoint,
-    check_same_settings,
-    check_same_spaces,
-    read_checkpoint,
-)
+from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from trpo_deploy.train.checkpoint.resume import check_same_settings, check_same_spaces
 from trpo_deploy.train.config.train_config import TrainConfig
-from trpo_deploy.train.run.callbacks import (
-    EvaluationCallback,
-    EvaluationPoint,
-    ProgressCallback,
-    TimedCallbacks,
-    save_policy,
-)
+from trpo_deploy.train.run.callbacks.checkpoint import CheckpointCallback
+from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback, EvaluationPoint
+from trpo_deploy.train.run.callbacks.progress import ProgressCallback, TimedCallbacks
 from trpo_deploy.train.run.csv_log import CsvLog
+from trpo_deploy.train.run.model import check_device, make_model
+from trpo_deploy.train.run.policy_files import save_policy
 from trpo_deploy.train.run.tensorboard_log import TensorBoardLog
 from trpo_deploy.train.run.training_card import card_text
 from trpo_deploy.train.vec_env.make import closed_after, make_evaluation_env, make_training_env
@@ -44,31 +36,33 @@ from trpo_deploy.train.vec_env.make import closed_after, make_evaluation_env, ma
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run came to."""
+    """Result of a training run."""
 
     folder: ModelDir
     timesteps: int
+    """Environment steps made."""
     seconds: float
+    """Wall-clock time of this run, without the time before a resume."""
     last: EvaluationPoint
-    """The evaluation of the policy as it is in ``policy.zip``."""
+    """The evaluation of the policy in ``policy.zip``."""
     best: EvaluationPoint
-    """The best evaluation, whose policy is in ``best/``."""
+    """The best evaluation; its policy is in ``best/``."""
     stopped_early: bool
-    """Whether the return at which the run was to end was reached."""
+    """Whether the run stopped because it reached ``stop_return``."""
 
 
 @dataclass(frozen=True)
 class Reports:
-    """Whom a run tells what, while it runs."""
+    """Functions that a run calls while it trains."""
 
     evaluation: Callable[[EvaluationPoint], None] = lambda _: None
-    """After each evaluation."""
+    """Called after each evaluation."""
     progress: Callable[[int, float | None], None] = lambda *_: None
-    """At the start and after each rollout: steps so far, mean return of the last episodes."""
+    """Called at the start and after each rollout: steps so far, mean of the last returns."""
     log: Callable[[dict[str, Any]], None] = lambda _: None
-    """Each row of the log."""
+    """Called with each row of the log."""
     note: Callable[[str], None] = lambda _: None
-    """What a person should know of and is no error."""
+    """Called with messages that are not errors and that the user should see."""
 
 
 def train(
@@ -83,35 +77,30 @@ def train(
     """Train a policy and write its model folder.
 
     Args:
-        config: what to train.
-        folder: where to; it must be empty or not exist.
-        force: replace a model folder that is there.
-        resume: go on from the folder's checkpoint; from the beginning if there is none yet.
-        tensorboard: write TensorBoard's files into this folder as well.
-        reports: whom to tell what.
+        config: What to train.
+        folder: Model folder to write; it must be empty or not exist.
+        force: Replace an existing model folder.
+        resume: Resume from the folder's checkpoint, or start if there is none yet.
+        tensorboard: Also write TensorBoard files, into this folder.
+        reports: Functions to call during the run.
 
     Raises:
-        EnvError: the environment cannot be made, or fails.
-        SpaceError: TRPO does not take the environment's spaces.
-        ConfigError: a setting cannot be used, or is not the one of the run to resume.
-        ModelDirError: the folder is not empty or cannot be written, or nothing can be resumed.
-        TrainingError: the run cannot go on.
+        EnvError: The environment cannot be made, or fails.
+        SpaceError: TRPO does not support the environment's spaces.
+        ConfigError: A setting is invalid, or differs from the one of the run to resume.
+        ModelDirError: The folder is not empty or not writable, or there is nothing to resume.
+        TrainingError: Training cannot continue.
     """
     # Networks of this size lose more to threads than they gain.
     torch.set_num_threads(1)
     reports = reports or Reports()
-    _check_device(config.device)
+    check_device(config.device)
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
     with closed_after(make_training_env(config)) as env:
-        model = _make_model(config, env)
-        flat = model.policy.features_extractor_class is FlattenExtractor
-        if flat and is_image_space(env.observation_space):
-            reports.note(
-                f"{config.env_id} observes images, which {config.policy} takes as a row of "
-                "numbers; --set policy=CnnPolicy sees them as images"
-            )
+        model = make_model(config, env)
+        _note_flattened_images(model, env, config, reports.note)
         with folder.claimed():
             if checkpoint is not None:
                 check_same_spaces(checkpoint, model)
@@ -120,7 +109,7 @@ def train(
                 folder.create(force=force or resume)
                 if resume:
                     reports.note(f"no checkpoint in {folder.root} yet: starting from the beginning")
-            # After the folder, in which it may lie.
+            # After the folder is made: TensorBoard's may be inside it.
             outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
             atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
             with closed_after(make_evaluation_env(config, env)) as evaluation_env:
@@ -137,34 +126,34 @@ def _learn(
     outputs: Sequence[KVWriter],
     reports: Reports,
 ) -> TrainResult:
-    """The run itself; whatever ends it, the folder holds its last checkpoint and policy."""
+    """Train; however it ends, the folder then contains the last checkpoint and its policy."""
     log = CsvLog(folder, 0 if checkpoint is None else checkpoint.log["rows"], reports.log)
     model.set_logger(Logger(folder=None, output_formats=[log, *outputs]))
     if checkpoint is not None:
         model.num_timesteps = checkpoint.timesteps
         evaluation.restore(checkpoint.evaluation)
-    kept = CheckpointCallback(config, folder, evaluation, log, checkpoint, reports.note)
-    callbacks = TimedCallbacks([evaluation, kept, ProgressCallback(reports.progress)])
+    checkpoints = CheckpointCallback(config, folder, evaluation, log, checkpoint, reports.note)
+    callbacks = TimedCallbacks([evaluation, checkpoints, ProgressCallback(reports.progress)])
     start = time.perf_counter()
     try:
         # SB3 adds the steps that have been made.
         remaining = config.n_timesteps - model.num_timesteps
         model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
-        model.dump_logs()  # SB3 writes a row before each update, so the last has none yet
+        model.dump_logs()  # SB3 writes a row before each update, so the last update has none yet
     except BaseException:
-        if kept.any:
-            kept.rewind(model)
+        if checkpoints.has_checkpoint:
+            checkpoints.rewind(model)
         elif checkpoint is None:
             folder.discard()
         raise
     finally:
         for output in outputs:
             output.close()
-        if kept.any:
-            kept.write()
+        if checkpoints.has_checkpoint:
+            checkpoints.write()
             save_policy(model, folder)
             _write_card(config, folder, evaluation, model.num_timesteps)
-            folder.sweep()  # Ctrl-C may come between the making of a file and its cleaning up
+            folder.sweep()  # Ctrl-C can leave a temporary file behind
     assert evaluation.last is not None
     assert evaluation.best is not None
     return TrainResult(
@@ -177,61 +166,23 @@ def _learn(
     )
 
 
+def _note_flattened_images(
+    model: TRPO, env: VecEnv, config: TrainConfig, note: Callable[[str], None]
+) -> None:
+    flat = model.policy.features_extractor_class is FlattenExtractor
+    if flat and is_image_space(env.observation_space):
+        note(
+            f"{config.env_id} observes images, which {config.policy} flattens to a vector; "
+            "--set policy=CnnPolicy uses convolutions"
+        )
+
+
 def _write_card(
     config: TrainConfig, folder: ModelDir, evaluation: EvaluationCallback, timesteps: int
 ) -> None:
     if evaluation.last is not None:
         returns = evaluation.last_returns, evaluation.best_returns
         atomic_write(folder.card, card_text(config, timesteps, *returns, _versions()))
-
-
-def _check_device(device: str) -> None:
-    if device == "auto":
-        return
-    try:
-        wanted = torch.device(device)
-    except RuntimeError:
-        raise ConfigError(f"device={device}: expected auto, cpu, cuda or cuda:N") from None
-    # SB3 takes the CPU in its place without a word.
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={device}: torch finds no GPU here; leave it out, or say cpu")
-    found = torch.cuda.device_count()
-    if wanted.type == "cuda" and (wanted.index or 0) >= found:
-        raise ConfigError(
-            f"device={device}: torch finds {found} here, the last of them cuda:{found - 1}"
-        )
-
-
-def _device(config: TrainConfig) -> str:
-    # Small dense networks lose more to a GPU's launches than they gain, as SB3 says for PPO too.
-    small = config.device == "auto" and config.policy == "MlpPolicy"
-    return "cpu" if small else config.device
-
-
-def _make_model(config: TrainConfig, env: VecEnv) -> TRPO:
-    try:
-        return TRPO(
-            config.policy,
-            env,
-            seed=config.seed,
-            device=_device(config),
-            **config.algorithm_arguments(),
-        )
-    except (
-        AssertionError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        OverflowError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(
-            f"policy={config.policy} and these settings make no TRPO for {config.env_id}, with "
-            f"observations {env.observation_space} and actions {env.action_space}: {reason}"
-        ) from error
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The card of a trained policy: what a person should know of it, as Markdown."""
+"""The training's section of the model card: returns, settings, versions, as Markdown."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def card_text(
     """The text of ``README.md`` in a model folder.
 
     Args:
-        config: of the run.
-        timesteps: that the run has made.
-        last: returns of the last evaluation's episodes.
-        best: returns of the best evaluation's episodes.
-        versions: of the packages that made it.
+        config: Configuration of the run.
+        timesteps: Environment steps made.
+        last: Returns of the last evaluation's episodes.
+        best: Returns of the best evaluation's episodes.
+        versions: Versions of the packages used, by name.
     """
     settings = {**config.to_dict(), **config.to_dict()["hyperparameters"]}
     del settings["hyperparameters"]
@@ -39,10 +39,10 @@ A policy trained by trpo-deploy in {timesteps:,} steps.
 {_returns_row("`policy.zip`, the last", last)}
 {_returns_row("`best/policy.zip`, the best evaluation", best)}
 
-Deterministic episodes, from the same seeds in each evaluation. The best was chosen by these very
-episodes, so its number flatters it; `trpo-deploy evaluate` plays others.
+Deterministic episodes, from the same seeds in each evaluation. They also selected the best policy,
+so its return is biased upwards; `trpo-deploy evaluate` plays other episodes.
 
-## Make it again
+## Reproduce
 
 In this folder, with the versions below:
 
@@ -52,7 +52,7 @@ trpo-deploy train {config.env_id} --preset config.yaml -o ../again
 
 ## Settings
 
-What is not listed has the default of `sb3_contrib.TRPO`.
+Settings that are not listed have the defaults of `sb3_contrib.TRPO`.
 
 {_table(settings)}
 

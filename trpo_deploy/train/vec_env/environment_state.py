@@ -1,9 +1,9 @@
-"""Where a single environment stands: its wrappers' and its own attributes, as plain values.
+"""The state of a single environment: the attributes of its wrappers and its own.
 
-An environment whose attributes are numbers, text, arrays and random generators is wholly known
-by them, and so is one of MuJoCo by its simulation's arrays. Any other object (a Box2D world, a
-socket) may hold state that cannot be seen: such an environment has no state here, and a
-resumed run starts new episodes in it.
+If all attributes are numbers, text, arrays and random generators, they are the complete state.
+A MuJoCo environment is complete with the arrays of its simulation. Any other object (a Box2D world,
+a socket) may hold hidden state. Such an environment has no state here, and a resumed run starts new
+episodes in it.
 """
 
 from __future__ import annotations
@@ -17,32 +17,40 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from trpo_deploy.train.codec import NotPlainError, dump_plain, load_plain
+from trpo_deploy.train.codec import UnsupportedValueError, decode, encode
 
 AnyEnv = gymnasium.Env[Any, Any]
 
-# What stepping does not change, apart from the generators of spaces.
+# A step does not change these; the generators of spaces are saved separately.
 _FIXED = (gymnasium.Space, EnvSpec, type, ModuleType, np.dtype)
 _CONSTRUCTION = ("env", "_saved_kwargs")
-"""What a wrapper was made of."""
+"""A wrapper's constructor arguments."""
 _MAX_ARRAY_BYTES = 1 << 24
-"""A larger array is a data set and no state, and would be copied at each update."""
+"""A larger array is a data set, not state, and would be copied at every update."""
 
 
 def environment_state(env: AnyEnv) -> bytes | None:
-    """The state of an environment and its wrappers, or None if there is more than can be seen."""
+    """The state of an environment and its wrappers, or None if part of it is hidden."""
     try:
-        # A view that came back as a copy would no longer move with what it is a view of.
-        return dump_plain([_layer_state(layer) for layer in _layers(env)], views=False)
-    except NotPlainError:
+        # A view would be restored as a copy, which no longer changes with the original array.
+        return encode([_layer_state(layer) for layer in _layers(env)], allow_views=False)
+    except UnsupportedValueError:
         return None
 
 
 def restore_environment(env: AnyEnv, state: bytes) -> None:
-    """Put an environment, made as the other one was, where the other one stood."""
-    for layer, kept in zip(_layers(env), load_plain(state), strict=True):
+    """Put an environment into a state that :func:`environment_state` returned.
+
+    Args:
+        env: An environment made with the same arguments and wrappers.
+        state: The state.
+
+    Raises:
+        ValueError: The state belongs to an environment with other wrappers.
+    """
+    for layer, kept in zip(_layers(env), decode(state), strict=True):
         if type(layer).__name__ != kept["name"]:
-            raise ValueError(f"{type(layer).__name__} was {kept['name']}")
+            raise ValueError(f"expected {kept['name']}, found {type(layer).__name__}")
         vars(layer).update(kept["attributes"])
         for space, generator in zip(_spaces(layer), kept["generators"], strict=True):
             space._np_random = generator
@@ -51,7 +59,7 @@ def restore_environment(env: AnyEnv, state: bytes) -> None:
 
 
 def _layers(env: AnyEnv) -> Iterator[AnyEnv]:
-    """From the outermost wrapper to the environment itself."""
+    """The wrappers from the outermost to the innermost, then the environment."""
     yield env
     while isinstance(env, gymnasium.Wrapper):
         env = env.env
@@ -59,8 +67,8 @@ def _layers(env: AnyEnv) -> Iterator[AnyEnv]:
 
 
 def _layer_state(layer: AnyEnv) -> dict[str, Any]:
-    made_of = _CONSTRUCTION if isinstance(layer, gymnasium.Wrapper) else ()
-    attributes = {name: value for name, value in vars(layer).items() if name not in made_of}
+    construction = _CONSTRUCTION if isinstance(layer, gymnasium.Wrapper) else ()
+    attributes = {name: value for name, value in vars(layer).items() if name not in construction}
     simulation = None
     if _is_mujoco(layer):
         for name in ("model", "data", "mujoco_renderer"):
@@ -69,7 +77,7 @@ def _layer_state(layer: AnyEnv) -> dict[str, Any]:
     kept = {name: value for name, value in attributes.items() if not _is_fixed(value)}
     for value in kept.values():
         if isinstance(value, np.ndarray) and value.nbytes > _MAX_ARRAY_BYTES:
-            raise NotPlainError(f"an array of {value.nbytes} bytes")
+            raise UnsupportedValueError(f"an array of {value.nbytes} bytes")
     return {
         "name": type(layer).__name__,
         "attributes": kept,
@@ -80,14 +88,14 @@ def _layer_state(layer: AnyEnv) -> dict[str, Any]:
 
 def _is_fixed(value: Any) -> bool:
     if isinstance(value, FunctionType):
-        # What a function closes over may change; in Gymnasium's wrappers and ours it does not.
-        own = (value.__module__ or "").startswith(("gymnasium.", "trpo_deploy."))
-        return own or value.__closure__ is None
+        # A closure may hold state. The closures of Gymnasium's wrappers and ours do not.
+        known = (value.__module__ or "").startswith(("gymnasium.", "trpo_deploy."))
+        return known or value.__closure__ is None
     return isinstance(value, _FIXED)
 
 
 def _spaces(layer: AnyEnv) -> Iterator[Any]:
-    """The spaces among a layer's attributes, and those within them: each can draw samples."""
+    """The spaces among a layer's attributes, and their parts: each has a random generator."""
     for value in vars(layer).values():
         if isinstance(value, gymnasium.Space):
             yield from _with_parts(value)
@@ -101,21 +109,21 @@ def _with_parts(space: Any) -> Iterator[Any]:
 
 
 def _is_mujoco(env: Any) -> bool:
-    # Gymnasium's own only: others may change the model too, which is not looked at here.
+    # Only Gymnasium's own: others may change the model during an episode, which is not saved.
     return type(env).__module__.startswith("gymnasium.envs.mujoco.")
 
 
 def _simulation(env: Any) -> dict[str, Any]:
-    """All arrays of ``mjData`` with a size that the model fixes, and the time.
+    """The time, and all arrays of ``mjData`` whose size the model fixes.
 
-    More than MuJoCo's own state: what a step derives from it (``xpos``, ``cfrc_ext``) is read
-    by rewards and observations before the next step derives it anew.
+    This is more than MuJoCo's state. Rewards and observations read derived values (``xpos``,
+    ``cfrc_ext``) before the next step computes them again.
     """
     return {"time": float(env.data.time), **{n: a.copy() for n, a in _arrays(env.data)}}
 
 
 def _arrays(data: Any) -> Iterator[tuple[str, Any]]:
-    # efc_* are as long as there are constraints, and are made anew in each step.
+    # The length of efc_* arrays is the number of constraints; each step allocates them again.
     for name in dir(data):
         if not name.startswith(("_", "efc_", "iefc_")):
             value = getattr(data, name)

@@ -1,4 +1,4 @@
-"""When a checkpoint is taken, written and gone on from."""
+"""Callback that writes checkpoints and resumes from them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,29 @@ from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.algorithm.trpo import TRPO
-from trpo_deploy.train.checkpoint.state import (
-    Checkpoint,
-    course_state,
-    learner_state,
-    load_checkpoint,
-    restore_course,
-    restore_learner,
+from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, load_checkpoint
+from trpo_deploy.train.checkpoint.learner_state import learner_state, restore_learner
+from trpo_deploy.train.checkpoint.resume import space_texts
+from trpo_deploy.train.checkpoint.rollout_state import (
     restore_randomness,
-    space_texts,
+    restore_rollout,
+    rollout_state,
 )
 from trpo_deploy.train.config.train_config import TrainConfig
-from trpo_deploy.train.run.callbacks import EvaluationCallback
+from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback
 from trpo_deploy.train.run.csv_log import CsvLog
 
 
 class CheckpointCallback(BaseCallback):
-    """Keeps the run as it was before the last rollout, and writes it out now and then.
+    """Takes a checkpoint before each rollout, and writes it every ``checkpoint_every`` steps.
 
     Args:
-        config: of the run.
-        folder: where the checkpoint goes.
-        evaluation: whose evaluations belong to it.
-        log: whose rows do.
-        resumed: what to go on from, or None for a run from the beginning.
-        note: is told if the environments cannot be put where they stood.
+        config: Configuration of the run.
+        folder: Model folder to write to.
+        evaluation: Callback whose evaluations belong to the checkpoint.
+        log: Log whose number of rows belongs to it.
+        resumed: Checkpoint to resume from, or None to start from the beginning.
+        note: Called if the environments start new episodes instead of resuming theirs.
     """
 
     model: TRPO
@@ -57,7 +55,7 @@ class CheckpointCallback(BaseCallback):
         self._log = log
         self._resumed = resumed
         self._note = note
-        self._kept: bytes | None = None
+        self._taken: bytes | None = None
         self._written_at = 0 if resumed is None else resumed.timesteps
 
     def _on_training_start(self) -> None:
@@ -65,19 +63,19 @@ class CheckpointCallback(BaseCallback):
             return
         try:
             restore_learner(self.model, self._resumed.learner)
-            exact = restore_course(self.model, self._resumed.course)
+            exact = restore_rollout(self.model, self._resumed.rollout)
         except (RuntimeError, ValueError, LookupError, EOFError, ConnectionError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
                 f"the checkpoint in {self._folder.root} does not fit the policy or the "
-                f"environment as they are now ({reason}); undo what changed since, or train into "
+                f"environment, which have changed since ({reason}); undo the change, or train into "
                 "another folder with -o"
             ) from error
-        self._kept = self._resumed.dump()
+        self._taken = self._resumed.dump()
         if not exact:
             self._note(
-                f"{self._config.env_id} does not tell where it stands: new episodes start, and "
-                "the run goes on otherwise than it would have without the interruption"
+                f"the state of {self._config.env_id} cannot be saved: new episodes start, and the "
+                "run differs from one without the interruption"
             )
         _restore_pending(self.logger, self._resumed.log)
 
@@ -86,48 +84,48 @@ class CheckpointCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self._resumed is not None:
-            # SB3 has drawn gSDE's noise for this rollout by now, and so had the run before.
-            restore_randomness(self.model, self._resumed.course)
+            # SB3 draws gSDE's noise for this rollout before this call, in the first run as well.
+            restore_randomness(self.model, self._resumed.rollout)
             if self._resumed.finished and self.model.use_sde:
                 self.model.policy.reset_noise(self._config.n_envs)
             self._resumed = None
-        self._keep(finished=False)
+        self._take(finished=False)
         if self.num_timesteps - self._written_at >= self._config.checkpoint_every:
             self.write()
 
     def _on_training_end(self) -> None:
-        # A run that was ended in the middle of a rollout is as it was at the rollout's start.
+        # A run that stops in the middle of a rollout returns to the start of that rollout.
         if self.model.rollout_buffer.full:
-            self._keep(finished=True)
+            self._take(finished=True)
         else:
             self.rewind(self.model)
 
-    def _keep(self, *, finished: bool) -> None:
-        self._kept = Checkpoint(
+    def _take(self, *, finished: bool) -> None:
+        self._taken = Checkpoint(
             config=self._config.to_dict(),
             spaces=space_texts(self.model),
             learner=learner_state(self.model),
-            course=course_state(self.model),
+            rollout=rollout_state(self.model),
             log=_pending(self.logger) | {"rows": self._log.n_rows},
             evaluation=self._evaluation.state(),
             finished=finished,
         ).dump()
 
     @property
-    def any(self) -> bool:
-        """Whether there is anything to go on from: a rollout began, or the run was resumed."""
-        return self._kept is not None
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint: a rollout has begun, or the run was resumed."""
+        return self._taken is not None
 
     def write(self) -> None:
-        """Write what was kept last."""
-        assert self._kept is not None
-        atomic_write(self._folder.checkpoint, self._kept)
+        """Write the last checkpoint taken."""
+        assert self._taken is not None
+        atomic_write(self._folder.checkpoint, self._taken)
         self._written_at = self.num_timesteps
 
     def rewind(self, model: TRPO) -> None:
-        """Put the learner where it was kept last: an update may have been half done."""
-        assert self._kept is not None
-        restore_learner(model, load_checkpoint(self._kept).learner)
+        """Return the learner to the last checkpoint: an update may have been interrupted."""
+        assert self._taken is not None
+        restore_learner(model, load_checkpoint(self._taken).learner)
 
 
 _PENDING = ("name_to_value", "name_to_count", "name_to_excluded")

@@ -1,0 +1,1 @@
+"""A benchmark: several tasks, several seeds each, with learning curves and tables."""

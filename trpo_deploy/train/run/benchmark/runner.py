@@ -1,0 +1,136 @@
+"""Trains the missing runs of a benchmark.
+
+Each run is a process, ``trpo-deploy train`` with its own model folder. A benchmark can therefore be
+stopped and resumed, and uses as many cores as it has processes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from trpo_deploy.errors import ModelDirError, TrainingError
+from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.yaml import read_yaml
+from trpo_deploy.train.config.differences import different_settings
+from trpo_deploy.train.config.load import load_config
+from trpo_deploy.train.run.benchmark.report import write_report
+from trpo_deploy.train.run.benchmark.results import (
+    TaskResult,
+    evaluated_timesteps,
+    final_return,
+    load_result,
+    run_folder,
+)
+
+MUJOCO = tuple(
+    f"{name}-{version}"
+    for version in ("v4", "v5")
+    for name in ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Swimmer")
+)
+"""The tasks of the MuJoCo benchmark."""
+FIRST_SEED = 100
+"""Presets are tuned on lower seeds."""
+EVAL_EVERY = 50_000
+EVAL_EPISODES = 20
+_MAY_DIFFER = ("seed", "device", "checkpoint_every")
+"""Settings in which the runs of one task may differ; with others they are other experiments."""
+
+
+def benchmark(
+    env_ids: Sequence[str],
+    seeds: int,
+    timesteps: int,
+    output: Path,
+    processes: int,
+    report: Callable[[str], None],
+) -> list[TaskResult]:
+    """Train the missing runs, evaluate them as the published tables do, write curves and tables.
+
+    The curves and tables contain the tasks asked for and all others in the folder with runs of the
+    same length.
+
+    Args:
+        env_ids: The tasks.
+        seeds: Runs per task, with seeds from :data:`FIRST_SEED` on.
+        timesteps: Environment steps per run.
+        output: Folder for ``runs/``, ``curves.png`` and ``table.{md,csv,tex}``.
+        processes: Number of runs at the same time.
+        report: Called with a line of text after each run.
+
+    Raises:
+        ModelDirError: A task has runs with other settings, such as another length or an earlier
+            preset, so its row would mix two experiments.
+        TrainingError: A run failed; all others were finished first.
+    """
+    for env_id in env_ids:
+        _check_settings(output, env_id, timesteps)
+    runs = [(env_id, seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds) for env_id in env_ids]
+    failures: list[str] = []
+
+    def train_one(run: tuple[str, int]) -> None:
+        env_id, seed = run
+        folder = run_folder(output, env_id, seed)
+        if evaluated_timesteps(folder) < timesteps:
+            error = _train(env_id, seed, timesteps, folder)
+            if error is not None:
+                failures.append(f"{env_id} seed {seed}: {error}")
+                return
+        report(f"{env_id} seed {seed}: {final_return(folder):.1f}")
+
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(train_one, runs))
+    try:
+        tasks = _tasks(output, env_ids, timesteps)
+        found = [load_result(output, env_id, timesteps) for env_id in tasks]
+    except ModelDirError as error:
+        raise ModelDirError("; ".join([*failures, str(error)])) from error
+    results = [result for result in found if result is not None]
+    if results:
+        write_report(results, output)
+    if failures:
+        raise TrainingError("; ".join(failures))
+    return results
+
+
+def _check_settings(output: Path, env_id: str, timesteps: int) -> None:
+    """Check that the existing runs of a task have the settings of new ones."""
+    config = load_config(
+        env_id, n_timesteps=timesteps, eval_every=EVAL_EVERY, eval_episodes=EVAL_EPISODES
+    )
+    runs = run_folder(output, env_id, FIRST_SEED).root.parent
+    for path in sorted(runs.glob("seed-*/config.yaml")):
+        for name, existing, new in different_settings(read_yaml(path), config):
+            if name in _MAY_DIFFER:
+                continue
+            hint = "use the same length with -n" if name == "n_timesteps" else "move them elsewhere"
+            raise ModelDirError(
+                f"the runs of {env_id} in {output} have {name}={existing!r} ({path.parent.name}), "
+                f"but new ones would have {new!r}; {hint}, or give another folder with -o"
+            )
+
+
+def _tasks(output: Path, env_ids: Sequence[str], timesteps: int) -> list[str]:
+    """The tasks asked for, then the others that have runs of the same length."""
+    runs = [read_yaml(path) for path in sorted(output.glob("runs/*/seed-*/config.yaml"))]
+    existing = [str(run.get("env_id")) for run in runs if run.get("n_timesteps") == timesteps]
+    return list(dict.fromkeys([*env_ids, *existing]))
+
+
+def _train(env_id: str, seed: int, timesteps: int, folder: ModelDir) -> str | None:
+    """Train one run in its own process; return its error message, or None."""
+    command = [
+        *(sys.executable, "-m", "trpo_deploy", "train", env_id, "-o", str(folder.root)),
+        *("-n", str(timesteps), "--seed", str(seed)),
+        *("--eval-every", str(EVAL_EVERY), "--eval-episodes", str(EVAL_EPISODES)),
+        *("--checkpoint-every", str(EVAL_EVERY), "--no-export", "--no-progress"),
+        *(["--resume"] if folder.config.is_file() else []),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own command
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+    return lines[-1].removeprefix("error: ")

@@ -1,0 +1,1 @@
+"""What a run does between updates: evaluate, write checkpoints, report progress."""
