@@ -24,7 +24,7 @@ from tests.runtime.policy_files import OBSERVATION_SPACES, write_policy
 from tests.serve.server import Server, running, wait_until
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve import serve
-from trpo_deploy.serve.http.access import KeyFile
+from trpo_deploy.serve.http.key_file import KeyFile
 from trpo_deploy.serve.settings import Settings
 
 FIRST, SECOND = "first-key-of-the-tests", "second-key-of-the-tests"
@@ -220,7 +220,8 @@ def test_limits_of_batch_and_body_are_the_settings(guarded: tuple[Server, Path])
 def test_numbers_beyond_a_bound_are_treated_as_told(tmp_path: Path, choice: str) -> None:
     from trpo_deploy.serve.errors import RequestError
     from trpo_deploy.serve.models.registry import Registry
-    from trpo_deploy.serve.protocols.predict import Call, Predictor
+    from trpo_deploy.serve.protocols.predict import Predictor
+    from trpo_deploy.serve.protocols.predict_request import PredictRequest
 
     file = write_policy(tmp_path / "p" / "policy.onnx", OBSERVATION_SPACES["bounded_box"])
     registry = Registry([file])
@@ -228,13 +229,13 @@ def test_numbers_beyond_a_bound_are_treated_as_told(tmp_path: Path, choice: str)
     beyond = [[0, 0, 0], [0, 0, 2.5]]
     if choice == "refuse":
         with pytest.raises(RequestError) as caught:
-            predictor.answer(Call(beyond))
+            predictor.reply(PredictRequest(beyond))
         assert caught.value.code == "observation_out_of_range"
-        predictor.answer(Call([[2.0] * 3, [-2.0] * 3]))  # the bounds belong to the space
+        predictor.reply(PredictRequest([[2.0] * 3, [-2.0] * 3]))  # the bounds belong to the space
         return
     inside = [[0, 0, 0], [0, 0, 2.0]] if choice == "clip" else beyond
     want, _ = registry.get(None).policy.predict(inside)
-    assert predictor.answer(Call(beyond)).body.startswith(b'{"action":[%s,' % str(want[0]).encode())
+    assert predictor.reply(PredictRequest(beyond)).body.startswith(b'{"action":[%s,' % str(want[0]).encode())
 
 
 def test_sigterm_says_so_answers_what_is_in_flight_and_exits_well(model: Path) -> None:
@@ -267,37 +268,3 @@ def test_tls_by_certificate_files(model: Path, tmp_path: Path) -> None:
         assert response.status_code == 200
     with pytest.raises(ServeError, match="PEM"):
         serve([model], tls=(cert, cert))
-
-
-def test_settings_travel_as_environment_variables(tmp_path: Path) -> None:
-    settings = Settings(
-        models=(tmp_path / "a", tmp_path / "b"),
-        max_batch=7,
-        api_key_file=tmp_path / "keys",
-        cors_origins=("https://a.example", "https://b.example"),
-        access_log=True,
-        out_of_bounds="clip",
-    )
-    assert Settings.from_environment(settings.to_environment()) == settings
-    assert Settings.from_environment({}) == Settings()
-
-
-def test_a_flag_that_is_not_given_does_not_undo_the_environment(tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    settings = Settings.from_environment({"TRPO_DEPLOY_API_KEY_FILE": str(keys)})
-    assert settings.changed(api_key_file=None, access_log=False).api_key_file == keys
-    assert settings.changed(access_log=True).access_log
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("MAX_BATCH", "many"),
-        ("MAX_BATCH", "-1"),
-        ("ACCESS_LOG", "yes"),
-        ("OUT_OF_BOUNDS", "ignore"),
-    ],
-)
-def test_a_variable_that_makes_no_sense_is_refused(name: str, text: str) -> None:
-    with pytest.raises(ServeError, match=f"(?i){name}"):
-        Settings.from_environment({f"TRPO_DEPLOY_{name}": text})

@@ -19,7 +19,8 @@ from tests.runtime.policy_files import ACTION_SPACES, box, write_policy
 from tests.serve.server import Server, running, wait_until
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.errors import RequestError
-from trpo_deploy.serve.models.registry import Registry, find_models
+from trpo_deploy.serve.models.discovery import find_models
+from trpo_deploy.serve.models.registry import Registry
 
 KEY = "admin-key-of-the-tests"
 ADMIN = {"authorization": f"Bearer {KEY}"}
@@ -87,7 +88,7 @@ def test_a_changed_file_is_taken_up(file: Path) -> None:
         (lambda file: (file.parent / "certificate.json").write_text("{"), "certificate"),
         (lambda file: (file.parent / "certificate.json").write_text("[]"), "certificate"),
         (lambda file: fails_on_three(file), "cannot be run"),
-        (lambda file: write_policy(file, frames=2), "remembers"),
+        (lambda file: write_policy(file, frames=2), "states"),
         (lambda file: file.unlink(), "cannot read"),
         (lambda file: shutil.rmtree(file.parent), "cannot read"),
     ],
@@ -98,8 +99,8 @@ def test_the_old_model_is_kept_when_the_new_is_bad(file: Path, spoil: Any, words
     spoil(file)
     registry.refresh()
     assert registry.get("cart") is old
-    assert words in (registry.slots["cart"].error or "")
-    assert registry.slots["cart"].state == "stale"
+    assert words in (registry.entries["cart"].error or "")
+    assert registry.entries["cart"].status == "stale"
     with pytest.raises(RequestError, match=words) as caught:
         registry.load("cart")
     assert caught.value.status == 409
@@ -129,8 +130,8 @@ def test_a_bad_model_does_not_take_the_others_down(tmp_path: Path) -> None:
     write_policy(tmp_path / "bad" / "policy.onnx").write_bytes(b"nothing")
     registry = Registry([tmp_path])
     assert registry.get("good").name == "good"
-    assert "no ONNX file" in (registry.slots["bad"].error or "")
-    assert [registry.slots[name].state for name in ("good", "bad")] == ["ready", "failed"]
+    assert "no ONNX file" in (registry.entries["bad"].error or "")
+    assert [registry.entries[name].status for name in ("good", "bad")] == ["ready", "failed"]
 
 
 def test_a_new_folder_of_a_folder_of_models_is_served(tmp_path: Path) -> None:
@@ -138,14 +139,14 @@ def test_a_new_folder_of_a_folder_of_models_is_served(tmp_path: Path) -> None:
     registry = Registry([tmp_path])
     write_policy(tmp_path / "two" / "policy.onnx")
     registry.refresh()
-    assert sorted(registry.slots) == ["one", "two"]
+    assert sorted(registry.entries) == ["one", "two"]
 
 
 def test_numbered_versions_are_served_side_by_side(tmp_path: Path) -> None:
     for version in (2, 10, 9):
         write_policy(tmp_path / "ant" / str(version) / "policy.onnx", seed=version)
     registry = Registry([tmp_path / "ant"])
-    assert list(registry.slots["ant"].versions) == ["2", "9", "10"]
+    assert list(registry.entries["ant"].versions) == ["2", "9", "10"]
     assert registry.get("ant").version == registry.get("ant", "latest").version == "10"
     assert registry.get("ant", "2").version == "2"
     with pytest.raises(RequestError) as caught:

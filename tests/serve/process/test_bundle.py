@@ -18,7 +18,7 @@ from tests.runtime.policy_files import OBSERVATION_SPACES, write_policy
 from tests.serve.server import running, wait_until
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve import bundle
-from trpo_deploy.serve.process.bundle import pinned
+from trpo_deploy.serve.process.requirements import pin_requirements
 
 BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium onnx tensorboard"
 
@@ -100,8 +100,8 @@ async def main():
             httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x")
             for app in (edge, edge.inner)
         ]
-        for name, slot in open_registry().slots.items():
-            sample = slot.latest.policy.spec.sample_observation(np.random.default_rng(0))
+        for name, entry in open_registry().entries.items():
+            sample = entry.latest.policy.spec.sample_observation(np.random.default_rng(0))
             plain = json.loads(json.dumps(sample, default=lambda array: array.tolist()))
             body = {"observation": plain, "model": name}
             one, other = [await lane.post("/predict", json=body) for lane in lanes]
@@ -165,14 +165,16 @@ def test_a_bundle_holds_no_model_that_fails(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_pins_are_the_installed_versions_of_all_that_is_needed() -> None:
+def test_pins_are_the_installed_versions_of_direct_and_indirect_requirements() -> None:
     import numpy as np
 
-    pins = dict(line.split("==") for line in pinned(["bentoml", "onnxruntime"]))
+    pins = dict(line.split("==") for line in pin_requirements("trpo-deploy", "serve"))
     assert pins["numpy"] == np.__version__
-    assert "starlette" in pins  # what bentoml needs
+    assert "starlette" in pins  # required by BentoML
+    assert "torch" not in pins
+    assert "trpo-deploy" not in pins
     with pytest.raises(ServeError, match="not installed"):
-        pinned(["no-such-distribution"])
+        pin_requirements("no-such-distribution")
 
 
 def test_access_log_and_tracing_can_be_turned_on(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
-from trpo_deploy.serve.metrics import _BUCKETS, count_request, publish
+from trpo_deploy.serve.metrics import BUCKETS, count_request, publish
 
 SECONDS = [0.0, 5e-5, 6e-5, 0.001, 0.0011, 5.0, 7.0]
 
 
 def test_tallies_are_published_once_and_in_the_right_buckets() -> None:
     registry = CollectorRegistry()
-    want = Histogram("want", "want", buckets=_BUCKETS, registry=registry)
+    want = Histogram("want", "want", buckets=BUCKETS, registry=registry)
     for seconds in SECONDS:
         want.observe(seconds)
         count_request("/test", "cart", 200, seconds)

@@ -15,7 +15,7 @@ from tests.runtime.policy_files import IMAGE, box, write_policy
 from tests.serve.server import Server
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.messages import Reply
-from trpo_deploy.serve.protocols.batching import Gatherer, Question
+from trpo_deploy.serve.protocols.batching import Batcher, InferenceJob
 from trpo_deploy.spec.spaces import Array
 
 
@@ -36,8 +36,8 @@ def policy(tmp_path: Path) -> Counting:
     return Counting(write_policy(tmp_path / "policy.onnx"))
 
 
-def ask(policy: OnnxPolicy, observations: Array) -> Question:
-    return Question(
+def ask(policy: OnnxPolicy, observations: Array) -> InferenceJob:
+    return InferenceJob(
         policy, ("action",), {"obs": observations}, lambda outputs: Reply(outputs[0].tobytes())
     )
 
@@ -56,11 +56,11 @@ def rows(count: int) -> list[Array]:
 
 
 def test_what_arrives_together_is_run_together_and_answered_as_if_alone(policy: Counting) -> None:
-    alone = [ask(policy, row).answer().body for row in rows(8)]
+    alone = [ask(policy, row).run().body for row in rows(8)]
     assert len(set(alone)) == 8
     policy.runs.clear()
-    gatherer = Gatherer()
-    answers = together(*(gatherer.answer(ask(policy, row)) for row in rows(8)))
+    batcher = Batcher()
+    answers = together(*(batcher.run(ask(policy, row)) for row in rows(8)))
     assert [answer.body for answer in answers] == alone
     assert policy.runs == [8]
 
@@ -83,23 +83,23 @@ def test_a_row_has_the_same_bits_alone_and_in_company(
 
 def test_each_policy_runs_its_own(policy: Counting, tmp_path: Path) -> None:
     other = Counting(write_policy(tmp_path / "other" / "policy.onnx"))
-    gatherer = Gatherer()
-    together(*(gatherer.answer(ask(p, row)) for row in rows(3) for p in (policy, other)))
+    batcher = Batcher()
+    together(*(batcher.run(ask(p, row)) for row in rows(3) for p in (policy, other)))
     assert policy.runs == other.runs == [3]
 
 
 def test_a_crowd_is_run_in_parts(policy: Counting) -> None:
-    gatherer = Gatherer()
-    answers = together(*(gatherer.answer(ask(policy, row)) for row in rows(150)))
+    batcher = Batcher()
+    answers = together(*(batcher.run(ask(policy, row)) for row in rows(150)))
     assert policy.runs == [64, 64, 22]
-    assert [a.body for a in answers] == [ask(policy, row).answer().body for row in rows(150)]
+    assert [a.body for a in answers] == [ask(policy, row).run().body for row in rows(150)]
 
 
 def test_a_client_that_is_alone_hardly_ever_waits(policy: Counting) -> None:
-    gatherer = Gatherer()
+    batcher = Batcher()
 
     async def waits() -> bool:
-        task = asyncio.ensure_future(gatherer.answer(ask(policy, rows(1)[0])))
+        task = asyncio.ensure_future(batcher.run(ask(policy, rows(1)[0])))
         await asyncio.sleep(0)  # one turn: enough for a question that does not wait
         waited = not task.done()
         await task
@@ -115,12 +115,12 @@ def test_batches_and_images_do_not_wait(policy: Counting, tmp_path: Path) -> Non
     camera = Counting(write_policy(tmp_path / "camera" / "policy.onnx", IMAGE))
     large = np.zeros((1, 12, 12, 3), np.uint8).repeat(12, axis=1)
     assert large.nbytes > 4096
-    batch = Question(policy, ("action",), {"obs": np.zeros((2, 4), np.float32)}, _nothing)
-    image = Question(camera, ("action",), {"obs": large}, _nothing)
-    assert not batch.is_small()
-    assert not image.is_small()
-    gatherer = Gatherer()
-    together(*(gatherer.answer(batch) for _ in range(3)))
+    batch = InferenceJob(policy, ("action",), {"obs": np.zeros((2, 4), np.float32)}, _nothing)
+    image = InferenceJob(camera, ("action",), {"obs": large}, _nothing)
+    assert not batch.can_share()
+    assert not image.can_share()
+    batcher = Batcher()
+    together(*(batcher.run(batch) for _ in range(3)))
     assert policy.runs == [2, 2, 2]
 
 
@@ -129,23 +129,23 @@ def _nothing(_: list[Array]) -> Reply:
 
 
 def test_a_run_that_fails_fails_for_everyone_who_asked(policy: Counting) -> None:
-    gatherer = Gatherer()
+    batcher = Batcher()
     wrong = [row[:, :3] for row in rows(2)]
-    answers = together(*(gatherer.answer(ask(policy, row)) for row in wrong))
+    answers = together(*(batcher.run(ask(policy, row)) for row in wrong))
     assert all(isinstance(answer, Exception) for answer in answers)
-    good = together(gatherer.answer(ask(policy, rows(1)[0])))
+    good = together(batcher.run(ask(policy, rows(1)[0])))
     assert isinstance(good[0], Reply)
 
 
 def test_who_leaves_does_not_take_the_others_answers_along(policy: Counting) -> None:
-    gatherer = Gatherer()
+    batcher = Batcher()
 
     async def leave() -> list[Reply]:
-        tasks = [asyncio.ensure_future(gatherer.answer(ask(policy, row))) for row in rows(3)]
+        tasks = [asyncio.ensure_future(batcher.run(ask(policy, row))) for row in rows(3)]
         asyncio.get_running_loop().call_soon(tasks[1].cancel)
         return [await tasks[0], await tasks[2]]
 
-    want = [ask(policy, row).answer().body for row in (rows(3)[0], rows(3)[2])]
+    want = [ask(policy, row).run().body for row in (rows(3)[0], rows(3)[2])]
     assert [reply.body for reply in asyncio.run(leave())] == want
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.runtime.policy_files import ACTION_SPACES, OBSERVATION_SPACES
 from tests.serve.protocols.test_predict import NAMES
 from tests.serve.server import Server
-from trpo_deploy.serve.protocols.openapi import space_schema
+from trpo_deploy.serve.protocols.openapi.schemas import space_schema
 
 
 @pytest.fixture(scope="module")
