@@ -1,4 +1,4 @@
-"""Which path stands for what."""
+"""The router finds the endpoint of a path, and the model and version in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trpo_deploy.serve.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Router:
+def router(tmp_path_factory: pytest.TempPathFactory) -> Router:
     path = write_policy(tmp_path_factory.mktemp("models") / "cart" / "policy.onnx")
     return Router(Registry([path]), Settings())
 
@@ -35,10 +35,10 @@ def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Router:
         ("/admin/models/a/load", "/admin/models/NAME/load", "a", None),
     ],
 )
-def test_a_path_names_its_endpoint_model_and_version(
-    endpoints: Router, path: str, label: str, name: str | None, version: str | None
+def test_a_path_gives_its_endpoint_model_and_version(
+    router: Router, path: str, label: str, name: str | None, version: str | None
 ) -> None:
-    endpoint, *named = endpoints.find(path)
+    endpoint, *named = router.find(path)
     assert endpoint is not None
     assert (endpoint.label, *named) == (label, name, version)
 
@@ -53,5 +53,5 @@ def test_a_path_names_its_endpoint_model_and_version(
         "/v2/models/a/versions/2/3/infer",
     ],
 )
-def test_other_paths_name_none(endpoints: Router, path: str) -> None:
-    assert endpoints.find(path)[0] is None
+def test_any_other_path_has_no_endpoint(router: Router, path: str) -> None:
+    assert router.find(path)[0] is None

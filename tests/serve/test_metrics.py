@@ -1,4 +1,4 @@
-"""What is tallied and published is what Prometheus's client would have counted one by one."""
+"""Published tallies equal what the Prometheus client would have counted one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trpo_deploy.serve.metrics import BUCKETS, count_request, publish
 SECONDS = [0.0, 5e-5, 6e-5, 0.001, 0.0011, 5.0, 7.0]
 
 
-def test_tallies_are_published_once_and_in_the_right_buckets() -> None:
+def test_each_request_is_published_once_and_in_its_bucket() -> None:
     registry = CollectorRegistry()
     want = Histogram("want", "want", buckets=BUCKETS, registry=registry)
     for seconds in SECONDS:
@@ -19,11 +19,12 @@ def test_tallies_are_published_once_and_in_the_right_buckets() -> None:
     assert not REGISTRY.get_sample_value("trpo_deploy_request_seconds_count", labels)
     publish()
     publish()
-    for (metric,) in [registry.collect()]:
-        for sample in metric.samples:
-            if not sample.name.endswith("_created"):
-                name = sample.name.replace("want", "trpo_deploy_request_seconds")
-                value = REGISTRY.get_sample_value(name, {**labels, **sample.labels})
-                assert value == sample.value, sample
+    (metric,) = registry.collect()
+    samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+    assert len(samples) == len(BUCKETS) + 3  # +Inf, count and sum
+    for sample in samples:
+        name = sample.name.replace("want", "trpo_deploy_request_seconds")
+        value = REGISTRY.get_sample_value(name, {**labels, **sample.labels})
+        assert value == sample.value, sample
     requests = {**labels, "status": "200"}
     assert REGISTRY.get_sample_value("trpo_deploy_requests_total", requests) == len(SECONDS)
