@@ -58,6 +58,8 @@ class Edge:
     ) -> None:
         self.inner = inner
         self._settings = settings
+        self._max_concurrent = settings.max_concurrent
+        self._max_body_bytes = settings.max_body_bytes
         self._open_registry = open_registry
         self._access = AccessControl(settings)
         self._websockets = WebSocketHandshake(self._access, settings.max_concurrent)
@@ -115,14 +117,13 @@ class Edge:
                 headers=((b"allow", endpoint.method.encode()),),
             )
         self._access.check_key(endpoint.access, request.headers)
-        if self._in_flight >= self._settings.max_concurrent and endpoint.access != "open":
+        if self._in_flight >= self._max_concurrent and endpoint.access != "open":
             raise RequestError.overloaded(
                 f"{self._in_flight} requests are in flight; try again in a second"
             )
         self._in_flight += 1
         try:
-            limit = self._settings.max_body_bytes
-            request.body = await read_body(request.headers, receive, limit)
+            request.body = await read_body(request.headers, receive, self._max_body_bytes)
             if endpoint.slow or len(request.body) > _INLINE_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(None, _handle_in_thread, endpoint, request)
