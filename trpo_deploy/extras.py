@@ -15,7 +15,7 @@ from trpo_deploy.errors import MissingExtraError
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-_DISTRIBUTION = "trpo-deploy"
+DISTRIBUTION = "trpo-deploy"
 
 
 def require(*extras: str) -> None:
@@ -29,15 +29,15 @@ def require(*extras: str) -> None:
             exact ``pip install`` line for all ``extras``.
         ValueError: An extra does not exist.
     """
-    install = f'run: pip install "{_DISTRIBUTION}[{",".join(extras)}]"'
+    install = f'run: pip install "{DISTRIBUTION}[{",".join(extras)}]"'
     try:
-        known = metadata.metadata(_DISTRIBUTION).get_all("Provides-Extra") or []
+        known = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError as error:
-        raise MissingExtraError(f"{_DISTRIBUTION} not installed; {install}") from error
+        raise MissingExtraError(f"{DISTRIBUTION} not installed; {install}") from error
     unknown = [extra for extra in extras if extra not in known]
     if unknown:
         raise ValueError(f"unknown extra {unknown[0]!r}; expected one of {', '.join(known)}")
-    missing, unsupported = find_problems(_DISTRIBUTION, extras)
+    missing, unsupported = find_problems(DISTRIBUTION, extras)
     if missing:
         unsupported.insert(0, f"{', '.join(missing)} not installed")
     if unsupported:

@@ -180,13 +180,18 @@ def test_a_port_in_use(model: ModelDir) -> None:
 def test_a_missing_extra(tmp_path: Path) -> None:
     """As after ``pip install trpo-deploy`` alone: the line says what to install."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util, sys\n"
-        "real = importlib.util.find_spec\n"
+        "import sys\n"
+        "from importlib import metadata\n"
         "gone = ('torch', 'stable_baselines3', 'onnx', 'bentoml', 'gymnasium')\n"
-        "importlib.util.find_spec = lambda n, *a: None if n in gone else real(n, *a)\n"
+        "real = metadata.Distribution.from_name\n"
+        "def from_name(name):\n"
+        "    if name.replace('-', '_') in gone: raise metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "metadata.Distribution.from_name = from_name\n"
         "for name in gone: sys.modules[name] = None\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     for command, extra in (
         (("train", "CartPole-v1", "-o", "m"), "train,export"),
         (("export", "policy.zip"), "export"),

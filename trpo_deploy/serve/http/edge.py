@@ -161,7 +161,7 @@ class Edge:
         """Publish metrics and load changed models and keys, once a second."""
         loop = asyncio.get_running_loop()
         registry = self.router.predictor.registry
-        # What is loaded now stays for good. Frozen, it is skipped by full collections.
+        # What is loaded now stays in memory: exclude it from full collections.
         gc.collect()
         gc.freeze()
         while True:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trpo_deploy.errors import ServeError
-from trpo_deploy.extras import require
+from trpo_deploy.extras import DISTRIBUTION, require
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.serve.models.registry import Registry
@@ -81,7 +81,7 @@ def _copy_service(folder: Path) -> None:
 
 def _write_build_file(context: Path) -> None:
     """Write BentoML's build options, as JSON, which is valid YAML."""
-    requirements = "\n".join(pin_requirements("trpo-deploy", "serve"))
+    requirements = "\n".join(pin_requirements(DISTRIBUTION, "serve"))
     (context / "requirements.txt").write_text(requirements + "\n")
     options = {
         "service": "trpo_deploy.serve.process.service:PolicyService",

@@ -39,7 +39,12 @@ async def close_slow_clients(connections: Iterable[Any], seconds: float) -> None
 
 
 def _unfinished(connection: Any) -> Any:
-    """What a connection waits for: itself for headers, the request for a body, None for nothing."""
+    """What has not arrived completely on a connection.
+
+    Returns:
+        The connection if headers are missing, the request (uvicorn's cycle) if part of its body is
+        missing, otherwise None.
+    """
     if not hasattr(connection, "cycle"):
         return None  # a WebSocket; pings detect those that are gone
     request = connection.cycle

@@ -85,9 +85,7 @@ def _read_inputs(header: Json, binary: memoryview) -> dict[str, Array]:
             tensors[name] = _tensor_from_data(item, name)
             continue
         if type(size) is not int or not 0 <= size <= len(binary):
-            raise _refuse(
-                name, f"binary_data_size of 0 to {len(binary)} (the rest)", size
-            )
+            raise _refuse(name, f"binary_data_size of 0 to {len(binary)} (the rest)", size)
         tensors[name] = tensor_from_bytes(binary[:size], *_dtype_and_shape(item, name), name)
         binary = binary[size:]
     if len(binary):
