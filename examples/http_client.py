@@ -1,4 +1,4 @@
-"""Ask a running service for one action, with the standard library alone.
+"""Request one action from a running service, with the standard library only.
 
 trpo-deploy serve models/CartPole-v1
 python examples/http_client.py http://127.0.0.1:3000 '[0.01, -0.02, 0.03, 0.04]'
@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 
 def main(url: str, observation: str) -> None:
-    """Print the action, or what the service did not like."""
+    """Print the action, or the service's error message."""
     body = json.dumps({"observation": json.loads(observation)}).encode()
     request = Request(f"{url}/predict", body, {"Content-Type": "application/json"})  # noqa: S310
     try:

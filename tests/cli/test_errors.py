@@ -104,10 +104,14 @@ def test_a_missing_extra_is_named_with_its_pip_line(
 ) -> None:
     """As after ``pip install trpo-deploy``, with no extra."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util, sys\n"
-        "real = importlib.util.find_spec\n"
+        "import sys\n"
+        "from importlib import metadata\n"
         "gone = ('torch', 'stable_baselines3', 'onnx', 'bentoml', 'gymnasium')\n"
-        "importlib.util.find_spec = lambda n, *a: None if n in gone else real(n, *a)\n"
+        "real = metadata.Distribution.from_name\n"
+        "def from_name(name):\n"
+        "    if name.replace('-', '_') in gone: raise metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "metadata.Distribution.from_name = from_name\n"
         "for name in gone: sys.modules[name] = None\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

@@ -5,23 +5,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.policy_files import ACTION_SPACES, OBSERVATION_SPACES, write_policy
+from tests.runtime.policy_files import ACTION_SPACES, IMAGE, OBSERVATION_SPACES, box, write_policy
 from tests.serve.server import Server, running
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models: one of each observation and each action space."""
+    """A folder of models: one of each observation and action space, some with frame stacks.
+
+    ``tests.serve.model_names`` has their names.
+    """
     root = tmp_path_factory.mktemp("models")
     for name, space in OBSERVATION_SPACES.items():
         write_policy(root / name / "policy.onnx", space)
     for name, action in ACTION_SPACES.items():
         write_policy(root / f"act-{name}" / "policy.onnx", action_space=action)
+        path = root / f"sampled-{name}" / "policy.onnx"
+        write_policy(path, action_space=action, distribution=True)
+    write_policy(root / "stacked-image" / "policy.onnx", IMAGE, frames=3)
+    write_policy(root / "stacked-box" / "policy.onnx", box(2), frames=2)
     return root
 
 
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
-    """One server with all models, for the tests that leave it as it is."""
+    """One server with all models, for the tests that do not change it."""
     with running(models) as server:
         yield server

@@ -1,16 +1,17 @@
-"""A real server in a process of its own, on a free port of 127.0.0.1."""
+"""A real server in its own process, on a free port of 127.0.0.1."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 _START_S = 60
 
@@ -26,10 +27,16 @@ class Server:
     def predict(self, observation: Any, **more: Any) -> httpx.Response:
         return self.client.post("/predict", json={"observation": observation, **more})
 
+    def websocket_url(self, name: str) -> str:
+        return self.url.replace("http", "ws") + f"/ws/{name}"
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
 
 @contextmanager
 def running(*models: Path, **options: Any) -> Iterator[Server]:
-    """Start a server with options of ``serve``, and end it by its own pid."""
+    """Start a server with options of ``serve``, and stop it by its own pid."""
     code = (
         "from pathlib import Path, PosixPath\nfrom trpo_deploy.serve import serve\n"
         f"serve([Path(p) for p in {[str(m) for m in models]!r}], port=0, **{options!r})\n"
@@ -53,11 +60,16 @@ def running(*models: Path, **options: Any) -> Iterator[Server]:
         process.stdout.close()
 
 
-def wait_until(condition: Any, seconds: float = 20) -> bool:
-    """Poll a condition for a bounded time."""
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    """Poll a condition until it holds or the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
             return True
         time.sleep(0.05)
     return False
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    """Whether processes have ended."""
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)

@@ -1,4 +1,4 @@
-"""What a client hears when a request cannot be answered."""
+"""The error that a client receives when its request cannot be answered."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import orjson
 
 from trpo_deploy.errors import ObservationError
 
-_LONGEST = 1000
+_MAX_TEXT = 1000
 
 
 class RequestError(Exception):
-    """An answer other than 200, raised anywhere below the ASGI layer.
+    """An answer with a status other than 200, raised anywhere below the ASGI layer.
 
     Args:
-        status: the HTTP status.
-        code: a short name for the kind of error; errors are counted by it.
-        message: one line: what came, what was expected, what to do.
-        field: the part of the request that is wrong.
-        expected: what was expected there, in words.
-        received: what came, in words.
-        headers: further response headers.
+        status: HTTP status.
+        code: Short name of the kind of error; errors are counted by it.
+        message: One line: what came, what was expected, what to do.
+        field: The part of the request that is wrong.
+        expected: What was expected there, as text.
+        received: What came, as text.
+        headers: Additional response headers.
     """
 
     def __init__(
@@ -36,16 +36,16 @@ class RequestError(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
-        # Parts of a message may come from the client, who may send much.
-        self.message = message[:_LONGEST]
-        self.field = field and field[:_LONGEST]
-        self.expected = expected and expected[:_LONGEST]
-        self.received = received and received[:_LONGEST]
+        # The texts may quote the client, who may send any amount.
+        self.message = message[:_MAX_TEXT]
+        self.field = field and field[:_MAX_TEXT]
+        self.expected = expected and expected[:_MAX_TEXT]
+        self.received = received and received[:_MAX_TEXT]
         self.headers = headers
 
     @classmethod
-    def of_observation(cls, error: ObservationError) -> RequestError:
-        """The answer to an observation that the policy does not take."""
+    def from_observation_error(cls, error: ObservationError) -> RequestError:
+        """The 422 answer to an observation that the policy does not accept."""
         return cls(
             422,
             f"observation_{error.kind}",
@@ -55,8 +55,14 @@ class RequestError(Exception):
             received=error.received,
         )
 
+    @classmethod
+    def overloaded(cls, message: str) -> RequestError:
+        """The 503 answer of a worker at its limit. It asks the client to retry after a second."""
+        headers = ((b"retry-after", b"1"), (b"connection", b"close"))
+        return cls(503, "overloaded", message, headers=headers)
+
     def to_json(self) -> bytes:
-        """The body, the same for every endpoint but those under ``/v2``."""
+        """The response body of every endpoint except those under ``/v2``."""
         return orjson.dumps(
             {
                 "error": {

@@ -1,10 +1,10 @@
-"""Prometheus metrics of the hot endpoints; BentoML's ``/metrics`` shows them with its own.
+"""Prometheus metrics of the service; BentoML's ``/metrics`` includes them.
 
-Labels take values out of small sets only (endpoints, served models, statuses, error codes), so
-no client can make the metrics grow.
+Label values come from fixed sets (endpoints, served models, statuses, error codes), so a client
+cannot make the metrics grow.
 
-Prometheus's client locks and writes to a file for each number, which takes longer than checking
-an observation. So answers are tallied here, and :func:`publish` tells it many at once.
+The Prometheus client locks and writes to a file for each number, which takes longer than checking
+an observation. Requests are therefore tallied in memory, and :func:`publish` writes the totals.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from functools import cache
 
 from prometheus_client import Counter, Histogram
 
-# Seconds. A small policy answers within the first few, a batch of images within the last.
-_BUCKETS = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
+# Seconds. A small policy falls into the first buckets, a batch of images into the last.
+BUCKETS = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 
 
 class _Histogram(Histogram):
-    """A histogram that takes many observations at once."""
+    """A histogram that accepts many observations in one call."""
 
     def add(self, counts: Sequence[int], total: float) -> None:
-        """Add observations: how many fell into each bucket, and their sum."""
+        """Add observations, given as the count of each bucket and their sum."""
         self._sum.inc(total)
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
@@ -31,17 +31,17 @@ class _Histogram(Histogram):
 
 
 _REQUESTS = Counter("trpo_deploy_requests", "Answered requests", ["endpoint", "model", "status"])
-_ERRORS = Counter("trpo_deploy_errors", "Refused requests by kind", ["code"])
+_ERRORS = Counter("trpo_deploy_errors", "Refused requests by error code", ["code"])
 _LATENCY = _Histogram(
     "trpo_deploy_request_seconds",
-    "Time from the request's headers to the answer",
+    "Seconds from the request's headers to the response",
     ["endpoint", "model"],
-    buckets=_BUCKETS,
+    buckets=BUCKETS,
 )
 
 
 class _Tally:
-    """Answers of one endpoint, model and status that have not been published."""
+    """Unpublished requests of one endpoint, model and status."""
 
     __slots__ = ("_counts", "_histogram", "_requests", "_seconds")
 
@@ -51,17 +51,17 @@ class _Tally:
         self._clear()
 
     def _clear(self) -> None:
-        self._counts = [0] * (len(_BUCKETS) + 1)  # the last is for what takes longer
+        self._counts = [0] * (len(BUCKETS) + 1)  # the last one counts slower requests
         self._seconds = 0.0
 
     def add(self, seconds: float) -> None:
-        self._counts[bisect_left(_BUCKETS, seconds)] += 1
+        self._counts[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
     def publish(self) -> None:
-        answers = sum(self._counts)
-        if answers:
-            self._requests.inc(answers)
+        count = sum(self._counts)
+        if count:
+            self._requests.inc(count)
             self._histogram.add(self._counts, self._seconds)
             self._clear()
 
@@ -77,16 +77,16 @@ def _tally(endpoint: str, model: str, status: int) -> _Tally:
 
 
 def count_request(endpoint: str, model: str, status: int, seconds: float) -> None:
-    """Count one answer and its time; for the event loop's thread only, as :func:`publish` is."""
+    """Count one request and its duration. Call it from the event loop's thread only."""
     _tally(endpoint, model, status).add(seconds)
 
 
 def count_error(code: str) -> None:
-    """Count one refusal by its kind."""
+    """Count one refused request."""
     _ERRORS.labels(code).inc()
 
 
 def publish() -> None:
-    """Put what was counted since the last time where ``/metrics`` of any worker finds it."""
+    """Write the tallies to the files that ``/metrics`` of every worker reads."""
     for tally in _tallies:
         tally.publish()

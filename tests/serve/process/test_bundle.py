@@ -1,132 +1,23 @@
-"""It is a BentoML service: BentoML's own server, client and build take it as any other."""
+"""A bundle is a complete Bento: it runs elsewhere, with the versions of here, without torch."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.runtime.policy_files import OBSERVATION_SPACES, write_policy
-from tests.serve.server import running, wait_until
+from tests.serve.process.bentoml_server import bentoml_serve
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve import bundle
-from trpo_deploy.serve.process.bundle import pinned
+from trpo_deploy.serve.process.requirements import pin_requirements
 
 BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium onnx tensorboard"
 
 
-@contextmanager
-def bentoml_serve(target: str, home: Path, **environment: str) -> Iterator[str]:
-    """``bentoml serve`` in a process group of its own, ended by its pid."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1"]
-    own = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **environment}
-    log = (home.parent / "log").open("w+")
-    process = subprocess.Popen(
-        [*command, "--port", str(port)],
-        env={**os.environ, **own},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        cwd=home.parent,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        assert wait_until(lambda: process.poll() is not None or is_ready(url), 60)
-        log.seek(0)
-        assert process.poll() is None, log.read()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-CLIENT = """
-import sys
-import bentoml
-with bentoml.SyncHTTPClient(sys.argv[1]) as client:
-    assert client.is_ready()
-    print(client.predict(observation=[1, 2, 3, 4], model="box"))
-    try:
-        client.predict(observation=[1, 2, 3])
-    except bentoml.exceptions.BentoMLException as error:
-        print(error)
-"""
-
-
-def test_bentoml_serves_it_and_its_client_calls_it(tmp_path: Path) -> None:
-    write_policy(tmp_path / "models" / "box" / "policy.onnx")
-    models = str(tmp_path / "models")
-    target = "trpo_deploy.serve.process.service:PolicyService"
-    with bentoml_serve(target, tmp_path / "home", TRPO_DEPLOY_MODELS=models) as url:
-        # In a process of its own: importing bentoml warns of what it uses itself.
-        command = [sys.executable, "-c", CLIENT, url]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
-        action, error = result.stdout.splitlines()
-        answer = httpx.post(f"{url}/predict", json={"observation": [1, 2, 3, 4]})
-        assert action == str(answer.json())
-        assert "observation_shape" in error
-        assert "trpo_deploy_requests_total" in httpx.get(f"{url}/metrics").text
-
-
-def test_both_lanes_give_the_same_answer(models: Path, tmp_path: Path) -> None:
-    """The edge's own answer, and that of the ``@bentoml.api`` behind it."""
-    code = """
-import asyncio, json, sys
-import httpx
-from trpo_deploy.serve.process.service import PolicyService, open_registry
-import numpy as np
-
-async def main():
-    edge = PolicyService.to_asgi()
-    async with edge.inner.router.lifespan_context(edge.inner):
-        lanes = [
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x")
-            for app in (edge, edge.inner)
-        ]
-        for name, slot in open_registry().slots.items():
-            sample = slot.latest.policy.spec.sample_observation(np.random.default_rng(0))
-            plain = json.loads(json.dumps(sample, default=lambda array: array.tolist()))
-            body = {"observation": plain, "model": name}
-            one, other = [await lane.post("/predict", json=body) for lane in lanes]
-            assert one.status_code == other.status_code == 200, (one.text, other.text)
-            assert one.json() == other.json(), name
-    print("same")
-
-asyncio.run(main())
-"""
-    environment = {
-        "TRPO_DEPLOY_MODELS": str(models),
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
-        "BENTOML_HOME": str(tmp_path / "home"),
-        "BENTOML_DO_NOT_TRACK": "True",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert result.stdout.endswith("same\n"), result.stdout + result.stderr
-
-
-def test_a_bundle_is_served_elsewhere_without_torch(tmp_path: Path) -> None:
+def test_a_bundle_runs_from_another_folder_without_torch(tmp_path: Path) -> None:
     for name in ("box", "dict"):
         write_policy(tmp_path / "models" / name / "policy.onnx", OBSERVATION_SPACES[name])
     bundle([tmp_path / "models"], tmp_path / "bento")
@@ -134,7 +25,7 @@ def test_a_bundle_is_served_elsewhere_without_torch(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "bento", moved)
     shutil.rmtree(tmp_path / "bento")
     shutil.rmtree(tmp_path / "models")
-    # An interpreter that has none of what training needs.
+    # An interpreter in which nothing for training can be imported.
     blocker = tmp_path / "blocker"
     blocker.mkdir()
     (blocker / "sitecustomize.py").write_text(
@@ -150,44 +41,28 @@ def test_a_bundle_is_served_elsewhere_without_torch(tmp_path: Path) -> None:
     assert (moved / "env" / "docker" / "Dockerfile").is_file()
 
 
-def test_a_bundle_overwrites_nothing(tmp_path: Path) -> None:
+def test_bundle_refuses_an_existing_folder(tmp_path: Path) -> None:
     file = write_policy(tmp_path / "box" / "policy.onnx")
     (tmp_path / "out").mkdir()
     with pytest.raises(ServeError, match="exists"):
         bundle([file], tmp_path / "out")
 
 
-def test_a_bundle_holds_no_model_that_fails(tmp_path: Path) -> None:
+def test_bundle_refuses_a_model_that_cannot_be_served(tmp_path: Path) -> None:
     write_policy(tmp_path / "good" / "policy.onnx")
     write_policy(tmp_path / "bad" / "policy.onnx").write_bytes(b"nothing")
-    with pytest.raises(ServeError, match="not an ONNX file"):
+    with pytest.raises(ServeError, match="ONNX file"):
         bundle([tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_pins_are_the_installed_versions_of_all_that_is_needed() -> None:
+def test_pins_are_the_installed_versions_of_direct_and_indirect_requirements() -> None:
     import numpy as np
 
-    pins = dict(line.split("==") for line in pinned(["bentoml", "onnxruntime"]))
+    pins = dict(line.split("==") for line in pin_requirements("trpo-deploy", "serve"))
     assert pins["numpy"] == np.__version__
-    assert "starlette" in pins  # what bentoml needs
+    assert "starlette" in pins  # required by BentoML
+    assert "torch" not in pins
+    assert "trpo-deploy" not in pins
     with pytest.raises(ServeError, match="not installed"):
-        pinned(["no-such-distribution"])
-
-
-def test_access_log_and_tracing_can_be_turned_on(tmp_path: Path) -> None:
-    write_policy(tmp_path / "box" / "policy.onnx")
-    with running(tmp_path / "box", access_log=True, tracing=True) as server:
-        assert server.predict([1, 2, 3, 4]).status_code == 200
-        server.process.terminate()
-        output, _ = server.process.communicate(timeout=20)
-    assert "path=/predict" in output
-
-
-def test_by_default_nothing_is_logged(tmp_path: Path) -> None:
-    write_policy(tmp_path / "box" / "policy.onnx")
-    with running(tmp_path / "box") as server:
-        assert server.predict([1, 2, 3, 4]).status_code == 200
-        server.process.terminate()
-        output, _ = server.process.communicate(timeout=20)
-    assert output == "stopped\n"
+        pin_requirements("no-such-distribution")

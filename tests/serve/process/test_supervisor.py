@@ -1,115 +1,68 @@
-"""serve(): checked before it starts, ended by the pid that the user has."""
+"""The supervisor replaces dead workers, gives up on broken ones, and stops them all."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.runtime.policy_files import write_policy
-from tests.serve.server import running, wait_until
-from trpo_deploy.errors import ModelDirError, ServeError
-from trpo_deploy.serve import serve
+from tests.serve.server import Server, all_gone, running, wait_until
+from trpo_deploy.errors import ServeError
+from trpo_deploy.serve.process.supervisor import Supervisor
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    write_policy(tmp_path / "cart" / "policy.onnx")
-    return tmp_path / "cart"
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_policy(tmp_path_factory.mktemp("supervisor") / "cart" / "policy.onnx").parent
 
 
-def test_importing_the_room_costs_no_bentoml() -> None:
-    code = "import sys, trpo_deploy.serve\nprint('bentoml' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "False", result.stderr
+@pytest.fixture(scope="module")
+def supervised(model: Path) -> Iterator[Server]:
+    with running(model) as server:
+        yield server
 
 
-def test_a_path_without_a_policy_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelDirError, match="does not exist"):
-        serve([tmp_path / "nothing"])
-    with pytest.raises(ModelDirError, match="trpo-deploy export"):
-        serve([tmp_path])
+def test_a_killed_worker_is_replaced(supervised: Server) -> None:
+    (worker,) = supervised.workers()
+    os.kill(worker.pid, signal.SIGKILL)
+    # The listening socket stays open, so the request waits for the new worker.
+    assert supervised.predict([1, 2, 3, 4]).status_code == 200
+    (new,) = supervised.workers()
+    assert new.pid != worker.pid
 
 
-def test_no_model_is_refused() -> None:
-    with pytest.raises(ServeError, match="no model"):
-        serve([])
+def test_workers_end_when_their_supervisor_is_killed(supervised: Server) -> None:
+    """The last test with this server."""
+    workers = supervised.workers()
+    assert workers
+    supervised.process.kill()
+    assert wait_until(lambda: all_gone(workers))
 
 
-def test_a_file_that_is_no_policy_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "policy.onnx").write_bytes(b"nothing")
-    with pytest.raises(ServeError, match="not an ONNX file"):
-        serve([tmp_path])
-
-
-def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
-    for parent in "ab":
-        write_policy(tmp_path / parent / "cart" / "policy.onnx")
-    with pytest.raises(ServeError, match="rename one folder"):
-        serve([tmp_path / "a" / "cart", tmp_path / "b" / "cart"])
-
-
-@pytest.mark.parametrize("name", ["two words", "-flag", "umläut", "x" * 65])
-def test_a_name_that_is_no_part_of_a_url_is_refused(tmp_path: Path, name: str) -> None:
-    write_policy(tmp_path / name / "policy.onnx")
-    with pytest.raises(ServeError, match="rename the folder"):
-        serve([tmp_path / name])
-
-
-def test_a_port_in_use_is_refused(model: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ServeError, match=f"port {port}.*--port"):
-            serve([model], port=port)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [({"workers": 0}, "workers"), ({"port": 70000}, "port"), ({"host": "no.such.host."}, "host")],
-)
-def test_an_option_that_cannot_be_is_refused(
-    model: Path, options: dict[str, object], words: str
-) -> None:
-    with pytest.raises(ServeError, match=words):
-        serve([model], **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_users_pid_stops_everything(model: Path, number: int) -> None:
+def test_ctrl_c_stops_all_processes_and_logs_nothing(model: Path) -> None:
     with running(model) as server:
         children = psutil.Process(server.process.pid).children(recursive=True)
         assert children
         assert server.predict([1, 2, 3, 4]).status_code == 200
-        server.process.send_signal(number)
+        server.process.send_signal(signal.SIGINT)
         output, _ = server.process.communicate(timeout=20)
         assert server.process.returncode == 0
         assert output == "stopped\n"
-        assert not any(child.is_running() for child in children)
+        assert all_gone(children)
 
 
-def test_workers_do_not_outlive_a_killed_supervisor(model: Path) -> None:
-    with running(model) as server:
-        children = psutil.Process(server.process.pid).children(recursive=True)
-        server.process.kill()
-        assert wait_until(_all_gone(children))
-
-
-def test_a_killed_worker_comes_back(model: Path) -> None:
-    with running(model) as server:
-        (worker,) = psutil.Process(server.process.pid).children()
-        os.kill(worker.pid, signal.SIGKILL)
-        # The listening socket stays open, so the request waits for the new worker.
-        assert server.predict([1, 2, 3, 4]).status_code == 200
-        (new,) = psutil.Process(server.process.pid).children()
-        assert new.pid != worker.pid
-
-
-def _all_gone(processes: list[psutil.Process]) -> Callable[[], bool]:
-    return lambda: not any(p.is_running() and p.status() != "zombie" for p in processes)
+def test_workers_that_cannot_start_end_the_service(
+    model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    environment = {**os.environ, "TRPO_DEPLOY_MODELS": str(model), "PYTHONHOME": "/nowhere"}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        supervisor = Supervisor(listener, environment, 1, None)
+        with pytest.raises(ServeError, match="died 3 times before they were ready"):
+            supervisor.run(lambda: pytest.fail("a worker became ready"))
+    assert "nowhere" in capfd.readouterr().err

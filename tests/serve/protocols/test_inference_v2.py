@@ -1,36 +1,39 @@
-"""The Open Inference Protocol: Triton's own client, and the protocol's JSON by hand."""
+"""The Open Inference Protocol, with Triton's client and with hand-written JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.runtime.policy_files import OBSERVATION_SPACES
-from tests.serve.protocols.test_predict import NAMES
+from tests.serve import model_names
 from tests.serve.server import Server
 from trpo_deploy.runtime import OnnxPolicy
+from trpo_deploy.spec.spaces import Array
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Any:
+def client(server: Server) -> Iterator[Any]:
     client = triton.InferenceServerClient(server.url.removeprefix("http://"))
     yield client
     client.close()
 
 
-def batch_of(policy: OnnxPolicy, rows: int) -> dict[str, np.ndarray]:
-    """ONNX inputs of a batch of legal observations."""
+def batch_of(policy: OnnxPolicy, rows: int) -> dict[str, Array]:
+    """ONNX inputs for a batch of valid observations."""
     rng = np.random.default_rng(5)
     singles = [policy.spec.validate(policy.spec.sample_observation(rng))[0] for _ in range(rows)]
     return {name: np.concatenate([row[name] for row in singles]) for name in singles[0]}
 
 
-def triton_inputs(arrays: dict[str, np.ndarray], binary: bool) -> list[Any]:
+def triton_inputs(arrays: dict[str, Array], binary: bool) -> list[Any]:
     inputs = []
     for name, array in arrays.items():
         tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
@@ -40,8 +43,8 @@ def triton_inputs(arrays: dict[str, np.ndarray], binary: bool) -> list[Any]:
 
 
 @pytest.mark.parametrize("binary", [True, False])
-@pytest.mark.parametrize("name", NAMES)
-def test_tritons_client_gets_the_policys_actions(
+@pytest.mark.parametrize("name", model_names.DETERMINISTIC)
+def test_tritons_client_receives_the_policys_actions(
     client: Any, models: Path, name: str, binary: bool
 ) -> None:
     policy = OnnxPolicy(models / name / "policy.onnx")
@@ -53,7 +56,7 @@ def test_tritons_client_gets_the_policys_actions(
     assert result.get_response()["model_version"] == policy.sha256[:12]
 
 
-def test_health_and_metadata_are_what_the_client_expects(client: Any) -> None:
+def test_tritons_client_understands_health_and_metadata(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("dict")
@@ -66,10 +69,10 @@ def test_health_and_metadata_are_what_the_client_expects(client: Any) -> None:
         "shape": [-1, 12, 12, 3],
     }
     states = {row["name"]: row["state"] for row in client.get_model_repository_index()}
-    assert states == dict.fromkeys(NAMES, "READY")
+    assert states == dict.fromkeys(model_names.ALL, "READY")
 
 
-def test_a_version_can_be_named(client: Any, models: Path) -> None:
+def test_a_loaded_version_can_be_requested(client: Any, models: Path) -> None:
     policy = OnnxPolicy(models / "box" / "policy.onnx")
     inputs = triton_inputs(batch_of(policy, 1), binary=True)
     result = client.infer("box", inputs, model_version=policy.sha256[:12])
@@ -78,7 +81,7 @@ def test_a_version_can_be_named(client: Any, models: Path) -> None:
         client.infer("box", inputs, model_version="old")
 
 
-def test_without_named_outputs_all_come_as_the_request_says(server: Server) -> None:
+def test_all_outputs_are_returned_by_default(server: Server) -> None:
     body = {"inputs": [{"name": "obs", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}
     answer = server.client.post("/v2/models/box/infer", json=body).json()
     (output,) = answer["outputs"]
@@ -89,7 +92,7 @@ def test_without_named_outputs_all_come_as_the_request_says(server: Server) -> N
 
 
 def obs(**changes: Any) -> dict[str, Any]:
-    """A good request for the model ``box``, with one part of its input changed."""
+    """A valid request for the model ``box``, with one part of its input changed."""
     tensor = {"name": "obs", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
     return {"inputs": [{**tensor, **changes}]}
 
@@ -132,7 +135,7 @@ def obs(**changes: Any) -> dict[str, Any]:
         obs(parameters=[]),
     ],
 )
-def test_a_bad_request_is_refused_in_the_protocols_form(server: Server, body: Any) -> None:
+def test_an_invalid_request_gets_the_protocols_error(server: Server, body: Any) -> None:
     response = server.client.post("/v2/models/box/infer", json=body)
     assert response.status_code == 422, response.text
     assert list(response.json()) == ["error"]
@@ -142,9 +145,7 @@ def test_a_bad_request_is_refused_in_the_protocols_form(server: Server, body: An
 @pytest.mark.parametrize(
     ("length", "binary"), [("x", b""), ("-1", b""), ("99999", b""), (None, b"1")]
 )
-def test_wrong_binary_sizes_are_refused(server: Server, length: str | None, binary: bytes) -> None:
-    import orjson
-
+def test_a_wrong_binary_size_is_refused(server: Server, length: str | None, binary: bytes) -> None:
     header = orjson.dumps(obs())
     headers = {"inference-header-content-length": length or str(len(header))}
     content = header + binary
@@ -153,7 +154,7 @@ def test_wrong_binary_sizes_are_refused(server: Server, length: str | None, bina
 
 
 @pytest.mark.parametrize("name", OBSERVATION_SPACES)
-def test_metadata_describes_each_model(server: Server, name: str) -> None:
+def test_metadata_has_a_free_batch_axis(server: Server, name: str) -> None:
     metadata = server.client.get(f"/v2/models/{name}").json()
     assert metadata["name"] == name
     assert all(tensor["shape"][0] == -1 for tensor in metadata["inputs"])

@@ -1,18 +1,18 @@
-"""POST /predict over a real server: the policy's own actions, and a 4xx for every bad input."""
+"""POST /predict over a real server: the policy's actions, and a 4xx for every invalid input."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.runtime.policy_files import ACTION_SPACES, OBSERVATION_SPACES
+from tests.runtime.policy_files import ACTION_SPACES
+from tests.serve import model_names
 from tests.serve.server import Server
 from trpo_deploy.runtime import OnnxPolicy
-
-NAMES = [*OBSERVATION_SPACES, *(f"act-{name}" for name in ACTION_SPACES)]
 
 
 def to_json(observation: Any) -> Any:
@@ -21,10 +21,8 @@ def to_json(observation: Any) -> Any:
     return observation.tolist()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_service_answers_with_the_policys_action(
-    server: Server, models: Path, name: str
-) -> None:
+@pytest.mark.parametrize("name", model_names.DETERMINISTIC)
+def test_the_answer_is_the_policys_action(server: Server, models: Path, name: str) -> None:
     policy = OnnxPolicy(models / name / "policy.onnx")
     rng = np.random.default_rng(3)
     for _ in range(3):
@@ -42,10 +40,12 @@ def test_a_batch_gives_a_batch_of_actions(server: Server, models: Path) -> None:
     policy = OnnxPolicy(models / "box" / "policy.onnx")
     batch = np.random.default_rng(4).normal(size=(5, 4)).astype(np.float32)
     answer = server.predict(batch.tolist(), model="box").json()
-    np.testing.assert_array_equal(np.float32(answer["action"]), policy.predict(batch)[0])
+    np.testing.assert_array_equal(
+        np.asarray(answer["action"], np.float32), policy.predict(batch)[0]
+    )
 
 
-def test_the_name_may_be_in_the_path(server: Server) -> None:
+def test_the_model_may_be_named_by_the_path(server: Server) -> None:
     body = {"observation": [1, 2, 3, 4]}
     by_path = server.client.post("/models/box/predict", json=body)
     assert by_path.json() == server.predict([1, 2, 3, 4], model="box").json()
@@ -87,7 +87,7 @@ BAD_REQUESTS: list[tuple[bytes, int, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "code", "field"), BAD_REQUESTS)
-def test_a_bad_request_is_refused_in_the_designs_form(
+def test_an_invalid_request_gets_the_documented_error(
     server: Server, body: bytes, status: int, code: str, field: str | None
 ) -> None:
     headers = {"content-type": "application/json"}
@@ -100,31 +100,31 @@ def test_a_bad_request_is_refused_in_the_designs_form(
     assert field is None or error["field"] == field
 
 
-def test_another_content_type_is_refused(server: Server) -> None:
+def test_an_unknown_content_type_is_refused(server: Server) -> None:
     headers = {"content-type": "text/plain"}
     response = server.client.post("/predict", content=b"{}", headers=headers)
     assert response.status_code == 415
 
 
-def test_too_large_a_body_is_refused_before_it_is_read(server: Server) -> None:
+def test_a_body_is_refused_by_its_content_length(server: Server) -> None:
     response = server.client.post("/predict", content=b" " * (8 * 1024 * 1024 + 1))
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "body_too_large"
 
 
-def test_too_large_a_body_without_a_length_is_refused(server: Server) -> None:
+def test_a_chunked_body_is_refused_when_it_exceeds_the_limit(server: Server) -> None:
     chunks = (b" " * 65536 for _ in range(200))
     response = server.client.post("/predict", content=chunks)
     assert response.status_code == 413
 
 
-def test_too_many_observations_are_refused(server: Server) -> None:
+def test_a_batch_above_the_limit_is_refused(server: Server) -> None:
     response = server.predict([[0, 0, 0, 0]] * 1025, model="box")
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "batch_too_large"
 
 
-def test_a_wrong_method_names_the_right_one(server: Server) -> None:
+def test_a_wrong_method_is_answered_with_the_allowed_one(server: Server) -> None:
     response = server.client.get("/predict")
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
@@ -144,7 +144,7 @@ def test_requests_are_counted_by_model_and_errors_by_kind(server: Server) -> Non
     assert (value(counter), value(kind), value(latency)) == tuple(x + 1 for x in before)
 
 
-def test_unknown_paths_do_not_make_the_metrics_grow(server: Server) -> None:
+def test_unknown_paths_do_not_grow_the_metrics(server: Server) -> None:
     size = len(server.client.get("/metrics").content)
     for number in range(300):
         assert server.client.get(f"/unknown/{number}").status_code == 404
@@ -152,8 +152,18 @@ def test_unknown_paths_do_not_make_the_metrics_grow(server: Server) -> None:
     assert len(server.client.get("/metrics").content) < size + 2000
 
 
-def test_health_says_which_models_are_ready(server: Server) -> None:
+def test_readiness_lists_the_status_of_each_model(server: Server) -> None:
     assert server.client.get("/livez").status_code == 200
     ready = server.client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json()["models"] == dict.fromkeys(NAMES, "ready")
+    assert ready.json()["models"] == dict.fromkeys(model_names.ALL, "ready")
+
+
+@pytest.mark.parametrize("name", ACTION_SPACES)
+def test_actions_are_sampled_if_the_file_has_the_distribution(server: Server, name: str) -> None:
+    batch = [[0.1, 0.2, -0.1, 0.3]] * 64
+    asked = {"model": f"sampled-{name}", "deterministic": False}
+    drawn = server.predict(batch, **asked).json()["action"]
+    assert len({json.dumps(action) for action in drawn}) > 1
+    space = ACTION_SPACES[name]
+    space.check_values(np.asarray(drawn, space.dtype), "action")

@@ -1,4 +1,4 @@
-"""Raw tensors as application/octet-stream: the same action as by JSON, and strict headers."""
+"""Raw tensors as application/octet-stream: the action of the same array, and strict headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def post(
 
 @pytest.mark.parametrize("name", ["box", "bounded_box", "discrete", "multi_binary", "image"])
 @pytest.mark.parametrize("rows", [None, 1, 6])
-def test_the_action_is_that_of_the_same_array(
+def test_the_action_equals_that_of_the_array(
     server: Server, models: Path, name: str, rows: int | None
 ) -> None:
     policy = OnnxPolicy(models / name / "policy.onnx")
@@ -60,7 +60,7 @@ def test_the_action_is_that_of_the_same_array(
         ("float32", None, 16),
     ],
 )
-def test_headers_that_do_not_fit_are_refused(
+def test_headers_that_do_not_match_the_body_are_refused(
     server: Server, dtype: str | None, shape: str | None, size: int
 ) -> None:
     headers = {"dtype": dtype, "shape": shape}
@@ -69,15 +69,17 @@ def test_headers_that_do_not_fit_are_refused(
     assert status == 422, body
 
 
-def test_numbers_that_are_not_finite_are_refused(server: Server) -> None:
+def test_non_finite_numbers_are_refused(server: Server) -> None:
     for bad in (np.nan, np.inf, -np.inf):
-        body = np.float32([0, 0, 0, bad]).tobytes()
+        body = np.array([0, 0, 0, bad], np.float32).tobytes()
         status, _, answer = post(server, "box", body, dtype="float32", shape="4")
         assert status == 422
         assert b"observation_not_finite" in answer
 
 
-def test_several_arrays_are_no_tensor(server: Server) -> None:
+def test_a_dict_observation_is_refused_with_the_endpoint_to_use(
+    server: Server,
+) -> None:
     status, _, answer = post(server, "dict", b"", dtype="float32", shape="0")
     assert status == 415
     assert b"/v2/models/dict/infer" in answer

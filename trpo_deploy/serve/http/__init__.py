@@ -1,1 +1,1 @@
-"""From a connection to an endpoint: limits, keys, errors."""
+"""From a connection to an endpoint: limits, keys, routing, errors."""

@@ -1,82 +1,76 @@
-"""API keys: files of them, read again when they change, compared in constant time."""
+"""Access control: which requests need which key, and which origins may open WebSockets."""
 
 from __future__ import annotations
 
-import hmac
-import logging
-import re
-from hashlib import sha256
-from pathlib import Path
+from typing import Literal, TypeAlias
 
-from trpo_deploy.errors import ServeError
+from trpo_deploy.serve.errors import RequestError
+from trpo_deploy.serve.http.key_file import KeyFile
+from trpo_deploy.serve.settings import Settings
 
-_SHORTEST_KEY = 16
-_HASHED = re.compile("sha256:([0-9a-f]{64})")
-_log = logging.getLogger(__name__)
+AccessLevel: TypeAlias = Literal["open", "key", "admin"]
+"""``open`` needs no key, ``key`` one of the API keys if there are any, ``admin`` an admin key."""
 
 
-class KeyFile:
-    """The keys of a file: one a line, as text or as ``sha256:`` with its 64 hex digits.
-
-    Empty lines and lines that begin with ``#`` are left out.
+class AccessControl:
+    """Checks keys and origins.
 
     Args:
-        path: the file.
+        settings: The key files and allowed origins.
 
     Raises:
-        ServeError: the file cannot be read, holds no key, or one that is easy to guess.
+        ServeError: A key file is invalid.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._changed = self._time_of_change()
-        self._digests = _read_digests(path)
+    def __init__(self, settings: Settings) -> None:
+        self._origins = settings.cors_origins
+        files = {"key": settings.api_key_file, "admin": settings.admin_key_file}
+        self._keys = {level: KeyFile(path) for level, path in files.items() if path is not None}
 
-    def allows(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether a request shows one of the keys.
+    def check_key(self, level: AccessLevel, headers: dict[bytes, bytes]) -> None:
+        """Check the key of a request.
 
-        It does so by ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``.
+        Raises:
+            RequestError: The key is missing or unknown (401), or administration is off (403).
         """
-        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer":
-            key = headers.get(b"x-api-key", b"")
-        digest = sha256(key).digest()
-        # Every key is compared, so that the time tells nothing of which one was close.
-        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+        if level == "open":
+            return
+        keys = self._keys.get(level)
+        if keys is None and level == "admin":
+            raise RequestError(
+                403, "admin_off", "administration is off; start with --admin-key-file"
+            )
+        if keys is not None and not keys.allows(headers):
+            raise RequestError(
+                401,
+                "unauthorized",
+                "missing or unknown key; send Authorization: Bearer KEY",
+                headers=((b"www-authenticate", b"Bearer"),),
+            )
+
+    def check_origin(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse WebSockets of other origins. Browsers leave this check to the server.
+
+        Raises:
+            RequestError: The origin is neither the service's nor allowed (403).
+        """
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or "*" in self._origins or origin in self._origins:
+            return
+        if origin.partition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
+            raise RequestError(
+                403,
+                "origin_not_allowed",
+                "pages of this origin may not connect; allow it with --cors-origin",
+                field="origin",
+                received=origin,
+            )
 
     def refresh(self) -> None:
-        """Read the file again if it changed; a file that cannot be used changes nothing."""
-        changed = self._time_of_change()
-        if changed == self._changed:
-            return
-        self._changed = changed
-        try:
-            self._digests = _read_digests(self._path)
-        except ServeError as error:
-            _log.warning("the keys stay as they were: %s", error)
+        """Reload key files that changed.
 
-    def _time_of_change(self) -> int:
-        return self._path.stat().st_mtime_ns if self._path.is_file() else 0
-
-
-def _read_digests(path: Path) -> tuple[bytes, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(f"cannot read the key file {path}: {error}") from error
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not keys:
-        raise ServeError(f"the key file {path} holds no key; write one a line")
-    return tuple(_digest(key, path) for key in keys)
-
-
-def _digest(key: str, path: Path) -> bytes:
-    hashed = _HASHED.fullmatch(key)
-    if hashed:
-        return bytes.fromhex(hashed[1])
-    if len(key) < _SHORTEST_KEY:
-        raise ServeError(
-            f"a key in {path} has {len(key)} characters, at least {_SHORTEST_KEY} are needed; "
-            "make one with: openssl rand -hex 24"
-        )
-    return sha256(key.encode()).digest()
+        Raises:
+            OSError: A file disappeared while it was read.
+        """
+        for keys in self._keys.values():
+            keys.refresh()

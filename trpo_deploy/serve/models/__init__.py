@@ -1,1 +1,1 @@
-"""The models that are served: loading, swapping, what is known of each."""
+"""Served models: find them on disk, load and check them, replace them when they change."""

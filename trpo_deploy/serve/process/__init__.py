@@ -1,1 +1,1 @@
-"""The processes of a service: supervisor, workers, and the BentoML service in them."""
+"""Processes of the service: supervisor, workers, the BentoML service in them, and bundles."""

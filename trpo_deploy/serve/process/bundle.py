@@ -1,64 +1,59 @@
-"""``bundle``: a Bento, which is a folder with the models, the service and its environment.
+"""``bundle``: build a Bento, a folder with models, the service's code and pinned requirements.
 
-It is complete in itself: ``bentoml serve FOLDER`` runs it from wherever it is moved to, and
-``FOLDER/env/docker/Dockerfile`` makes an image of it. The code of the service goes in as files,
-so that the image needs nothing of trpo-deploy from a package index, and no torch.
+The folder is self-contained: ``bentoml serve FOLDER`` runs it from any location, and
+``FOLDER/env/docker/Dockerfile`` builds an image. The code of the service is copied, so the image
+needs neither trpo-deploy from a package index nor torch.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 
 from trpo_deploy.errors import ServeError
-from trpo_deploy.extras import require
+from trpo_deploy.extras import DISTRIBUTION, require
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.serve.models.registry import Registry
-from trpo_deploy.serve.settings import Settings
+from trpo_deploy.serve.process.requirements import pin_requirements
+from trpo_deploy.serve.settings import ENV_PREFIX
 
 _PACKAGE = Path(__file__).parents[2]
 _PARTS = ("__init__.py", "errors.py", "extras.py", "files", "spec", "runtime", "serve")
-"""What the service imports of trpo-deploy."""
-_REQUIREMENTS = (
-    *("bentoml", "httptools", "numpy", "onnxruntime", "orjson"),
-    *("prometheus-client", "uvicorn", "uvloop", "websockets"),
-)
+"""Parts of trpo-deploy that the service imports."""
 
 
 def bundle(models: Sequence[Path], output: Path) -> Path:
     """Build a Bento of the latest versions of models.
 
     Args:
-        models: model folders, ONNX files, or folders of model folders.
-        output: folder to make; it must not exist.
+        models: Model folders, ONNX files, or folders of model folders.
+        output: The folder to create; it must not exist.
 
     Returns:
         ``output``.
 
     Raises:
-        ServeError: a model cannot be served, the folder exists, or BentoML cannot build.
-        ModelDirError: a path has no ``policy.onnx``.
-        MissingExtraError: the extra ``serve`` is not installed.
+        ServeError: A model cannot be served, the folder exists, or BentoML fails to build.
+        ModelDirError: A path has no ``policy.onnx``.
+        MissingExtraError: The extra ``serve`` is not installed.
     """
     require("serve")
     if output.exists():
-        raise ServeError(f"{output} exists; give another folder with -o")
+        raise ServeError(f"{output} exists; choose another folder with -o")
     registry = Registry(models)
     with tempfile.TemporaryDirectory(prefix="trpo-deploy-bundle-") as folder:
         context, home = Path(folder, "context"), Path(folder, "home")
-        for name, slot in registry.slots.items():
-            if slot.latest is None or slot.error is not None:
-                raise ServeError(slot.error or f"{slot.path} has no policy")
-            _copy_model(slot.latest.policy.path, context / "models" / name)
+        for name, entry in registry.entries.items():
+            if entry.latest is None or entry.error is not None:
+                raise ServeError(entry.error or f"{entry.path} has no policy")
+            _copy_model(entry.latest.policy.path, context / "models" / name)
         _copy_service(context / _PACKAGE.name)
         _write_build_file(context)
         built = _build(context, home)
@@ -85,8 +80,8 @@ def _copy_service(folder: Path) -> None:
 
 
 def _write_build_file(context: Path) -> None:
-    """BentoML's build options; JSON is YAML."""
-    requirements = "\n".join(pinned(_REQUIREMENTS))
+    """Write BentoML's build options, as JSON, which is valid YAML."""
+    requirements = "\n".join(pin_requirements(DISTRIBUTION, "serve"))
     (context / "requirements.txt").write_text(requirements + "\n")
     options = {
         "service": "trpo_deploy.serve.process.service:PolicyService",
@@ -98,12 +93,11 @@ def _write_build_file(context: Path) -> None:
 
 
 def _build(context: Path, home: Path) -> Path:
-    """Let BentoML build in a store of its own, and give the Bento's folder there."""
+    """Run BentoML's build with a separate store, and return the Bento's folder in it."""
     home.mkdir()
-    environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
-    # The service must not look at the models of whoever builds it.
-    for variable in Settings().to_environment():
-        environment.pop(variable, None)
+    # The user's settings must not reach the service, which BentoML imports.
+    environment = {key: v for key, v in os.environ.items() if not key.startswith(ENV_PREFIX)}
+    environment |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
     result = subprocess.run(  # noqa: S603 - our own interpreter and BentoML
         [sys.executable, "-m", "bentoml", "build", "--output", "tag", str(context)],
         env=environment,
@@ -115,33 +109,5 @@ def _build(context: Path, home: Path) -> Path:
     built = [path.parent for path in home.glob("bentos/*/*/bento.yaml")]
     if result.returncode != 0 or len(built) != 1:
         lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
-        raise ServeError(f"BentoML cannot build the bundle: {lines[-1]}")
+        raise ServeError(f"BentoML failed to build the bundle: {lines[-1]}")
     return built[0]
-
-
-def pinned(names: Iterable[str]) -> list[str]:
-    """Distributions and all that they need, at the versions that are installed here.
-
-    Raises:
-        ServeError: one of them is not installed.
-    """
-    from packaging.requirements import Requirement
-
-    versions: dict[str, str] = {}
-    wanted = [Requirement(name) for name in names]
-    while wanted:
-        requirement = wanted.pop()
-        name = re.sub("[-_.]+", "-", requirement.name).lower()
-        if name in versions and not requirement.extras:
-            continue
-        try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError as error:
-            raise ServeError(f"{name} is not installed, so it cannot be pinned") from error
-        versions[name] = distribution.version
-        extras = requirement.extras or {""}
-        for text in distribution.requires or []:
-            needed = Requirement(text)
-            if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
-                wanted.append(needed)
-    return [f"{name}=={version}" for name, version in sorted(versions.items())]

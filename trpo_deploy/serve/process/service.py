@@ -1,6 +1,6 @@
-"""The BentoML service; ``bentoml serve trpo_deploy.serve.process.service:PolicyService`` works.
+"""The BentoML service: ``bentoml serve trpo_deploy.serve.process.service:PolicyService``.
 
-BentoML's supervisor imports this module as its workers do, so nothing is loaded at import.
+BentoML's supervisor imports this module too, so the import loads no model.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ import orjson
 from trpo_deploy.serve.http.edge import Edge
 from trpo_deploy.serve.messages import AsgiApp
 from trpo_deploy.serve.models.registry import Registry
-from trpo_deploy.serve.protocols.predict import Call, Predictor
+from trpo_deploy.serve.protocols.predict import Predictor
+from trpo_deploy.serve.protocols.predict_request import PredictRequest
 from trpo_deploy.serve.settings import Settings
 
-_SETTINGS = Settings.from_environment()
+_SETTINGS = Settings()
 _log = logging.getLogger(__name__)
 
 
 @cache
 def open_registry() -> Registry:
-    """The models of this process, loaded when they are first asked for."""
+    """The models of this process. The first call loads them."""
     registry = Registry(_SETTINGS.models)
-    for name, slot in registry.slots.items():
-        if slot.error is not None:
-            _log.warning("model %s: %s", name, slot.error)
+    for name, entry in registry.entries.items():
+        if entry.error is not None:
+            _log.warning("model %s: %s", name, entry.error)
     return registry
 
 
 class EdgeService(bentoml.Service[Any]):  # type: ignore[misc] # bentoml exports it untyped
-    """A BentoML service whose ASGI application has :class:`Edge` outermost."""
+    """A BentoML service with :class:`Edge` as its outermost ASGI layer."""
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
-        """The application that a worker runs."""
-        return wrap(Edge(super().to_asgi(is_main), _SETTINGS, open_registry), _SETTINGS)
+        """The application of a worker."""
+        return add_middleware(Edge(super().to_asgi(is_main), _SETTINGS, open_registry), _SETTINGS)
 
 
-def wrap(edge: Edge, settings: Settings) -> AsgiApp:
-    """Put around the edge what is off by default: cross-origin headers, access log, tracing."""
+def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
+    """Wrap the edge in what is off by default: CORS headers, access log, tracing."""
     app: AsgiApp = edge
     if settings.cors_origins:
         from starlette.middleware.cors import CORSMiddleware
@@ -67,14 +68,14 @@ def wrap(edge: Edge, settings: Settings) -> AsgiApp:
 @bentoml.service(
     name="trpo_deploy",
     service_class=EdgeService,
-    # BentoML keeps every request for as long as this time-out, answered or not.
+    # BentoML keeps each request in memory until this timeout (s), even after the answer.
     traffic={"timeout": 10},
-    # The edge stands outside of these; see wrap().
+    # add_middleware() puts these outside of the edge.
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": [".*"]},
 )
 class PolicyService:
-    """Trained policies: an observation in, an action out."""
+    """Trained policies: observation in, action out."""
 
     def __init__(self) -> None:
         self._predictor = Predictor(open_registry(), _SETTINGS)
@@ -88,11 +89,12 @@ class PolicyService:
         deterministic: bool = True,
         state: str | None = None,
     ) -> dict[str, Any]:
-        """The action for an observation.
+        """Action for an observation.
 
-        The edge answers this path before BentoML sees it. The method makes it part of the
-        service's schema, so that ``bentoml.SyncHTTPClient`` has it, and gives the same answer.
+        The edge answers this path before BentoML does. The method adds it to the service's
+        schema, for ``bentoml.SyncHTTPClient``, and returns the same answer.
         """
-        reply = self._predictor.answer(Call(observation, model, version, deterministic, state))
+        request = PredictRequest(observation, model, version, deterministic, state)
+        reply = self._predictor.reply(request)
         value: dict[str, Any] = orjson.loads(reply.body)
         return value

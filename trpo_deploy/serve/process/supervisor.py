@@ -1,158 +1,38 @@
-"""``serve``: check everything, start the workers, start a dead one again, stop them all.
+"""Starts worker processes, replaces those that die, and stops them all.
 
-BentoML has a supervisor too (``bentoml serve``), which this service runs under as well. This
-one is in use because BentoML's brings a killed worker back after ten seconds, starts a worker
-that cannot start again and again, and opens a control port on the machine.
+Why this is not uvicorn's or BentoML's supervisor: ``docs/decisions/supervisor.md``.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 from trpo_deploy.errors import ServeError
-from trpo_deploy.extras import require
-from trpo_deploy.serve.http.access import KeyFile
-from trpo_deploy.serve.models.registry import Registry
-from trpo_deploy.serve.settings import Settings
 
-_WORKER = "trpo_deploy.serve.process.worker"
 _POLL_S = 0.05
 _STOP_S = 40
-"""Longer than a worker takes to answer what is in flight."""
-_START_FAILURES = 3
-"""Workers in a row that may die before they were ready."""
-
-
-def serve(
-    models: Sequence[Path],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 3000,
-    workers: int = 1,
-    tls: tuple[Path, Path] | None = None,
-    **changes: Any,
-) -> None:
-    """Serve policies until SIGINT or SIGTERM.
-
-    Args:
-        models: model folders, ONNX files, or folders of model folders.
-        host: address to listen on; ``0.0.0.0`` for all of the machine's.
-        port: TCP port; 0 for any free one.
-        workers: processes, each with all models. One a core is enough.
-        tls: PEM files of the certificate chain and of its private key, for HTTPS.
-        changes: fields of :class:`Settings`. One that is left at its default is taken from the
-            environment, where the variable is set.
-
-    Raises:
-        ServeError: the service cannot start.
-        ModelDirError: a path has no ``policy.onnx``.
-        MissingExtraError: the extra ``serve`` is not installed.
-    """
-    require("serve")
-    if workers < 1:
-        raise ServeError(f"workers must be 1 or more, received {workers}")
-    paths = tuple(path.absolute() for path in models)
-    settings = Settings.from_environment().changed(models=paths, **changes)
-    names = _check(settings, tls)
-    with _listen(host, port) as listener, _metrics_folder() as metrics:
-        environment = {
-            **os.environ,
-            **settings.to_environment(),
-            "PROMETHEUS_MULTIPROC_DIR": metrics,
-            "BENTOML_DO_NOT_TRACK": "True",
-        }
-        supervisor = _Supervisor(listener, environment, workers, tls)
-        supervisor.run(lambda: _announce(listener, names, tls is not None))
-
-
-def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
-    """Find out here, with one clear error, what would else fail in a worker.
-
-    Returns:
-        The names of the models.
-    """
-    registry = Registry(settings.models)
-    for slot in registry.slots.values():
-        if slot.error is not None:
-            raise ServeError(slot.error)
-    for path in (settings.api_key_file, settings.admin_key_file):
-        if path is not None:
-            KeyFile(path)
-    if tls is not None:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*tls)
-        except OSError as error:  # ssl.SSLError is one
-            raise ServeError(
-                f"{tls[0]} and {tls[1]} are no certificate chain and key in PEM form: {error}"
-            ) from error
-    return list(registry.slots)
-
-
-def _announce(listener: socket.socket, names: list[str], tls: bool) -> None:
-    host, port = listener.getsockname()[:2]
-    scheme = "https" if tls else "http"
-    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-    print(f"serving {', '.join(names)} at {address} (docs: {address}/docs)", flush=True)
-
-
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Open the listening socket, which the workers inherit."""
-    if not 0 <= port <= 65535:
-        raise ServeError(f"port must be 0 to 65535, received {port}")
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise ServeError(f"host {host!r} is no address of this machine: {error}") from error
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen(2048)
-        except OSError as error:
-            raise ServeError(
-                f"cannot listen on {host} port {port}: {error.strerror}; stop what uses it or "
-                "give another with --port"
-            ) from error
-        yield listener
-
-
-@contextmanager
-def _metrics_folder() -> Iterator[str]:
-    """A folder through which the workers add up their metrics."""
-    # In memory where that can be: each count writes to a mapped file, and a write to one that
-    # is on its way to a disk waits for the disk.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    folder = tempfile.mkdtemp(prefix="trpo-deploy-metrics-", dir=memory)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+"""Kill workers after this time. Longer than a worker's own limit for requests in flight."""
+_MAX_START_FAILURES = 3
+"""Maximum number of workers in a row that may die before they are ready."""
 
 
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
     control: socket.socket
+    """The worker sends one byte when it is ready, and stops when this end is closed."""
     ready: bool = False
 
     def check_ready(self) -> bool:
-        """Whether the worker has just become ready."""
+        """Whether the worker has become ready since the last call."""
         if self.ready:
             return False
         try:
@@ -162,8 +42,15 @@ class _Worker:
         return self.ready
 
 
-class _Supervisor:
-    """Keeps a number of workers running until a signal comes."""
+class Supervisor:
+    """Keeps a number of workers running until a signal arrives.
+
+    Args:
+        listener: The listening socket, which the workers inherit.
+        environment: Environment variables of the workers.
+        workers: Number of workers.
+        tls: PEM files of the certificate chain and its private key, for HTTPS.
+    """
 
     def __init__(
         self,
@@ -180,18 +67,25 @@ class _Supervisor:
         self._failures = 0
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Run until SIGINT or SIGTERM, then stop all workers."""
-        with _signals() as received:
+        """Run until SIGINT or SIGTERM, then stop all workers.
+
+        Args:
+            on_ready: Called once, when all workers are ready.
+
+        Raises:
+            ServeError: Several workers in a row died before they were ready.
+        """
+        with _collect_signals() as received:
             try:
                 self._workers = [self._start() for _ in range(self._count)]
-                self._run(on_ready, received)
+                self._supervise(on_ready, received)
             finally:
-                self._stop_workers(received)
+                self._stop(received)
 
-    def _run(self, on_ready: Callable[[], None], received: list[int]) -> None:
+    def _supervise(self, on_ready: Callable[[], None], received: list[int]) -> None:
         announced = False
         while not received:
-            self._tend()
+            self._replace_dead()
             if not announced and all(worker.ready for worker in self._workers):
                 on_ready()
                 announced = True
@@ -201,14 +95,9 @@ class _Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             fds = (self._listener.fileno(), theirs.fileno())
+            module = "trpo_deploy.serve.process.worker"
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [
-                    sys.executable,
-                    "-m",
-                    "trpo_deploy.serve.process.worker",
-                    *map(str, fds),
-                    *self._tls,
-                ],
+                [sys.executable, "-m", module, *map(str, fds), *self._tls],
                 pass_fds=fds,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -216,8 +105,7 @@ class _Supervisor:
         ours.setblocking(False)
         return _Worker(process, ours)
 
-    def _tend(self) -> None:
-        """Note workers that became ready, start dead ones again."""
+    def _replace_dead(self) -> None:
         for index, worker in enumerate(self._workers):
             if worker.check_ready():
                 self._failures = 0
@@ -225,16 +113,16 @@ class _Supervisor:
                 continue
             worker.control.close()
             self._failures += not worker.ready
-            if self._failures >= _START_FAILURES:
+            if self._failures >= _MAX_START_FAILURES:
                 raise ServeError(
-                    f"a worker ended {self._failures} times before it was ready "
-                    f"(exit status {worker.process.returncode}); its messages are above"
+                    f"workers died {self._failures} times before they were ready "
+                    f"(exit status {worker.process.returncode}); see their messages above"
                 )
             self._workers[index] = self._start()
 
-    def _stop_workers(self, received: list[int]) -> None:
-        """Let the workers end what they do; a second signal, or half a minute, ends it."""
-        self._listener.close()  # a new connection is refused once the workers stop taking any
+    def _stop(self, received: list[int]) -> None:
+        """Let the workers finish their requests. Kill them on a second signal or after 40 s."""
+        self._listener.close()  # new connections are refused once the workers stop accepting
         for worker in self._workers:
             if signal.SIGTERM in received:
                 worker.process.terminate()  # drains first
@@ -251,8 +139,8 @@ class _Supervisor:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list."""
+def _collect_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list, in place of their default actions."""
     received: list[int] = []
     previous = {
         number: signal.signal(number, lambda number, _: received.append(number))

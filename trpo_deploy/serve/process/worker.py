@@ -1,10 +1,10 @@
 """One worker process: BentoML's application on uvicorn, with uvloop and httptools.
 
 The supervisor starts it as ``python -m trpo_deploy.serve.process.worker LISTEN_FD CONTROL_FD
-[TLS_CERT TLS_KEY]``. The first is the listening socket that all workers share. The second is a
-socket to the supervisor: the worker writes one byte once it is ready, and stops when the other
-end closes, so that no worker outlives its supervisor. SIGTERM stops it as well, after a time in
-which ``/readyz`` says no.
+[TLS_CERT TLS_KEY]``. ``LISTEN_FD`` is the listening socket that all workers share. ``CONTROL_FD``
+is a socket to the supervisor: the worker writes one byte when it is ready, and stops when the
+other end closes, so no worker outlives its supervisor. SIGTERM also stops it, after a time in
+which ``/readyz`` answers 503.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from trpo_deploy.serve.http.endpoints import draining
+from trpo_deploy.serve.http.health import draining
 from trpo_deploy.serve.process.slow_clients import close_slow_clients
 from trpo_deploy.serve.settings import Settings
 
 _KEEP_ALIVE_S = 65
-"""Longer than the minute after which load balancers close an idle connection themselves."""
+"""Longer than the minute after which load balancers close idle connections."""
 _GRACE_S = 30
-"""Time for requests in flight once no new ones are taken."""
+"""Time for requests in flight after the worker stops accepting new ones."""
 
 
 def main(listen_fd: int, control_fd: int, tls: Sequence[str]) -> None:
-    """Serve until told to stop."""
-    # A terminal's Ctrl-C reaches the whole group; only the supervisor acts on it.
+    """Serve until the supervisor or SIGTERM stops the worker."""
+    # A terminal sends Ctrl-C to the whole process group; only the supervisor handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
     for name in ("trpo_deploy", "bentoml.access"):
         logging.getLogger(name).setLevel(logging.INFO)
-    # It warns of each client that speaks no HTTP: a log that anyone can fill.
+    # It warns about each client that sends invalid HTTP: anyone could fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     from trpo_deploy.serve.process.service import EdgeService, PolicyService
 
     assert isinstance(PolicyService, EdgeService)
-    settings = Settings.from_environment()
+    settings = Settings()
     config = uvicorn.Config(
         PolicyService.to_asgi(),
         loop="uvloop",
@@ -83,7 +83,7 @@ class _Server(uvicorn.Server):
         self._control.send(b"+")
 
     def _drain(self) -> None:
-        """Say on ``/readyz`` that it is over, and stop once the load balancer has heard."""
+        """Make ``/readyz`` answer 503, and stop when load balancers have had time to see it."""
         draining.set()
         loop = asyncio.get_running_loop()
         loop.call_later(self._settings.drain_seconds, self._stop)

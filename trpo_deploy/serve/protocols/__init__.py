@@ -1,1 +1,1 @@
-"""What clients speak: our JSON, raw tensors, the Open Inference Protocol, WebSockets."""
+"""Protocols: JSON and raw tensors, Open Inference Protocol, WebSocket, and their description."""

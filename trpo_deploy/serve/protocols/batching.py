@@ -1,8 +1,8 @@
-"""Single observations that arrive together are answered by one run of the policy.
+"""Micro-batching: single observations that arrive together share one run of the policy.
 
-Of the time that a small policy takes, most is spent on getting in and out of onnxruntime: eight
-observations cost little more than one. So where several clients ask at once, what arrived within
-one turn of the event loop is run together; nobody waits for anything that has not arrived.
+For a small policy most of the time of a run is spent on entering and leaving onnxruntime: eight
+observations cost little more than one. Requests that arrive in the same turn of the event loop
+therefore share a run. There is no waiting time.
 """
 
 from __future__ import annotations
@@ -18,93 +18,89 @@ from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.messages import Reply
 from trpo_deploy.spec.spaces import Array
 
-_MOST = 64
-"""Observations in one run."""
-_SMALL_BYTES = 4096
-"""Larger inputs (images) take their time for each observation: together they would only wait."""
-_PAUSE = 32
-"""Requests that are answered at once after two in a row that waited and stayed alone."""
+MAX_BATCH = 64
+"""Maximum number of observations in one run."""
+MAX_INPUT_BYTES = 4096
+"""Larger inputs (images) run alone: their cost grows with the batch, so sharing only adds delay."""
+_SINGLE_RUNS = 32
+"""Number of requests that run at once after two in a row found no other to share with."""
 
 
 @dataclass(slots=True)
-class Question:
-    """A request that has been checked: what to run, and how to answer it."""
+class InferenceJob:
+    """A validated request: what to run, and how to make the reply."""
 
     policy: OnnxPolicy
     outputs: tuple[str, ...]
     inputs: Mapping[str, Array]
-    reply: Callable[[list[Array]], Reply]
-    """Makes the answer out of the outputs."""
+    make_reply: Callable[[list[Array]], Reply]
+    """Makes the reply from the outputs."""
 
-    def answer(self) -> Reply:
-        """Run it alone."""
-        return self.reply(self.policy.run(list(self.outputs), self.inputs))
+    def run(self) -> Reply:
+        """Run this job alone."""
+        return self.make_reply(self.policy.run(list(self.outputs), self.inputs))
 
-    def is_small(self) -> bool:
-        """Whether it is one observation of a few numbers."""
+    def can_share(self) -> bool:
+        """Whether the job is a single small observation."""
         for array in self.inputs.values():
-            if len(array) != 1 or array.nbytes > _SMALL_BYTES:
+            if len(array) != 1 or array.nbytes > MAX_INPUT_BYTES:
                 return False
         return True
 
 
-_Waiting: TypeAlias = "tuple[Question, asyncio.Future[list[Array]]]"
+_Waiting: TypeAlias = "tuple[InferenceJob, asyncio.Future[list[Array]]]"
 
 
-class Gatherer:
-    """Answers questions, those that arrive together at once; for one event loop."""
+class Batcher:
+    """Runs jobs; those of the same turn of the event loop together. For one event loop."""
 
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
         self._alone = False
-        self._pause = 0
+        self._single_runs = 0
 
-    async def answer(self, question: Question) -> Reply:
-        """The answer, after what else arrived in this turn of the event loop has been read.
+    async def run(self, job: InferenceJob) -> Reply:
+        """Run a job, together with those that arrive in this turn of the event loop.
 
-        Waiting for that costs a client that is alone a fifth of its time. So after two requests
-        that stayed alone the next ones do not wait.
+        Waiting for the turn to end costs a lone client a fifth of its time. After two requests in
+        a row that stayed alone, the next ones run at once.
         """
-        if not question.is_small():
-            return question.answer()
-        if self._pause:
-            self._pause -= 1
-            return question.answer()
+        if not job.can_share():
+            return job.run()
+        if self._single_runs:
+            self._single_runs -= 1
+            return job.run()
         loop = asyncio.get_running_loop()
         outputs: asyncio.Future[list[Array]] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._run)
-        self._waiting.append((question, outputs))
-        if len(self._waiting) == _MOST:
-            self._run()
-        return question.reply(await outputs)
+            loop.call_soon(self._run_waiting)
+        self._waiting.append((job, outputs))
+        if len(self._waiting) == MAX_BATCH:
+            self._run_waiting()
+        return job.make_reply(await outputs)
 
-    def _run(self) -> None:
-        """Run what waits, each policy once."""
+    def _run_waiting(self) -> None:
+        """Run the waiting jobs, each policy once."""
         waiting, self._waiting = self._waiting, []
         before, self._alone = self._alone, len(waiting) == 1
         if before and self._alone:
-            self._pause = _PAUSE
+            self._single_runs = _SINGLE_RUNS
         groups: dict[object, list[_Waiting]] = {}
-        for question, outputs in waiting:
-            group = groups.setdefault((question.policy, question.outputs), [])
-            group.append((question, outputs))
+        for job, outputs in waiting:
+            groups.setdefault((job.policy, job.outputs), []).append((job, outputs))
         for group in groups.values():
             _run_together(group)
 
 
 def _run_together(group: list[_Waiting]) -> None:
-    """Run questions to one policy, and give each its row of the outputs."""
+    """Run jobs of one policy, and give each its row of the outputs."""
     first = group[0][0]
-    inputs = {
-        name: np.concatenate([question.inputs[name] for question, _ in group])
-        for name in first.inputs
-    }
+    inputs = {name: np.concatenate([job.inputs[name] for job, _ in group]) for name in first.inputs}
     arrays: list[Array] = []
     error: Exception | None = None
     try:
         arrays = first.policy.run(list(first.outputs), inputs)
-    except Exception as caught:  # onnxruntime's share no base; everyone who asked hears of it
+    except Exception as caught:  # onnxruntime's exceptions have no public base class
         error = caught
     for row, (_, outputs) in enumerate(group):
         if outputs.cancelled():

@@ -1,4 +1,4 @@
-"""Raw tensors: the little-endian bytes of an array, whose dtype and shape the headers tell."""
+"""Raw tensors: the little-endian bytes of an array, with dtype and shape in headers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ DTYPES: dict[str, np.dtype[Any]] = {
         *("float16", "float32", "float64"),
     )
 }
-"""What a tensor may hold, by numpy's name. No objects, no text."""
+"""Accepted dtypes by numpy's name: numbers and booleans only."""
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-"""The names again: looking one up takes a tenth of the time of numpy's ``dtype.name``."""
+"""Names by dtype. The lookup takes a tenth of the time of numpy's ``dtype.name``."""
 
 _SHAPE = re.compile(rb"[0-9]{1,9}(,[0-9]{1,9}){0,7}")
 
 
 def tensor_from_headers(headers: dict[bytes, bytes], body: bytes) -> Array:
-    """The array that a body holds.
+    """Read the array of a request.
 
     Raises:
-        RequestError: a header is missing or makes no sense, or the body has another size.
+        RequestError: A header is missing or invalid, or the body does not have the stated size.
     """
     dtype = DTYPES.get(_header(headers, DTYPE_HEADER, "float32").decode("latin-1"))
     if dtype is None:
@@ -46,10 +46,10 @@ def tensor_from_headers(headers: dict[bytes, bytes], body: bytes) -> Array:
 def tensor_from_bytes(
     data: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], field: str
 ) -> Array:
-    """The array of a dtype and shape that bytes hold.
+    """View bytes as an array of a dtype and shape.
 
     Raises:
-        RequestError: there are more or fewer bytes than it takes.
+        RequestError: The number of bytes does not match.
     """
     size = dtype.itemsize * prod(shape)
     if len(data) != size:
@@ -65,7 +65,7 @@ def tensor_from_bytes(
 
 
 def tensor_to_headers(array: Array) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that tell an array's dtype and shape."""
+    """The headers with an array's dtype and shape."""
     return (
         (DTYPE_HEADER, DTYPE_NAMES[array.dtype].encode()),
         (SHAPE_HEADER, ",".join(map(str, array.shape)).encode()),

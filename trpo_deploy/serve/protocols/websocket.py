@@ -1,12 +1,11 @@
 """``WS /ws/NAME``: one observation in, one action out, for control loops.
 
-A text frame is what ``POST /predict`` takes and is answered as there. A binary frame is one
-observation, or several one after another: the little-endian bytes of the space's dtype. It is
-answered by those of the action. What cannot be answered gets a text frame with the error, and
-the connection stays open.
+A text frame is the body of ``POST /predict``; the reply has the same form as there. A binary
+frame has the little-endian bytes of one observation, or of several; the reply has the bytes of
+the actions. An error is a text frame, and the connection stays open.
 
-What a policy remembers of an episode is kept with the connection. A new episode begins with a
-new connection, or with the text frame ``{"reset": true}``, which is sent back as the answer.
+The state of a policy with stacked frames is kept with the connection. An episode starts with a
+new connection, or with the text frame ``{"reset": true}``, which is echoed.
 """
 
 from __future__ import annotations
@@ -20,30 +19,33 @@ from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.messages import Message, Receive, Send
 from trpo_deploy.serve.metrics import count_error, count_request
 from trpo_deploy.serve.models.served_model import ServedModel
-from trpo_deploy.serve.protocols.frame_stack import State
-from trpo_deploy.serve.protocols.predict import Call, Predictor, load_object, parse_object, to_json
+from trpo_deploy.serve.protocols.json_io import load_object
+from trpo_deploy.serve.protocols.policy_state import PolicyState
+from trpo_deploy.serve.protocols.predict import Predictor, dump_reply
+from trpo_deploy.serve.protocols.predict_request import PredictRequest, parse_predict_request
 from trpo_deploy.spec.spaces import DictSpace
 
-LABEL = "/ws/NAME"
+ENDPOINT = "/ws/NAME"
+"""Label of the metrics."""
 
 _RESET = {"reset": True}
 
 
-class Conversation:
-    """One WebSocket connection.
+class WebSocketConnection:
+    """One WebSocket connection with the state of its episode.
 
     Args:
-        predictor: answers calls.
-        name: of the model; a swap takes effect with the next frame.
+        predictor: Answers the frames.
+        name: Name of the model. A replaced model is used from the next frame on.
     """
 
     def __init__(self, predictor: Predictor, name: str) -> None:
         self._predictor = predictor
         self._name = name
-        self._state: State | None = None
+        self._state: PolicyState | None = None
 
     async def run(self, receive: Receive, send: Send) -> None:
-        """Answer frames until the client leaves."""
+        """Accept the connection and answer frames until the client disconnects."""
         await send({"type": "websocket.accept"})
         while True:
             message = await receive()
@@ -51,31 +53,32 @@ class Conversation:
                 return
             started = perf_counter()
             try:
-                answer, status = self._answer(message), 200
+                reply, status = self._answer(message), 200
             except RequestError as error:
-                answer, status = {"text": error.to_json().decode()}, error.status
+                reply, status = {"text": error.to_json().decode()}, error.status
                 count_error(error.code)
-            await send({"type": "websocket.send", **answer})
-            count_request(LABEL, self._name, status, perf_counter() - started)
+            await send({"type": "websocket.send", **reply})
+            count_request(ENDPOINT, self._name, status, perf_counter() - started)
 
     def _answer(self, message: Message) -> dict[str, str | bytes]:
         text = message.get("text")
         if text is None:
             model = self._predictor.registry.get(self._name)
-            call = Call(_observation(model, message["bytes"]))
-            action, self._state = self._predictor.act(model, call, self._state)
+            request = PredictRequest(_read_binary(model, message["bytes"]))
+            action, self._state = self._predictor.act(model, request, self._state)
             return {"bytes": action.tobytes()}
         value = load_object(text)
         if value == _RESET:
             self._state = None
             return {"text": text}
-        call = parse_object(value)
-        model = self._predictor.find(call, self._name)
-        action, self._state = self._predictor.act(model, call, self._state)
-        return {"text": to_json(model, action).decode()}
+        request = parse_predict_request(value)
+        model = self._predictor.find_model(request, self._name)
+        action, self._state = self._predictor.act(model, request, self._state)
+        return {"text": dump_reply(model, action).decode()}
 
 
-def _observation(model: ServedModel, data: bytes) -> object:
+def _read_binary(model: ServedModel, data: bytes) -> object:
+    """The observation, or batch of observations, of a binary frame."""
     space = model.policy.spec.observation_space
     if isinstance(space, DictSpace):
         raise RequestError(

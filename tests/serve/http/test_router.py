@@ -1,19 +1,19 @@
-"""Which path stands for what."""
+"""The router finds the endpoint of a path, and the model and version in it."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.runtime.policy_files import write_policy
-from trpo_deploy.serve.http.endpoints import Endpoints
+from trpo_deploy.serve.http.router import Router
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Endpoints:
+def router(tmp_path_factory: pytest.TempPathFactory) -> Router:
     path = write_policy(tmp_path_factory.mktemp("models") / "cart" / "policy.onnx")
-    return Endpoints(Registry([path]), Settings())
+    return Router(Registry([path]), Settings())
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,10 @@ def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Endpoints:
         ("/admin/models/a/load", "/admin/models/NAME/load", "a", None),
     ],
 )
-def test_a_path_names_its_endpoint_model_and_version(
-    endpoints: Endpoints, path: str, label: str, name: str | None, version: str | None
+def test_a_path_gives_its_endpoint_model_and_version(
+    router: Router, path: str, label: str, name: str | None, version: str | None
 ) -> None:
-    endpoint, *named = endpoints.find(path)
+    endpoint, *named = router.find(path)
     assert endpoint is not None
     assert (endpoint.label, *named) == (label, name, version)
 
@@ -53,5 +53,5 @@ def test_a_path_names_its_endpoint_model_and_version(
         "/v2/models/a/versions/2/3/infer",
     ],
 )
-def test_other_paths_name_none(endpoints: Endpoints, path: str) -> None:
-    assert endpoints.find(path)[0] is None
+def test_any_other_path_has_no_endpoint(router: Router, path: str) -> None:
+    assert router.find(path)[0] is None

@@ -1,8 +1,8 @@
-"""What a policy remembers between requests, as text that the client carries.
+"""The state of a policy with stacked frames, as text that the client carries between requests.
 
-So every worker and every replica can answer the next request of an episode. The text is the
-state's arrays one after another, little-endian, in base64; it holds frames that the client sent
-itself, so there is nothing in it to hide or to sign.
+Any worker and any replica can therefore answer the next request of an episode. The text is the
+base64 encoding of the state's arrays, little-endian, one after another. It contains frames that
+the client sent itself, so it needs no encryption and no signature.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.spec.policy_spec import StateSpec
 from trpo_deploy.spec.spaces import Array
 
-State: TypeAlias = tuple[Array, ...]
+PolicyState: TypeAlias = tuple[Array, ...]
+"""One array for each :class:`StateSpec`, with the batch as first axis."""
 
 
-def state_to_text(state: State) -> bytes:
-    """The text of a state: letters, digits, ``+``, ``/`` and ``=``."""
+def encode_state(state: PolicyState) -> bytes:
+    """Encode a state as base64."""
     return b64encode(b"".join(array.tobytes() for array in state))
 
 
-def state_from_text(text: str, specs: Sequence[StateSpec], batch: int) -> State:
-    """The state that a text holds.
+def decode_state(text: str, specs: Sequence[StateSpec], batch: int) -> PolicyState:
+    """Decode the text of :func:`encode_state`.
 
     Args:
-        text: as :func:`state_to_text` wrote it.
-        specs: what the policy remembers.
-        batch: the number of observations that it belongs to.
+        text: The state as base64.
+        specs: The policy's states.
+        batch: Number of observations in the request.
 
     Raises:
-        RequestError: it is not the text of such a state.
+        RequestError: The text is not such a state.
     """
     sizes = [np.dtype(spec.input.dtype).itemsize * batch * prod(spec.input.shape) for spec in specs]
     try:
         data = b64decode(text, validate=True)
     except ValueError as error:
-        raise _bad_state("the text of the last answer", "text that is no base64") from error
+        raise _bad_state("the state of the previous reply", "text that is not base64") from error
     if len(data) != sum(sizes):
         expected = f"the {sum(sizes)} bytes of a state for {batch} observations"
         raise _bad_state(expected, f"{len(data)} bytes")
@@ -55,20 +56,20 @@ def state_from_text(text: str, specs: Sequence[StateSpec], batch: int) -> State:
 
 
 def check_finite(array: Array) -> None:
-    """Refuse a state that would make an action of it NaN.
+    """Refuse a state with NaN or infinity, which could make the action NaN.
 
     Raises:
-        RequestError: a number is NaN or infinite.
+        RequestError: A number is NaN or infinite.
     """
     if not np.isfinite(array).all():
-        raise _bad_state("finite numbers", "NaN or an infinity")
+        raise _bad_state("finite numbers", "NaN or infinity")
 
 
 def _bad_state(expected: str, received: str) -> RequestError:
     return RequestError(
         422,
         "bad_state",
-        f"state: expected {expected}, received {received}; leave it out to begin an episode",
+        f"state: expected {expected}, received {received}; leave it out to start an episode",
         field="state",
         expected=expected,
         received=received,

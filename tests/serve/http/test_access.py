@@ -1,0 +1,107 @@
+"""Keys and origins decide who may use the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from tests.serve.http.guarded import FIRST, OBS, ORIGIN, SECOND, Guarded, bearer
+from tests.serve.server import wait_until
+from trpo_deploy.errors import ServeError
+from trpo_deploy.serve.http.key_file import KeyFile
+
+
+def test_predict_needs_one_of_the_keys(guarded: Guarded) -> None:
+    client = guarded.server.client
+    for headers in ({}, bearer("wrong"), {"x-api-key": ""}, {"x-api-key": "wrong"}):
+        response = client.post("/predict", json=OBS, headers=headers)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+    for headers in (bearer(FIRST), bearer(SECOND), {"x-api-key": FIRST}):
+        assert client.post("/predict", json=OBS, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/models", "/models/cart", "/metrics", "/docs.json", "/schema.json"]
+)
+def test_descriptions_of_the_models_need_a_key(guarded: Guarded, path: str) -> None:
+    client = guarded.server.client
+    assert client.get(path).status_code == 401
+    assert client.get(path, headers=bearer(FIRST)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/v2/health/ready", "/docs"])
+def test_health_and_docs_need_no_key(guarded: Guarded, path: str) -> None:
+    assert guarded.server.client.get(path).status_code == 200
+
+
+def test_a_websocket_needs_a_key(guarded: Guarded) -> None:
+    url = guarded.server.websocket_url("cart")
+    with pytest.raises(InvalidStatus) as caught:
+        connect(url)
+    assert caught.value.response.status_code == 401
+    with connect(url, additional_headers=bearer(FIRST)) as socket:
+        socket.send(bytes(16))
+        assert len(socket.recv()) == 8
+
+
+def test_administration_is_off_without_an_admin_key_file(guarded: Guarded) -> None:
+    response = guarded.server.client.post("/admin/models/cart/load", headers=bearer(FIRST))
+    assert response.status_code == 403
+
+
+def test_a_running_service_uses_changed_keys(guarded: Guarded) -> None:
+    before = guarded.keys.read_text()
+    third = "third-key-of-the-tests"
+    guarded.keys.write_text(before + third)
+    assert wait_until(lambda: guarded.status(third) == 200, 5)
+    guarded.keys.write_text(before)
+    assert wait_until(lambda: guarded.status(third) == 401, 5)
+    assert guarded.status(FIRST) == 200
+
+
+def test_an_invalid_key_file_keeps_the_previous_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(FIRST)
+    keys = KeyFile(path)
+    headers = {b"x-api-key": FIRST.encode()}
+    for text in ("short", "", "# nothing"):
+        path.write_text(text)
+        keys.refresh()
+        assert keys.allows(headers)
+    path.unlink()
+    keys.refresh()
+    assert keys.allows(headers)
+    path.write_text(SECOND)
+    keys.refresh()
+    assert not keys.allows(headers)
+
+
+def test_a_missing_key_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match="cannot read the key file"):
+        KeyFile(tmp_path / "none")
+
+
+def test_only_allowed_origins_get_cors_headers(guarded: Guarded) -> None:
+    client = guarded.server.client
+    for origin, allowed in ((ORIGIN, True), ("https://evil.example", False)):
+        asked = {"origin": origin, "access-control-request-method": "POST"}
+        preflight = client.options("/predict", headers=asked)
+        assert ("access-control-allow-origin" in preflight.headers) is allowed
+        response = client.post("/predict", json=OBS, headers={"origin": origin, **bearer(FIRST)})
+        assert ("access-control-allow-origin" in response.headers) is allowed
+
+
+def test_a_websocket_opens_for_the_own_and_for_allowed_origins_only(guarded: Guarded) -> None:
+    url = guarded.server.websocket_url("cart")
+    for origin in (ORIGIN, guarded.server.url):
+        with connect(url, additional_headers=bearer(FIRST), origin=Origin(origin)) as socket:
+            socket.send(bytes(16))
+            assert len(socket.recv()) == 8
+    with pytest.raises(InvalidStatus) as caught:
+        connect(url, additional_headers=bearer(FIRST), origin=Origin("https://evil.example"))
+    assert caught.value.response.status_code == 403

@@ -1,0 +1,164 @@
+"""The registry checks changed files, and keeps the old model if the new one is bad."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.runtime.policy_files import ACTION_SPACES, box, write_policy
+from tests.serve.models.replace import replace_policy
+from trpo_deploy.runtime import OnnxPolicy
+from trpo_deploy.serve.errors import RequestError
+from trpo_deploy.serve.models.registry import Registry
+
+
+def write_certificate(path: Path, **changes: Any) -> None:
+    policy = OnnxPolicy(path)
+    golden = np.array([1, 2, 3, 4], np.float32)
+    value = {
+        "verdict": "pass",
+        "sha256": {"policy.onnx": policy.sha256},
+        "golden": {"observation": golden.tolist(), "action": policy.predict(golden)[0].tolist()},
+        **changes,
+    }
+    (path.parent / "certificate.json").write_text(json.dumps(value))
+
+
+def accept_one_row_only(path: Path) -> None:
+    """Break a file: its spec allows any batch, its graph only one row."""
+    model = onnx.load(str(path))
+    shape = next(node for node in model.graph.node if node.op_type == "Reshape")
+    constant = next(item for item in model.graph.initializer if item.name == shape.input[1])
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 4], np.int64), constant.name))
+    onnx.save(model, path)
+
+
+def replace_a_certified_file(path: Path) -> None:
+    write_certificate(path)
+    replace_policy(path, 1)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_policy(tmp_path / "cart" / "policy.onnx")
+
+
+def test_a_changed_file_is_loaded(file: Path) -> None:
+    registry = Registry([file])
+    old = registry.get("cart")
+    registry.refresh()
+    assert registry.get("cart") is old
+    version = replace_policy(file, seed=1)
+    registry.refresh()
+    assert registry.get("cart").version == version != old.version
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda file: file.write_bytes(b"nothing"), "ONNX file"),
+        (lambda file: file.write_bytes(b""), "ONNX file"),
+        (lambda file: replace_policy(file, 1, box(5)), "another name"),
+        (lambda file: replace_policy(file, 1, box(4), ACTION_SPACES["discrete"]), "another name"),
+        (replace_a_certified_file, "another file"),
+        (lambda file: write_certificate(file, verdict="fail"), "not the trained policy"),
+        (
+            lambda file: write_certificate(file, golden={"observation": [1] * 4, "action": [9, 9]}),
+            "golden",
+        ),
+        (
+            lambda file: write_certificate(file, golden={"observation": [1], "action": [0, 0]}),
+            "golden",
+        ),
+        (lambda file: write_certificate(file, golden=3), "golden"),
+        (lambda file: (file.parent / "certificate.json").write_text("{"), "certificate"),
+        (lambda file: (file.parent / "certificate.json").write_text("[]"), "certificate"),
+        (accept_one_row_only, "cannot be run"),
+        (lambda file: write_policy(file, frames=2), "states"),
+        (lambda file: file.unlink(), "cannot read"),
+        (lambda file: shutil.rmtree(file.parent), "cannot read"),
+    ],
+)
+def test_a_bad_file_does_not_replace_the_served_model(file: Path, damage: Any, words: str) -> None:
+    registry = Registry([file])
+    old = registry.get("cart")
+    damage(file)
+    registry.refresh()
+    assert registry.get("cart") is old
+    assert words in (registry.entries["cart"].error or "")
+    assert registry.entries["cart"].status == "stale"
+    with pytest.raises(RequestError, match=words) as caught:
+        registry.load("cart")
+    assert caught.value.status == 409
+
+
+def test_the_certificate_is_part_of_the_model(file: Path) -> None:
+    write_certificate(file)
+    model = Registry([file]).get("cart")
+    assert model.certificate is not None
+    assert model.certificate["verdict"] == "pass"
+
+
+def test_a_repaired_model_is_served(file: Path) -> None:
+    good = file.read_bytes()
+    file.write_bytes(b"nothing")
+    registry = Registry([file])
+    with pytest.raises(RequestError) as caught:
+        registry.get("cart")
+    assert caught.value.status == 503
+    file.write_bytes(good)
+    registry.refresh()
+    assert registry.get("cart").name == "cart"
+
+
+def test_a_bad_model_does_not_affect_the_others(tmp_path: Path) -> None:
+    write_policy(tmp_path / "good" / "policy.onnx")
+    write_policy(tmp_path / "bad" / "policy.onnx").write_bytes(b"nothing")
+    registry = Registry([tmp_path])
+    assert registry.get("good").name == "good"
+    assert "ONNX file" in (registry.entries["bad"].error or "")
+    assert [registry.entries[name].status for name in ("good", "bad")] == ["ready", "failed"]
+
+
+def test_a_model_added_to_a_folder_of_models_is_served(tmp_path: Path) -> None:
+    write_policy(tmp_path / "one" / "policy.onnx")
+    registry = Registry([tmp_path])
+    write_policy(tmp_path / "two" / "policy.onnx")
+    registry.refresh()
+    assert sorted(registry.entries) == ["one", "two"]
+
+
+def test_each_numbered_version_is_served_and_the_highest_is_the_latest(tmp_path: Path) -> None:
+    for version in (2, 10, 9):
+        write_policy(tmp_path / "ant" / str(version) / "policy.onnx", seed=version)
+    registry = Registry([tmp_path / "ant"])
+    assert list(registry.entries["ant"].versions) == ["2", "9", "10"]
+    assert registry.get("ant").version == registry.get("ant", "latest").version == "10"
+    assert registry.get("ant", "2").version == "2"
+    with pytest.raises(RequestError) as caught:
+        registry.get("ant", "3")
+    assert caught.value.status == 404
+    write_policy(tmp_path / "ant" / "11" / "policy.onnx", seed=11)
+    (tmp_path / "ant" / "9" / "policy.onnx").write_bytes(b"nothing")
+    shutil.rmtree(tmp_path / "ant" / "2")
+    old = registry.get("ant", "9")
+    registry.refresh()
+    assert registry.get("ant").version == "11"
+    assert registry.get("ant", "9") is old
+    with pytest.raises(RequestError):
+        registry.get("ant", "2")
+
+
+def test_an_unchanged_version_is_not_loaded_again(tmp_path: Path) -> None:
+    write_policy(tmp_path / "ant" / "1" / "policy.onnx")
+    registry = Registry([tmp_path / "ant"])
+    first = registry.get("ant", "1")
+    write_policy(tmp_path / "ant" / "2" / "policy.onnx", seed=1)
+    registry.refresh()
+    assert registry.get("ant", "1") is first

@@ -1,0 +1,125 @@
+"""Load a policy and check it before it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trpo_deploy.errors import ObservationError, ServeError
+from trpo_deploy.files.certificate import certificate_path, read_certificate
+from trpo_deploy.runtime import OnnxPolicy
+from trpo_deploy.serve.models.served_model import ServedModel
+from trpo_deploy.spec.spaces import Array, Json
+
+_GOLDEN_TOLERANCE = 1e-4
+"""For float32 actions. Machines sum in different orders, which changes results by about 1e-6."""
+
+
+def load_model(name: str, version: str, onnx: Path, old: ServedModel | None) -> ServedModel:
+    """Load a policy and check its certificate, an action, the golden action and its spaces.
+
+    Args:
+        name: Name of the model.
+        version: Version of the model; empty to derive it from the file's content.
+        onnx: The file.
+        old: The model that is served under this name now.
+
+    Raises:
+        PolicyFileError: The file is not a policy.
+        ModelDirError: The certificate cannot be read.
+        ServeError: The policy failed a check and must not be served.
+    """
+    policy = OnnxPolicy(onnx)
+    certificate = _read_valid_certificate(onnx, policy)
+    _check_action(policy)
+    if certificate is not None and certificate.get("golden") is not None:
+        _check_golden(policy, certificate["golden"])
+    if old is not None:
+        _check_spaces(policy, old.policy)
+    return ServedModel(name, version or policy.sha256[:12], policy, certificate)
+
+
+def _read_valid_certificate(onnx: Path, policy: OnnxPolicy) -> Json | None:
+    """The certificate next to a file, if there is one and it certifies this file."""
+    certificate = read_certificate(onnx)
+    if certificate is None:
+        return None
+    path = certificate_path(onnx)
+    try:
+        verdict, certified = certificate["verdict"], certificate["sha256"]["policy.onnx"]
+    except (KeyError, TypeError) as error:
+        raise ServeError(
+            f"{path} is not a certificate ({error!r}); write it again with: trpo-deploy verify"
+        ) from error
+    if verdict != "pass":
+        raise ServeError(f"{path} says {verdict!r}: the file is not the trained policy")
+    if certified != policy.sha256:
+        raise ServeError(
+            f"{path} certifies another file: SHA-256 {str(certified)[:12]}, {onnx.name} has "
+            f"{policy.sha256[:12]}; write it again with: trpo-deploy verify"
+        )
+    return certificate
+
+
+def _check_action(policy: OnnxPolicy) -> None:
+    """Run the policy once, so that a broken file fails now and not at the first request."""
+    one, _ = policy.spec.validate(policy.spec.sample_observation(np.random.default_rng(0)))
+    three = {name: np.concatenate([array] * 3) for name, array in one.items()}
+    actions = _act(policy, three)
+    space = policy.spec.action_space
+    expected = (3, *space.shape)
+    if actions.shape != expected or actions.dtype != space.dtype:
+        raise ServeError(
+            f"{policy.path} returns actions of {actions.dtype} {actions.shape}, its spec says "
+            f"{space.dtype} {expected}; export the policy again"
+        )
+    try:
+        space.check_values(actions, "action")
+    except ObservationError as error:
+        raise ServeError(f"{policy.path} returns an action outside its space: {error}") from error
+
+
+def _act(policy: OnnxPolicy, inputs: dict[str, Array]) -> Array:
+    """Run the policy; any exception becomes a :class:`ServeError`."""
+    try:
+        return policy.step(inputs)[0]
+    except Exception as error:  # onnxruntime's exceptions have no public base class
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ServeError(f"{policy.path} cannot be run ({reason})") from error
+
+
+def _check_golden(policy: OnnxPolicy, golden: Any) -> None:
+    """Compare the policy's action with the one recorded at the export."""
+    try:
+        inputs, batched = policy.spec.validate(golden["observation"])
+        actions = _act(policy, inputs)
+        want = np.asarray(golden["action"], actions.dtype)
+        want = want if batched else want[np.newaxis]
+        same = want.shape == actions.shape and np.allclose(
+            actions, want, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
+        )
+    except (ObservationError, KeyError, TypeError, ValueError) as error:
+        raise ServeError(f"the golden sample of {policy.path} cannot be run: {error}") from error
+    if not same:
+        raise ServeError(
+            f"{policy.path} does not return its golden action: expected {want.tolist()}, "
+            f"received {actions.tolist()}"
+        )
+
+
+def _check_spaces(new: OnnxPolicy, old: OnnxPolicy) -> None:
+    """Refuse a replacement with other inputs or outputs: running clients would break."""
+    for what in ("observation_space", "action_space"):
+        before, after = getattr(old.spec, what), getattr(new.spec, what)
+        if before.to_json() != after.to_json():
+            raise ServeError(
+                f"{new.path} has the {what} {after.describe()}, the served model has "
+                f"{before.describe()}; serve it under another name"
+            )
+    if new.spec.states != old.spec.states:
+        raise ServeError(
+            f"{new.path} has the states {[s.input.name for s in new.spec.states]}, the served "
+            f"model has {[s.input.name for s in old.spec.states]}; serve it under another name"
+        )

@@ -1,0 +1,102 @@
+"""``serve``: check all inputs, then run the supervisor until a signal arrives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trpo_deploy.errors import ServeError
+from trpo_deploy.extras import require
+from trpo_deploy.serve.http.key_file import KeyFile
+from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.process.listener import listen, url_of
+from trpo_deploy.serve.process.supervisor import Supervisor
+from trpo_deploy.serve.settings import Settings
+
+
+def serve(
+    models: Sequence[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    workers: int = 1,
+    tls: tuple[Path, Path] | None = None,
+    **flags: Any,
+) -> None:
+    """Serve policies until SIGINT or SIGTERM.
+
+    Args:
+        models: Model folders, ONNX files, or folders of model folders.
+        host: Address to listen on; ``0.0.0.0`` for all addresses of the machine.
+        port: TCP port; 0 for any free one.
+        workers: Number of processes; each has all models. One per core is enough.
+        tls: PEM files of the certificate chain and its private key, for HTTPS.
+        flags: Fields of :class:`Settings`. A field at its default value is taken from the
+            environment if its variable is set.
+
+    Raises:
+        ServeError: The service cannot start.
+        ModelDirError: A path has no ``policy.onnx``.
+        MissingExtraError: The extra ``serve`` is not installed.
+    """
+    require("serve")
+    if workers < 1:
+        raise ServeError(f"workers must be 1 or more, received {workers}")
+    paths = tuple(path.absolute() for path in models)
+    settings = Settings.with_flags(models=paths, **flags)
+    names = _check(settings, tls)
+    with listen(host, port) as listener, _metrics_folder() as metrics:
+        environment = {
+            **os.environ,
+            **settings.to_environment(),
+            "PROMETHEUS_MULTIPROC_DIR": metrics,
+            "BENTOML_DO_NOT_TRACK": "True",
+        }
+        url = url_of(listener, tls=tls is not None)
+
+        def announce() -> None:
+            print(f"serving {', '.join(names)} at {url} (docs: {url}/docs)", flush=True)
+
+        Supervisor(listener, environment, workers, tls).run(announce)
+
+
+def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
+    """Raise errors here, once and clearly, that would otherwise occur in every worker.
+
+    Returns:
+        The names of the models.
+    """
+    registry = Registry(settings.models)
+    for entry in registry.entries.values():
+        if entry.error is not None:
+            raise ServeError(entry.error)
+    for path in (settings.api_key_file, settings.admin_key_file):
+        if path is not None:
+            KeyFile(path)
+    if tls is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*tls)
+        except OSError as error:  # includes ssl.SSLError
+            raise ServeError(
+                f"{tls[0]} and {tls[1]} are not a certificate chain and its key in PEM form: "
+                f"{error}"
+            ) from error
+    return list(registry.entries)
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[str]:
+    """A folder in which the workers add up their metrics."""
+    # In memory if possible: a write to a mapped file waits while its page is written to disk.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    folder = tempfile.mkdtemp(prefix="trpo-deploy-metrics-", dir=memory)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,191 @@
+"""An infer request: JSON, optionally followed by raw tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trpo_deploy.serve.errors import RequestError
+from trpo_deploy.serve.messages import Request
+from trpo_deploy.serve.models.served_model import ServedModel
+from trpo_deploy.serve.protocols.inference_v2.datatypes import DATATYPE_OF, DTYPE_OF
+from trpo_deploy.serve.protocols.json_io import load_object
+from trpo_deploy.serve.protocols.policy_state import check_finite
+from trpo_deploy.serve.protocols.tensor import tensor_from_bytes
+from trpo_deploy.serve.settings import Settings
+from trpo_deploy.spec.policy_spec import OBS
+from trpo_deploy.spec.spaces import Array, DictSpace, Json
+
+JSON_LENGTH_HEADER = b"inference-header-content-length"
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """A validated infer request."""
+
+    inputs: dict[str, Array]
+    """ONNX inputs, states included, each with a batch axis."""
+    outputs: dict[str, bool]
+    """Names of the requested outputs, and whether each is sent as raw bytes."""
+    id: object
+    """The client's identifier of the request."""
+
+
+def parse_infer_request(request: Request, model: ServedModel, settings: Settings) -> InferRequest:
+    """Read and validate an infer request.
+
+    Raises:
+        RequestError: The request does not follow the protocol, or the model does not accept it.
+    """
+    header, binary = _split_body(request)
+    tensors = _read_inputs(header, binary)
+    states = _take_states(model, tensors)
+    inputs, batched = model.validate(_observation(model, tensors), settings)
+    if not batched:
+        wanted = [[-1, *tensor.shape] for tensor in model.policy.spec.inputs]
+        raise _refuse("inputs", f"the batch as first axis: shapes {wanted}", "no batch axis")
+    _check_states(states, len(next(iter(inputs.values()))))
+    outputs = _requested_outputs(model, header)
+    return InferRequest({**inputs, **states}, outputs, header.get("id"))
+
+
+def _refuse(field: str, expected: str, received: object) -> RequestError:
+    text = str(received)[:100]
+    message = f"{field}: expected {expected}, received {text}"
+    return RequestError(422, "bad_tensor", message, field=field, expected=expected, received=text)
+
+
+def _split_body(request: Request) -> tuple[Json, memoryview]:
+    """Split a body into its JSON object and the raw tensors after it."""
+    text = request.headers.get(JSON_LENGTH_HEADER)
+    length = len(request.body)
+    if text is not None:
+        if not text.isdigit() or int(text) > length:
+            expected = f"a number of bytes, at most the body's {length}"
+            raise _refuse(JSON_LENGTH_HEADER.decode(), expected, text.decode("latin-1"))
+        length = int(text)
+    return load_object(request.body[:length]), memoryview(request.body)[length:]
+
+
+def _read_inputs(header: Json, binary: memoryview) -> dict[str, Array]:
+    inputs = header.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise _refuse("inputs", "a list of tensors", _describe(inputs))
+    tensors: dict[str, Array] = {}
+    for item in inputs:
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+            raise _refuse("inputs", 'tensors with a "name"', _describe(item))
+        name = item["name"]
+        if name in tensors:
+            raise _refuse(name, "each input once", "it twice")
+        size = _parameters(item).get("binary_data_size")
+        if size is None:
+            tensors[name] = _tensor_from_data(item, name)
+            continue
+        if type(size) is not int or not 0 <= size <= len(binary):
+            raise _refuse(name, f"binary_data_size of 0 to {len(binary)} (the rest)", size)
+        tensors[name] = tensor_from_bytes(binary[:size], *_dtype_and_shape(item, name), name)
+        binary = binary[size:]
+    if len(binary):
+        raise _refuse("body", "no bytes beyond the named tensors", f"{len(binary)} more")
+    return tensors
+
+
+def _tensor_from_data(item: Json, name: str) -> Array:
+    """A tensor with its numbers in the JSON, flat or nested."""
+    data = item.get("data")
+    if not isinstance(data, list):
+        raise _refuse(name, '"data", or "parameters" with "binary_data_size"', _describe(data))
+    dtype, shape = _dtype_and_shape(item, name)
+    try:
+        array = np.asarray(data)
+        if array.dtype.kind not in ("f" if dtype.kind == "f" else "") + "biu":
+            raise ValueError("not numbers of this datatype")
+        with np.errstate(over="ignore"):
+            return _cast_exactly(array, dtype).reshape(shape)
+    except (ValueError, OverflowError) as error:
+        raise _refuse(name, f"data of {item['datatype']} and shape {list(shape)}", error) from error
+
+
+def _cast_exactly(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Convert to a dtype; integers must keep their values."""
+    cast = array.astype(dtype)
+    if dtype.kind != "f" and not np.array_equal(cast, array):
+        raise ValueError("numbers outside the datatype's range")
+    return cast
+
+
+def _dtype_and_shape(item: Json, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    datatype, shape = item.get("datatype"), item.get("shape")
+    dtype = DTYPE_OF.get(datatype) if isinstance(datatype, str) else None
+    if dtype is None:
+        raise _refuse(name, f"a datatype of {', '.join(DTYPE_OF)}", _describe(datatype))
+    good = isinstance(shape, list) and len(shape) <= 8
+    if not good or not all(type(n) is int and 0 <= n < 2**31 for n in shape or ()):
+        raise _refuse(name, "a shape of up to eight whole numbers", _describe(shape))
+    return dtype, tuple(shape or ())
+
+
+def _take_states(model: ServedModel, tensors: dict[str, Array]) -> dict[str, Array]:
+    """Remove the state inputs from the tensors. Over this protocol the client feeds them back."""
+    states = {}
+    for state in model.policy.spec.states:
+        name, shape = state.input.name, [-1, *state.input.shape]
+        array = tensors.pop(name, None)
+        if array is None or array.dtype != state.input.dtype or array.shape[1:] != tuple(shape[1:]):
+            datatype = DATATYPE_OF[np.dtype(state.input.dtype)]
+            received = "no such input" if array is None else f"{array.dtype} {array.shape}"
+            raise _refuse(name, f"{datatype} of shape {shape}, zeros at first", received)
+        states[name] = array
+    return states
+
+
+def _check_states(states: dict[str, Array], batch: int) -> None:
+    for name, array in states.items():
+        if len(array) != batch:
+            raise _refuse(name, f"the batch of {batch} that the observation has", len(array))
+        check_finite(array)
+
+
+def _observation(model: ServedModel, tensors: dict[str, Array]) -> object:
+    """The observation in the tensors; each must have its input's datatype."""
+    spaces = model.policy.spec.observation_spaces
+    for name, array in tensors.items():
+        space = spaces.get(name)
+        if space is not None and array.dtype != space.dtype:
+            raise _refuse(name, f"datatype {DATATYPE_OF[space.dtype]}", DATATYPE_OF[array.dtype])
+    if isinstance(model.policy.spec.observation_space, DictSpace):
+        return tensors
+    if OBS not in tensors or len(tensors) > 1:
+        raise _refuse("inputs", f"the one input {OBS!r}", sorted(tensors))
+    return tensors[OBS]
+
+
+def _requested_outputs(model: ServedModel, header: Json) -> dict[str, bool]:
+    """Names of the requested outputs, and whether each is sent as raw bytes."""
+    binary = _parameters(header).get("binary_data_output") is True
+    names = [tensor.name for tensor in model.policy.spec.outputs]
+    wanted = header.get("outputs")
+    if wanted is None:
+        return dict.fromkeys(names, binary)
+    if not isinstance(wanted, list) or not wanted:
+        raise _refuse("outputs", "a list of outputs", _describe(wanted))
+    outputs = {}
+    for item in wanted:
+        if not isinstance(item, dict) or item.get("name") not in names:
+            raise _refuse("outputs", f"names out of {names}", _describe(item))
+        outputs[item["name"]] = _parameters(item).get("binary_data", binary) is True
+    return outputs
+
+
+def _parameters(item: Json) -> Json:
+    parameters = item.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise _refuse("parameters", "an object", _describe(parameters))
+    return parameters
+
+
+def _describe(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:60]}"
