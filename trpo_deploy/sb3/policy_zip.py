@@ -29,7 +29,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-from trpo_deploy.envs.space_translation import canonical_action_space, canonical_observation_space
+from trpo_deploy.envs.space_translation import sb3_action_space, sb3_observation_space
 from trpo_deploy.errors import (
     ConfigError,
     PolicyZipError,
@@ -100,8 +100,8 @@ class PolicyZip:
             # SB3 remarks on unusual images, old keywords and sizes of nothing.
             warnings.simplefilter("ignore", UserWarning)
             return policy_class(
-                canonical_observation_space(self.observation_space),
-                canonical_action_space(self.action_space),
+                sb3_observation_space(self.observation_space),
+                sb3_action_space(self.action_space),
                 lambda _: 0.0,
                 use_sde=self.use_sde,
                 **kwargs,

@@ -1,4 +1,4 @@
-"""What TRPO does here and sb3-contrib does not: more spaces, exact squashing, the extras."""
+"""Extensions over sb3-contrib: more spaces, exact squashing, the extra parameters."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.train.environments import MatchEnv, RandomEnv
-from tests.train.mlp.test_mlp import patched
+from tests.train.mlp.policies import forced_path
 from trpo_deploy import TRPO
-from trpo_deploy.envs.space_translation import from_canonical, to_canonical
+from trpo_deploy.envs.space_translation import action_from_sb3, observation_to_sb3
 from trpo_deploy.errors import SpaceError, TrainingError
 from trpo_deploy.sb3.squashed import SquashedMlpPolicy
 from trpo_deploy.train.algorithm.return_scale import NO_RETURNS, deviation, with_returns
-from trpo_deploy.train.algorithm.trust_region import mean_kl
 from trpo_deploy.train.mlp.actor import MlpActor
-from trpo_deploy.train.mlp.network import standard_mlp
+from trpo_deploy.train.mlp.standard_mlp import standard_mlp
+from trpo_deploy.train.update.actor import Actor
+from trpo_deploy.train.update.autograd_actor import AutogradActor
 
 MATCHES: dict[str, tuple[spaces.Space[Any], Any]] = {
     "discrete from a start": (spaces.Discrete(3, start=5), 6),
@@ -40,7 +41,7 @@ MATCHES: dict[str, tuple[spaces.Space[Any], Any]] = {
 
 
 @pytest.mark.parametrize("case", MATCHES)
-def test_actions_that_sb3_cannot_take_are_learnt(case: str, tmp_path: Path) -> None:
+def test_actions_that_sb3_does_not_support_are_learned(case: str, tmp_path: Path) -> None:
     space, right = MATCHES[case]
     env = MatchEnv(space, right)
     model = TRPO("MlpPolicy", env, n_steps=128, batch_size=128, target_kl=0.05, seed=0)
@@ -68,7 +69,7 @@ def test_actions_that_sb3_cannot_take_are_learnt(case: str, tmp_path: Path) -> N
         spaces.Dict({"a": spaces.Discrete(2, start=1), "b": spaces.Box(-1, 1, (2,))}),
     ],
 )
-def test_observations_that_sb3_cannot_take_are_taken(space: spaces.Space[Any]) -> None:
+def test_observations_that_sb3_does_not_support_are_supported(space: spaces.Space[Any]) -> None:
     env = RandomEnv(spaces.Discrete(2), space)
     policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
     model = TRPO(policy, env, n_steps=64, batch_size=64, seed=0).learn(128)
@@ -76,19 +77,22 @@ def test_observations_that_sb3_cannot_take_are_taken(space: spaces.Space[Any]) -
     single = space.sample()
     action, _ = model.predict(single, deterministic=True)
     assert action in (0, 1)
-    # model.get_env() gives and takes what the environment itself does.
-    observations = model.get_env().reset()
-    model.get_env().step(model.predict(observations)[0])
+    # model.get_env() has the environment's own spaces.
+    venv = model.get_env()
+    assert venv is not None
+    observations = venv.reset()
+    assert not isinstance(observations, tuple)
+    venv.step(model.predict(observations)[0])
 
 
 @pytest.mark.parametrize("case", ["multi binary of two axes"])
-def test_sb3_contrib_fails_there(case: str) -> None:
+def test_sb3_contrib_does_not_support_them(case: str) -> None:
     with pytest.raises(AssertionError, match="not supported"):
         sb3_contrib.TRPO("MlpPolicy", MatchEnv(*MATCHES[case]))
 
 
 @pytest.mark.parametrize("kind", ["alone", "a key"])
-def test_an_observation_that_is_one_number_is_learnt_from(kind: str, tmp_path: Path) -> None:
+def test_an_observation_of_one_number_is_supported(kind: str, tmp_path: Path) -> None:
     number = spaces.Box(-1, 1, ())
     observations = number if kind == "alone" else spaces.Dict({"height": number})
     policy = "MlpPolicy" if kind == "alone" else "MultiInputPolicy"
@@ -106,29 +110,29 @@ def test_an_observation_that_is_one_number_is_learnt_from(kind: str, tmp_path: P
     "space",
     [spaces.Text(5), spaces.Sequence(spaces.Discrete(2)), spaces.Tuple([spaces.Discrete(2)])],
 )
-def test_a_space_without_a_policy_is_refused_by_name(space: spaces.Space[Any]) -> None:
+def test_an_unsupported_space_is_refused_with_the_supported_ones(space: spaces.Space[Any]) -> None:
     with pytest.raises(SpaceError, match=r"supported: Box, Discrete, MultiDiscrete"):
         TRPO("MlpPolicy", RandomEnv(spaces.Discrete(2), space))
 
 
 @pytest.mark.parametrize("use_sde", [False, True])
-def test_nothing_is_squashed_into_bounds_that_there_are_not(use_sde: bool) -> None:
+def test_squashing_needs_finite_bounds(use_sde: bool) -> None:
     env = RandomEnv(spaces.Box(-np.inf, np.inf, (2,)))
     with pytest.raises(SpaceError, match="finite bounds"):
         TRPO("MlpPolicy", env, use_sde=use_sde, policy_kwargs={"squash_output": True})
 
 
 @pytest.mark.parametrize("space", [space for space, _ in MATCHES.values()], ids=MATCHES)
-def test_conversion_is_one_to_one(space: spaces.Space[Any]) -> None:
+def test_translation_is_one_to_one(space: spaces.Space[Any]) -> None:
     space.seed(0)
     samples = np.stack([space.sample() for _ in range(20)])
     if not isinstance(space, spaces.MultiBinary):
-        canonical = to_canonical(samples, space)
-        assert isinstance(canonical, np.ndarray)
-        assert canonical.min() >= 0
-        np.testing.assert_array_equal(from_canonical(canonical, space), samples)
+        translated = observation_to_sb3(samples, space)
+        assert isinstance(translated, np.ndarray)
+        assert translated.min() >= 0
+        np.testing.assert_array_equal(action_from_sb3(translated, space), samples)
         np.testing.assert_array_equal(
-            from_canonical(canonical[0], space), from_canonical(canonical, space)[0]
+            action_from_sb3(translated[0], space), action_from_sb3(translated, space)[0]
         )
 
 
@@ -140,7 +144,7 @@ def test_conversion_is_one_to_one(space: spaces.Space[Any]) -> None:
         (spaces.MultiDiscrete([[2], [3]]), spaces.MultiDiscrete([2, 3])),
     ],
 )
-def test_another_environment_has_the_same_spaces_not_only_for_sb3(
+def test_another_environment_must_have_the_same_original_spaces(
     action_space: spaces.Space[Any], other: spaces.Space[Any], tmp_path: Path
 ) -> None:
     model = TRPO("MlpPolicy", RandomEnv(action_space), n_steps=64, batch_size=64)
@@ -171,20 +175,20 @@ def test_squashing_keeps_log_probabilities_exact_at_the_bounds() -> None:
         model.policy.action_net.bias += 30.0
     model.learn(64)
     rollout = next(model.rollout_buffer.get())
-    assert rollout.actions.abs().min() > 20  # the Gaussian's own actions are kept
+    assert rollout.actions.abs().min() > 20  # the buffer keeps the Gaussian's actions
     action, _ = model.predict(np.zeros(3, np.float32))
-    np.testing.assert_array_equal(action, [6.0, 6.0])  # and the environment's are in bounds
+    np.testing.assert_array_equal(action, [6.0, 6.0])  # the environment's are in bounds
     fresh = TRPO("MlpPolicy", env, **SQUASH)
     with torch.no_grad():
         fresh.policy.action_net.bias += 30.0
-        # Of the policy that collected the rollout; learn() has moved on from it.
+        # The policy that collected the rollout; learn() has changed it.
         log_prob = fresh.policy.get_distribution(rollout.observations).log_prob(rollout.actions)
     assert torch.isfinite(log_prob).all()
     # Rounding of a float32 sum near 30, squared and over a variance of one.
     torch.testing.assert_close(rollout.old_log_prob, log_prob, atol=1e-3, rtol=1e-3)
 
 
-def test_actions_without_bounds_are_taken() -> None:
+def test_actions_without_bounds_are_supported() -> None:
     space = spaces.Box(np.array([-np.inf, 0.0], "f4"), np.array([np.inf, 1.0], "f4"))
     model = TRPO("MlpPolicy", RandomEnv(space), n_steps=64, batch_size=64, seed=0).learn(128)
     with torch.no_grad():
@@ -194,8 +198,8 @@ def test_actions_without_bounds_are_taken() -> None:
     assert action[1] == 1.0
 
 
-def test_sub_sampling_takes_observations_with_keys() -> None:
-    """sb3-contrib fails there: it slices the mapping."""
+def test_sub_sampling_supports_observations_with_keys() -> None:
+    """sb3-contrib fails here: it slices the dict."""
     space = spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(2)})
     env = RandomEnv(spaces.Discrete(2), space)
     TRPO("MultiInputPolicy", env, n_steps=64, batch_size=64, sub_sampling_factor=3).learn(64)
@@ -209,7 +213,7 @@ class Narrow(ActorCriticPolicy):
 
 
 @pytest.mark.parametrize("policy", ["MlpPolicy", Narrow])
-def test_squashing_loads_and_goes_on(policy: Any, tmp_path: Path) -> None:
+def test_a_squashed_policy_loads_and_trains_on(policy: Any, tmp_path: Path) -> None:
     env = RandomEnv(spaces.Box(-2.0, 6.0, (2,)))
     model = TRPO(policy, env, **SQUASH)
     assert isinstance(model.policy, policy if policy is Narrow else SquashedMlpPolicy)
@@ -236,14 +240,11 @@ def test_squashing_loads_and_goes_on(policy: Any, tmp_path: Path) -> None:
         )
 
 
-# --- extras -----------------------------------------------------------------------------------
-
-
-def learnt(n_updates: int = 4, generic: bool = False, **kwargs: Any) -> TRPO:
+def learned(n_updates: int = 4, generic: bool = False, **kwargs: Any) -> TRPO:
     env = DummyVecEnv([lambda: RandomEnv(spaces.Box(-1, 1, (3,)))] * 2)
     arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
     model = TRPO("MlpPolicy", env, **arguments)
-    with patched(generic):
+    with forced_path(generic=generic):
         return model.learn(n_updates * 128)
 
 
@@ -256,92 +257,107 @@ def first_moments(model: TRPO) -> torch.Tensor:
     return torch.cat([each["exp_avg"].flatten() for each in state.values()])
 
 
-def test_summed_kl_with_a_region_as_many_times_larger_is_nearly_the_mean_one() -> None:
-    """With three dimensions, a damping and a region three times as large undo the sum."""
-    mean = learnt(n_updates=1, target_kl=0.01, cg_damping=0.01)
-    summed = learnt(n_updates=1, target_kl=0.03, cg_damping=0.03, kl_reduction="sum")
+def test_the_summed_kl_in_a_region_scaled_by_the_dimensions_gives_nearly_the_same_step() -> None:
+    """With three dimensions, damping and region three times as large undo the sum."""
+    mean = learned(n_updates=1, target_kl=0.01, cg_damping=0.01)
+    summed = learned(n_updates=1, target_kl=0.03, cg_damping=0.03, kl_reduction="sum")
     # CG starts from noise of 1e-4 and stops at a residual of 1e-5.
     torch.testing.assert_close(parameters(summed), parameters(mean), atol=1e-3, rtol=1e-2)
-    other = learnt(n_updates=1, target_kl=0.01, cg_damping=0.01, kl_reduction="sum")
+    other = learned(n_updates=1, target_kl=0.01, cg_damping=0.01, kl_reduction="sum")
     assert not torch.allclose(parameters(other), parameters(mean), atol=1e-3, rtol=1e-2)
 
 
-def test_the_trust_region_moves_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trust_region_changes_linearly_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     updates = []
-    update_actor = TRPO._update_actor
+    policy_step = TRPO.policy_step
 
     def recorded(model: TRPO, *arguments: Any) -> Any:
-        updates.append((model.current_target_kl, update_actor(model, *arguments)))
+        updates.append((model.current_target_kl, policy_step(model, *arguments)))
         return updates[-1][1]
 
-    monkeypatch.setattr(TRPO, "_update_actor", recorded)
-    learnt(target_kl=0.04, target_kl_end=0.004)
+    monkeypatch.setattr(TRPO, "policy_step", recorded)
+    learned(target_kl=0.04, target_kl_end=0.004)
     assert [region for region, _ in updates] == pytest.approx([0.031, 0.022, 0.013, 0.004])
     for region, update in updates:
-        assert 0.3 * region < update.kl < region  # a try of the line search is 0.8 of the last
+        assert 0.3 * region < update.kl < region  # the line search shrinks by 0.8
 
 
-def test_the_true_kl_adds_up_over_the_dimensions() -> None:
-    logged = learnt(n_updates=2).logger.name_to_value
+def test_the_true_kl_is_summed_over_the_dimensions() -> None:
+    logged = learned(n_updates=2).logger.name_to_value
     assert logged["train/kl_true"] == pytest.approx(3 * logged["train/kl_divergence_loss"]) != 0
 
 
-def test_a_rollout_beyond_the_last_step_has_the_trust_region_of_the_end() -> None:
+def test_a_rollout_beyond_the_last_step_keeps_the_final_trust_region() -> None:
     model = TRPO("MlpPolicy", "CartPole-v1", n_steps=128, target_kl_end=0.001, seed=0)
     model.learn(50)
     assert model.num_timesteps == 128
     assert model.current_target_kl == pytest.approx(0.001)
 
 
-def test_a_schedule_of_ones_own_has_an_end_already() -> None:
+def test_learning_rate_end_is_refused_beside_a_schedule() -> None:
     with pytest.raises(ValueError, match="leave learning_rate_end out"):
-        learnt(learning_rate=lambda _: 1e-3, learning_rate_end=1e-4)
+        learned(learning_rate=lambda _: 1e-3, learning_rate_end=1e-4)
 
 
-def test_the_learning_rate_moves_to_its_end(tmp_path: Path) -> None:
-    model = learnt(learning_rate=1e-3, learning_rate_end=1e-4)
+def test_the_learning_rate_changes_linearly_to_its_end(tmp_path: Path) -> None:
+    model = learned(learning_rate=1e-3, learning_rate_end=1e-4)
     assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
     model.save(tmp_path / "policy")
     assert sb3_contrib.TRPO.load(tmp_path / "policy").lr_schedule(0.5) == pytest.approx(5.5e-4)
 
 
 @pytest.mark.parametrize("generic", [False, True])
-def test_the_fisher_matrix_is_that_of_every_so_manieth_sample(generic: bool) -> None:
-    model = learnt(n_updates=1, fisher_sub_sampling_factor=10)
-    mlp = None if generic else standard_mlp(model.policy)
+def test_the_fisher_matrix_is_sub_sampled(generic: bool) -> None:
+    model = learned(n_updates=1)
+    mlp = standard_mlp(model.policy)
+    assert mlp is not None
     observations = next(model.rollout_buffer.get()).observations
+    vector = torch.randn(sum(p.numel() for p in mlp.actor_parameters))
 
-    def product(chosen: torch.Tensor) -> Any:
-        with torch.no_grad():
-            old = copy.copy(model.policy.get_distribution(chosen))
-        if mlp is not None:
+    def product(chosen: Any, every: int = 1) -> torch.Tensor:
+        actor: Actor = AutogradActor(model.policy, chosen)
+        if not generic:
             actor = MlpActor(model.policy, mlp, chosen)
-            actor.distribution()
-            return model._mlp_fisher_vector_product(mlp, chosen, old, actor)
-        kl = mean_kl(model.policy.get_distribution(chosen), old)
-        return model._fisher_vector_product(chosen, old, kl)[1]
+        with torch.no_grad():
+            old = copy.copy(actor.distribution())
+        actor.distribution()
+        return actor.fisher_vector_product(old, "mean", damping=0.1, every=every)(vector)
 
-    sub_sampled = product(observations)
-    model.fisher_sub_sampling_factor = 1
-    vector = torch.randn(sum(p.numel() for p in standard_mlp(model.policy).actor_parameters))
-    chosen = product(observations[::10])(vector)
-    torch.testing.assert_close(sub_sampled(vector), chosen, rtol=1e-4, atol=1e-6)
-    assert not torch.allclose(product(observations)(vector), chosen, rtol=1e-4, atol=1e-6)
+    expected = product(observations[::10])
+    sub_sampled = product(observations, every=10)
+    torch.testing.assert_close(sub_sampled, expected, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(product(observations), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_full_batch_is_one_step_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("generic", [False, True])
+def test_sub_sampling_the_fisher_matrix_changes_the_update_only_there(generic: bool) -> None:
+    all_samples, sub_sampled = (
+        learned(n_updates=1, generic=generic, fisher_sub_sampling_factor=factor, target_kl=1e-3)
+        for factor in (1, 4)
+    )
+    assert not torch.equal(parameters(sub_sampled), parameters(all_samples))
+    # The surrogate is that of all samples in both: the same value before the step.
+    before = [
+        model.logger.name_to_value["train/policy_objective"]
+        - model.logger.name_to_value["train/surrogate_gain"]
+        for model in (all_samples, sub_sampled)
+    ]
+    assert before[0] == pytest.approx(before[1], abs=1e-6)
+
+
+def test_a_full_batch_is_one_step_per_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
     original = torch.optim.Adam.step
     monkeypatch.setattr(
         torch.optim.Adam, "step", lambda self, *a: steps.append(1) or original(self, *a)
     )
-    learnt(n_updates=1, generic=True, critic_full_batch=True)
+    learned(n_updates=1, generic=True, critic_full_batch=True)
     assert len(steps) == 3
     steps.clear()
-    learnt(n_updates=1, generic=True)
+    learned(n_updates=1, generic=True)
     assert len(steps) == 3 * 2
-    # And so a rollout of any size suits it: no warning, as there is for mini-batches.
-    learnt(n_updates=1, generic=True, critic_full_batch=True, batch_size=48)
+    # A rollout of any size fits, so there is no warning as for mini-batches.
+    learned(n_updates=1, generic=True, critic_full_batch=True, batch_size=48)
 
 
 def test_the_critics_gradient_is_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,12 +370,12 @@ def test_the_critics_gradient_is_clipped(monkeypatch: pytest.MonkeyPatch) -> Non
         return original(self, *arguments)
 
     monkeypatch.setattr(torch.optim.Adam, "step", step)
-    learnt(generic=True, critic_max_grad_norm=0.01)
+    learned(generic=True, critic_max_grad_norm=0.01)
     assert max(norms) <= 0.01 * (1 + 1e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
-def test_scaled_returns_make_the_reward_scale_irrelevant(scale: float) -> None:
+def test_scaled_returns_are_of_order_one_for_any_reward_scale(scale: float) -> None:
     class Scaled(RandomEnv):
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             observation, reward, terminated, truncated, info = super().step(action)
@@ -368,15 +384,14 @@ def test_scaled_returns_make_the_reward_scale_irrelevant(scale: float) -> None:
     env = DummyVecEnv([lambda: Monitor(Scaled(spaces.Discrete(3)))] * 2)
     model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, scale_returns=True)
     model.learn(6 * 128)
-    # The critic's targets are of the order of one, whatever the rewards are.
     assert 0.2 < model.rollout_buffer.returns.std() < 5
-    # Episode statistics are the environment's own.
+    # Episode statistics keep the environment's unit.
     assert np.mean([episode["r"] for episode in model.ep_info_buffer]) > 20 * scale
 
 
 @pytest.mark.parametrize("ends", ["by itself", "at a time limit"])
-def test_the_scale_is_that_of_the_rewards_whatever_the_critic_says(ends: str) -> None:
-    """A critic that learns too fast would else inflate the scale that it learns in."""
+def test_the_return_scale_is_independent_of_the_critic(ends: str) -> None:
+    """Otherwise a critic that learns too fast would inflate its own scale."""
 
     class Constant(RandomEnv):
         def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -388,11 +403,11 @@ def test_the_scale_is_that_of_the_rewards_whatever_the_critic_says(ends: str) ->
     model = TRPO("MlpPolicy", env, 1e-2, n_steps=128, batch_size=64, seed=0, scale_returns=True)
     model.learn(12 * 256)
     sums = 10 * np.cumsum(0.99 ** np.arange(20))
-    # Rollouts end within episodes, so that not every step of one is seen as often.
+    # Rollouts end within episodes, so not every step of an episode is seen equally often.
     assert deviation(model.return_moments) == pytest.approx(sums.std(), rel=0.02)
 
 
-def test_the_running_deviation_is_that_of_all_returns() -> None:
+def test_the_running_deviation_equals_that_of_all_returns() -> None:
     moments = NO_RETURNS
     assert deviation(moments) == 1.0
     returns = np.random.default_rng(0).normal(3, 7, size=(10, 100))
@@ -412,13 +427,10 @@ def test_moments_of_large_returns_are_finite() -> None:
     assert with_returns(NO_RETURNS, large)["var"] == pytest.approx(1e36, rel=1e-3)
 
 
-# --- numerical care ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("generic", [False, True])
 @pytest.mark.parametrize("huge", [1e200, 1e25])
-def test_a_refused_rollout_leaves_no_trace(huge: float, generic: bool) -> None:
-    """Rewards that overflow, at once or when squared: everything is as before."""
+def test_a_refused_rollout_changes_nothing(huge: float, generic: bool) -> None:
+    """Rewards that overflow, at once or when squared."""
 
     class Explodes(RandomEnv):
         explode = False
@@ -436,7 +448,7 @@ def test_a_refused_rollout_leaves_no_trace(huge: float, generic: bool) -> None:
     moments_before = model.return_moments
     rms_before = (env.obs_rms.mean.copy(), env.obs_rms.count, env.ret_rms.var)
     inner.explode = True
-    with np.errstate(all="ignore"), patched(generic):
+    with np.errstate(all="ignore"), forced_path(generic=generic):
         model.learn(64, reset_num_timesteps=False)
     assert model.logger.name_to_value["train/refused_updates"] == 1
     assert "finite" in model.logger.name_to_value["train/refusal"]
@@ -446,16 +458,16 @@ def test_a_refused_rollout_leaves_no_trace(huge: float, generic: bool) -> None:
     assert model.return_moments == moments_before
     assert np.array_equal(env.obs_rms.mean, rms_before[0])
     assert (env.obs_rms.count, env.ret_rms.var) == rms_before[1:]
-    with np.errstate(all="ignore"), pytest.raises(TrainingError, match="in a row"):
+    with np.errstate(all="ignore"), pytest.raises(TrainingError, match="consecutive"):
         model.learn(64 * 20)
 
 
 @pytest.mark.parametrize("unusable", ["advantages", "returns"])
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
-def test_what_one_half_of_an_update_refuses_the_other_does_not_learn(
-    policy: str, unusable: str
+def test_what_the_actor_or_the_critic_refuses_trains_neither(
+    policy: str, unusable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The normaliser goes back to before the rollout, and so must both networks."""
+    """The normalizer is restored to before the rollout, so both networks must be too."""
     images = spaces.Box(0, 255, (36, 36, 1), np.uint8)
     observations = images if policy == "CnnPolicy" else spaces.Box(-1, 1, (3,))
     env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3), observations)])
@@ -463,12 +475,12 @@ def test_what_one_half_of_an_update_refuses_the_other_does_not_learn(
     policy_before, optimizer_before = parameters(model).clone(), first_moments(model).clone()
     collect = model.collect_rollouts
 
-    def spoilt(*arguments: Any, **keywords: Any) -> bool:
+    def poisoned(*arguments: Any, **keywords: Any) -> bool:
         complete = collect(*arguments, **keywords)
         getattr(model.rollout_buffer, unusable)[3] = np.nan
         return complete
 
-    model.collect_rollouts = spoilt  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "collect_rollouts", poisoned)
     model.learn(64, reset_num_timesteps=False)
     assert "finite" in model.logger.name_to_value["train/refusal"]
     assert torch.equal(parameters(model), policy_before)
@@ -476,14 +488,14 @@ def test_what_one_half_of_an_update_refuses_the_other_does_not_learn(
 
 
 class Doubling(RolloutBuffer):
-    """A buffer that gives other samples than it was filled with."""
+    """A buffer that returns other samples than it was filled with."""
 
     def get(self, batch_size: int | None = None) -> Any:
         for samples in super().get(batch_size):
             yield samples._replace(returns=2 * samples.returns)
 
 
-def test_a_buffer_of_the_user_teaches_both_networks() -> None:
+def test_a_custom_rollout_buffer_trains_both_networks() -> None:
     trained = [
         algorithm(
             "MlpPolicy",

@@ -20,7 +20,7 @@ from trpo_deploy.envs.episode import MAX_EPISODE_STEPS, play
 from trpo_deploy.envs.wrappers import wrap
 from trpo_deploy.errors import ConfigError, EnvError, SpaceError
 from trpo_deploy.train import TRPO, load_config
-from trpo_deploy.train.vec_env.make import make_evaluation_env, make_training_env
+from trpo_deploy.train.run.environments import make_evaluation_env, make_training_env
 
 KINDS = ["sync", "subproc", "envpool"]
 
@@ -408,7 +408,7 @@ def test_mujoco_takes_no_memory_for_envpools_other_environments() -> None:
     program = """
 import sys
 from trpo_deploy.train import load_config
-from trpo_deploy.train.vec_env.make import make_training_env
+from trpo_deploy.train.run.environments import make_training_env
 
 for env_id, everything in (("Hopper-v5", False), ("CartPole-v1", True), ("Ant-v5", True)):
     make_training_env(load_config(env_id, vec_env="envpool", n_envs=2)).reset()

@@ -11,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.wrappers import wrapper_classes, wrapper_list
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.train.algorithm.trpo import TRPO
@@ -116,6 +117,16 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they go into ``config.yaml``."""
         return dict(_plain(asdict(self)))
+
+    @property
+    def environment(self) -> Environment:
+        """The environment with its arguments and wrappers."""
+        return Environment(
+            self.env_id,
+            dict(self.env_kwargs),
+            env_wrapper=self.env_wrapper,
+            frame_stack=self.frame_stack,
+        )
 
     @property
     def own_classes(self) -> tuple[str, ...]:

@@ -37,9 +37,10 @@ from trpo_deploy.train.run.callbacks import (
     save_policy,
 )
 from trpo_deploy.train.run.csv_log import CsvLog
+from trpo_deploy.train.run.environments import make_evaluation_env, make_training_env
 from trpo_deploy.train.run.tensorboard_log import TensorBoardLog
 from trpo_deploy.train.run.training_card import card_text
-from trpo_deploy.train.vec_env.make import closed_after, make_evaluation_env, make_training_env
+from trpo_deploy.train.vec_env.make import closed_after
 
 
 @dataclass(frozen=True)
