@@ -126,9 +126,7 @@ def test_explored_actions_are_equal(
         compiled.explored(*arguments), step_numpy.explored(*arguments), strict=True
     ):
         assert ours.dtype == numpys.dtype == np.float32
-        np.testing.assert_allclose(
-            ours, numpys, rtol=1e-6
-        )  # one rounding, fused or not
+        np.testing.assert_allclose(ours, numpys, rtol=1e-6)  # one rounding, fused or not
 
 
 def test_arrays_of_other_sizes_are_refused(compiled: StepArithmetic) -> None:

@@ -137,7 +137,7 @@ def test_nothing_is_written_when_a_run_cannot_start(
         train(load_config("CartPole-v1", settings=["policy=CnnPolicy"]), folder)
     with pytest.raises(ConfigError, match=r"n_steps \* n_envs.*greater than 1"):
         train(load_config("CartPole-v1", settings=["n_steps=1", "batch_size=1"], n_envs=1), folder)
-    with pytest.raises(SpaceError, match="MultiInputPolicy takes a Dict"):
+    with pytest.raises(SpaceError, match="MultiInputPolicy needs a Dict"):
         train(load_config("CartPole-v1", settings=["policy=MultiInputPolicy"]), folder)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="finds no GPU"):

@@ -1,9 +1,8 @@
-"""Where a single environment stands: its wrappers' and its own attributes, as plain values.
+"""The state of one environment: its attributes and its wrappers', as plain values.
 
-An environment whose attributes are numbers, text, arrays and random generators is wholly known
-by them, and so is one of MuJoCo by its simulation's arrays. Any other object (a Box2D world, a
-socket) may hold state that cannot be seen: such an environment has no state here, and a
-resumed run starts new episodes in it.
+Numbers, text, arrays and random generators describe the state of an environment completely, and
+so do the arrays of a MuJoCo simulation. Any other object (a Box2D world, a socket) may hold hidden
+state. Such an environment has no state here, and a resumed run starts new episodes in it.
 """
 
 from __future__ import annotations
@@ -21,28 +20,36 @@ from trpo_deploy.train.codec import NotPlainError, dump_plain, load_plain
 
 AnyEnv = gymnasium.Env[Any, Any]
 
-# What stepping does not change, apart from the generators of spaces.
+# Stepping does not change these, except the random generators of spaces.
 _FIXED = (gymnasium.Space, EnvSpec, type, ModuleType, np.dtype)
 _CONSTRUCTION = ("env", "_saved_kwargs")
-"""What a wrapper was made of."""
+"""Attributes that a wrapper's constructor sets."""
 _MAX_ARRAY_BYTES = 1 << 24
-"""A larger array is a data set and no state, and would be copied at each update."""
+"""A larger array is a data set instead of state; it would be copied in each update."""
 
 
 def environment_state(env: AnyEnv) -> bytes | None:
-    """The state of an environment and its wrappers, or None if there is more than can be seen."""
+    """The state of an environment and its wrappers, or None if it may have hidden state."""
     try:
-        # A view that came back as a copy would no longer move with what it is a view of.
+        # A view that is restored as a copy would no longer change with its base.
         return dump_plain([_layer_state(layer) for layer in _layers(env)], views=False)
     except NotPlainError:
         return None
 
 
 def restore_environment(env: AnyEnv, state: bytes) -> None:
-    """Put an environment, made as the other one was, where the other one stood."""
+    """Restore the state of another environment that was made in the same way.
+
+    Args:
+        env: The environment, with its wrappers.
+        state: State of the other environment, from :func:`environment_state`.
+
+    Raises:
+        ValueError: The wrappers differ, or the state cannot be read.
+    """
     for layer, kept in zip(_layers(env), load_plain(state), strict=True):
         if type(layer).__name__ != kept["name"]:
-            raise ValueError(f"{type(layer).__name__} was {kept['name']}")
+            raise ValueError(f"found {type(layer).__name__}, expected {kept['name']}")
         vars(layer).update(kept["attributes"])
         for space, generator in zip(_spaces(layer), kept["generators"], strict=True):
             space._np_random = generator
@@ -80,14 +87,14 @@ def _layer_state(layer: AnyEnv) -> dict[str, Any]:
 
 def _is_fixed(value: Any) -> bool:
     if isinstance(value, FunctionType):
-        # What a function closes over may change; in Gymnasium's wrappers and ours it does not.
+        # A closure may hold state; in the wrappers of Gymnasium and this package it does not.
         own = (value.__module__ or "").startswith(("gymnasium.", "trpo_deploy."))
         return own or value.__closure__ is None
     return isinstance(value, _FIXED)
 
 
 def _spaces(layer: AnyEnv) -> Iterator[Any]:
-    """The spaces among a layer's attributes, and those within them: each can draw samples."""
+    """The spaces among a layer's attributes and their parts; each has a random generator."""
     for value in vars(layer).values():
         if isinstance(value, gymnasium.Space):
             yield from _with_parts(value)
@@ -101,21 +108,21 @@ def _with_parts(space: Any) -> Iterator[Any]:
 
 
 def _is_mujoco(env: Any) -> bool:
-    # Gymnasium's own only: others may change the model too, which is not looked at here.
+    # Only Gymnasium's: others may also change the model, which is not saved.
     return type(env).__module__.startswith("gymnasium.envs.mujoco.")
 
 
 def _simulation(env: Any) -> dict[str, Any]:
-    """All arrays of ``mjData`` with a size that the model fixes, and the time.
+    """All arrays of ``mjData`` whose size the model fixes, and the time.
 
-    More than MuJoCo's own state: what a step derives from it (``xpos``, ``cfrc_ext``) is read
-    by rewards and observations before the next step derives it anew.
+    MuJoCo's own state is not enough: rewards and observations read derived arrays (``xpos``,
+    ``cfrc_ext``) before the next step computes them again.
     """
     return {"time": float(env.data.time), **{n: a.copy() for n, a in _arrays(env.data)}}
 
 
 def _arrays(data: Any) -> Iterator[tuple[str, Any]]:
-    # efc_* are as long as there are constraints, and are made anew in each step.
+    # efc_* have the size of the active constraints, and each step computes them again.
     for name in dir(data):
         if not name.startswith(("_", "efc_", "iefc_")):
             value = getattr(data, name)
