@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,12 @@ def test_an_update_on_a_gpu_equals_the_cpus(case: str, monkeypatch: pytest.Monke
 @needs_a_gpu
 @quietly
 def test_a_gpu_run_resumes_exactly_and_its_policy_opens_on_a_cpu(tmp_path: Path) -> None:
-    sizes = {"eval_every": 2048, "eval_episodes": 2, "checkpoint_every": 1024, "seed": 3}
+    sizes: dict[str, Any] = {
+        "eval_every": 2048,
+        "eval_episodes": 2,
+        "checkpoint_every": 1024,
+        "seed": 3,
+    }
 
     def run(folder: str, steps: int, *, resume: bool = False) -> sb3_contrib.TRPO:
         steady = ["target_kl_end=null"]  # a schedule depends on the run's length

@@ -16,6 +16,7 @@ import pytest
 import sb3_contrib
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import nn
@@ -292,3 +293,27 @@ def test_a_sub_sampling_factor_of_zero_or_one_keeps_all_samples_as_in_sb3_contri
 def test_a_truncated_mini_batch_warns() -> None:
     with pytest.warns(UserWarning, match="not a multiple of batch_size=100"):
         TRPO("MlpPolicy", "CartPole-v1", n_steps=128, batch_size=100)
+
+
+class Doubling(RolloutBuffer):
+    """A buffer that returns other samples than it was filled with."""
+
+    def get(self, batch_size: int | None = None) -> Any:
+        for samples in super().get(batch_size):
+            yield samples._replace(returns=2 * samples.returns)
+
+
+def test_a_custom_rollout_buffer_trains_both_networks() -> None:
+    trained = [
+        algorithm(
+            "MlpPolicy",
+            "Pendulum-v1",
+            n_steps=64,
+            batch_size=64,
+            seed=0,
+            rollout_buffer_class=Doubling,
+        ).learn(128)
+        for algorithm in (TRPO, sb3_contrib.TRPO)
+    ]
+    ours, theirs = (model.policy.state_dict() for model in trained)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)  # as above
