@@ -46,7 +46,7 @@ def _config(env_id: str, *settings: str, steps: int = 1536, **flags: Any) -> Tra
 
 def _interrupted(config: TrainConfig, folder: ModelDir, update: int) -> None:
     """Train until the middle of an update: the actor has moved, the critic has not."""
-    update_actor = TRPO._update_actor
+    update_actor = TRPO.policy_step
     updates = 0
 
     def interrupt(*arguments: Any) -> Any:
@@ -58,7 +58,7 @@ def _interrupted(config: TrainConfig, folder: ModelDir, update: int) -> None:
         return done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TRPO, "_update_actor", interrupt)
+        patch.setattr(TRPO, "policy_step", interrupt)
         with pytest.raises(Interruption):
             train(config, folder)
 
