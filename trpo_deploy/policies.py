@@ -1,4 +1,4 @@
-"""The module by which policy zips of version 0.1 name squashed policies."""
+"""The old module of the squashed policies, which policy zips of version 0.1 name."""
 
 from trpo_deploy.sb3.squashed import (
     SquashedCnnPolicy,

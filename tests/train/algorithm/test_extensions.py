@@ -77,7 +77,7 @@ def test_a_rollout_beyond_the_last_step_keeps_the_final_trust_region() -> None:
     assert model.current_target_kl == pytest.approx(0.001)
 
 
-def test_learning_rate_end_is_refused_beside_a_schedule() -> None:
+def test_learning_rate_end_is_refused_together_with_a_schedule() -> None:
     with pytest.raises(ValueError, match="leave learning_rate_end out"):
         learned(learning_rate=lambda _: 1e-3, learning_rate_end=1e-4)
 

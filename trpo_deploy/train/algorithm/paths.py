@@ -75,7 +75,7 @@ class MlpPath:
         """The critic's regression; it runs during the policy step if the graph supports it."""
         supported = (
             type(buffer) is RolloutBuffer  # a subclass may override get()
-            and settings.n_updates > 0  # ONNX's Scan takes no empty sequence
+            and settings.n_updates > 0  # ONNX's Scan needs a non-empty sequence
             and can_regress(self.policy.optimizer, self.mlp.critic.parameters)
         )
         if supported:

@@ -24,7 +24,7 @@ class TranslatedAlgorithm(OnPolicyAlgorithm):
     """Trains on translated spaces; ``predict`` and ``get_env`` use the environment's own.
 
     See :mod:`trpo_deploy.envs.space_translation`. The arguments are those of
-    ``OnPolicyAlgorithm``.
+    ``OnPolicyAlgorithm``, with ``_init_setup_model=False``: subclasses call ``_setup_model``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

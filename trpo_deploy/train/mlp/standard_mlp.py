@@ -21,7 +21,7 @@ from trpo_deploy.train.mlp.dense_network import DenseNetwork, dense_network
 
 @dataclass(frozen=True, eq=False)
 class StandardMlp:
-    """An actor and a critic that share no parameters."""
+    """An actor and a critic without shared parameters."""
 
     actor: DenseNetwork
     critic: DenseNetwork
