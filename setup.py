@@ -1,4 +1,4 @@
-"""The one compiled module; all else about the package is in pyproject.toml."""
+"""Build of the compiled module; pyproject.toml has everything else."""
 
 import numpy
 from Cython.Build import cythonize
@@ -12,6 +12,6 @@ compiled = Extension(
     extra_compile_args=["-O3"],
 )
 modules = cythonize(compiled, build_dir="build", quiet=True)
-for module in modules:  # Cython forgets what is said of it above
-    module.optional = True  # without a C compiler, step_numpy.py takes its place
+for module in modules:  # cythonize() drops this option from the extension above
+    module.optional = True  # without a C compiler, step_numpy.py replaces it
 setup(ext_modules=modules)

@@ -147,7 +147,7 @@ def make_env(side: str, case: Case, seed: int) -> VecEnv:
     setting: Setting = getattr(case, side)
     if side == "ours":
         from trpo_deploy.train.config.train_config import TrainConfig
-        from trpo_deploy.train.vec_env.make import make_training_env
+        from trpo_deploy.train.run.environments import make_training_env
 
         return make_training_env(
             TrainConfig(

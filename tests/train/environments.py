@@ -12,7 +12,7 @@ from gymnasium import spaces
 class RandomEnv(gymnasium.Env[Any, Any]):
     """Random observations, and a reward that depends on the action.
 
-    Every action is checked against the space, as a strict environment would.
+    It asserts that the space contains every action.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class RandomEnv(gymnasium.Env[Any, Any]):
 
 
 class MatchEnv(gymnasium.Env[Any, Any]):
-    """One-step episodes with reward 1 for each part of the action that has the right value.
+    """One-step episodes; the reward is the fraction of the action that is right.
 
-    The right action is the same in every episode, so a policy that learns anything finds it.
+    The right action is the same in every episode, so a working policy finds it.
     """
 
     def __init__(self, action_space: spaces.Space[Any], right: Any) -> None:

@@ -64,7 +64,7 @@ def run_demo(output: Path, console: Console) -> None:
     from trpo_deploy.files.model_dir import ModelDir
     from trpo_deploy.files.runs import find_run
     from trpo_deploy.train import load_config
-    from trpo_deploy.train.vec_env.make import evaluation_seed
+    from trpo_deploy.train.run.environments import evaluation_seed
 
     folder = ModelDir(output)
     console.print(f"[bold]1. train[/] TRPO on {ENV_ID} to a return of {TARGET_RETURN:g}")

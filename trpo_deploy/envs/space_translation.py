@@ -1,9 +1,8 @@
-"""Spaces that Stable-Baselines3 cannot take, as spaces that it can.
+"""Translates spaces that Stable-Baselines3 does not support into spaces that it does.
 
-SB3 has no discrete space that is counted from a start, no MultiDiscrete and no MultiBinary
-action of several axes, no Box action without bounds and no Box observation without axes. For
-these a policy is trained on the canonical space: counted from zero, with one axis, bounded by
-the largest float. This module says which that is, and converts both ways.
+SB3 does not support Discrete with a start, MultiDiscrete and MultiBinary actions of several axes,
+Box actions without bounds and Box observations without axes. Policies for these are trained on
+SB3's nearest space: counted from zero, with one axis, bounded by the largest float.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from gymnasium import spaces
 from trpo_deploy.spec.spaces import Array
 
 
-def canonical_observation_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space that SB3 is given for observations; the same object if it can be taken as is."""
+def sb3_observation_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The observation space for SB3; the same object if SB3 supports it."""
     if isinstance(space, spaces.Dict):
-        parts = {key: canonical_observation_space(part) for key, part in space.items()}
+        parts = {key: sb3_observation_space(part) for key, part in space.items()}
         changed = any(parts[key] is not part for key, part in space.items())
         return spaces.Dict(parts) if changed else space
-    # SB3's buffers and networks take one number as one of one axis.
+    # SB3's buffers and networks take a single number as an array of one axis.
     if isinstance(space, spaces.Box) and space.shape == ():
         return spaces.Box(space.low.reshape(1), space.high.reshape(1), dtype=space.dtype.type)
     return _counted_from_zero(space)
 
 
-def canonical_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space that SB3 is given for actions; the same object if it can be taken as is."""
-    # SB3 takes a number of them, and no shape, be it of one axis.
+def sb3_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The action space for SB3; the same object if SB3 supports it."""
+    # SB3 takes the number of binary actions as an int; it refuses a shape, even of one axis.
     if isinstance(space, spaces.MultiBinary) and not isinstance(space.n, int):
         return spaces.MultiBinary(int(np.prod(space.shape)))
     if isinstance(space, spaces.Box) and not space.is_bounded():
@@ -48,19 +47,24 @@ def _counted_from_zero(space: spaces.Space[Any]) -> spaces.Space[Any]:
     return space
 
 
-def to_canonical(
+def observation_to_sb3(
     observation: Array | dict[str, Array], space: spaces.Space[Any]
 ) -> Array | dict[str, Array]:
-    """An observation of the environment's space, single or batched, as SB3 is given it."""
+    """Convert an observation, single or batched, to SB3's space.
+
+    Args:
+        observation: Observation of the environment.
+        space: The environment's observation space.
+    """
     if isinstance(space, spaces.Dict):
         assert isinstance(observation, dict)
-        return {key: _count_from_zero(observation[key], part) for key, part in space.items()}
+        return {key: _array_to_sb3(observation[key], part) for key, part in space.items()}
     assert not isinstance(observation, dict)
-    return _count_from_zero(observation, space)
+    return _array_to_sb3(observation, space)
 
 
-def _count_from_zero(observation: Array, space: spaces.Space[Any]) -> Array:
-    if canonical_observation_space(space) is space:
+def _array_to_sb3(observation: Array, space: spaces.Space[Any]) -> Array:
+    if sb3_observation_space(space) is space:
         return observation
     if isinstance(space, spaces.Box):
         return np.asarray(observation)[..., np.newaxis]
@@ -70,9 +74,14 @@ def _count_from_zero(observation: Array, space: spaces.Space[Any]) -> Array:
     return values if axes < 2 else values.reshape(*values.shape[: values.ndim - axes], -1)
 
 
-def from_canonical(action: Array, space: spaces.Space[Any]) -> Array:
-    """An action of the canonical space, single or batched, as the environment takes it."""
-    if canonical_action_space(space) is space:
+def action_from_sb3(action: Array, space: spaces.Space[Any]) -> Array:
+    """Convert an action of SB3's space, single or batched, for the environment.
+
+    Args:
+        action: Action of SB3's space.
+        space: The environment's action space.
+    """
+    if sb3_action_space(space) is space:
         return action
     if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
         action = action.reshape(*action.shape[:-1], *space.shape)

@@ -28,7 +28,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from trpo_deploy.class_path import import_class, split_class_path
-from trpo_deploy.envs.space_translation import canonical_action_space, canonical_observation_space
+from trpo_deploy.envs.space_translation import sb3_action_space, sb3_observation_space
 from trpo_deploy.errors import (
     PolicyZipError,
     TrpoDeployError,
@@ -98,8 +98,8 @@ class PolicyZip:
             # SB3 warns about unusual images, old keywords and empty layers.
             warnings.simplefilter("ignore", UserWarning)
             return policy_class(
-                canonical_observation_space(self.observation_space),
-                canonical_action_space(self.action_space),
+                sb3_observation_space(self.observation_space),
+                sb3_action_space(self.action_space),
                 lambda _: 0.0,
                 use_sde=self.use_sde,
                 **kwargs,

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from trpo_deploy.envs.space_translation import from_canonical, to_canonical
+from trpo_deploy.envs.space_translation import action_from_sb3, observation_to_sb3
 from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.sb3.observation_chain import (
     NO_WRAPPING,
@@ -86,7 +86,7 @@ class SB3Policy:
         actions, _ = self.policy.predict(
             self.network_observation(inputs), deterministic=deterministic
         )
-        return np.asarray(from_canonical(np.asarray(actions), self.action_space))
+        return np.asarray(action_from_sb3(np.asarray(actions), self.action_space))
 
     def next_states(self, inputs: Inputs) -> dict[str, Array]:
         """The earlier frames for the next step, by the observation's name."""
@@ -120,4 +120,4 @@ class SB3Policy:
             for name, chain in self.chains.items()
         }
         observation = arrays if isinstance(self.observation_space, spaces.Dict) else arrays[OBS]
-        return to_canonical(observation, self.observation_space)
+        return observation_to_sb3(observation, self.observation_space)

@@ -1,4 +1,4 @@
-"""What people do with SB3 algorithms works with this one."""
+"""Common uses of SB3's algorithms work with TRPO."""
 
 from __future__ import annotations
 
@@ -30,24 +30,28 @@ from trpo_deploy import TRPO
 SMALL: dict[str, Any] = {"n_steps": 64, "batch_size": 64, "seed": 0}
 
 
+def mean_return(model: TRPO, env: gymnasium.Env[Any, Any]) -> float:
+    mean, _ = evaluate_policy(model, env, n_eval_episodes=20, warn=False)
+    assert isinstance(mean, float)
+    return mean
+
+
 @pytest.mark.parametrize(
     "env", [IdentityEnv(2), IdentityEnvMultiDiscrete(2), IdentityEnvMultiBinary(2)]
 )
-def test_the_identity_is_learnt(env: gymnasium.Env[Any, Any]) -> None:
+def test_the_identity_is_learned(env: gymnasium.Env[Any, Any]) -> None:
     venv = DummyVecEnv([lambda: env])
     model = TRPO("MlpPolicy", venv, gamma=0.4, n_steps=256, batch_size=256, seed=0)
     model.learn(20 * 256)
-    mean, _ = evaluate_policy(model, env, n_eval_episodes=20, warn=False)
-    assert mean > 90  # of 100
+    assert mean_return(model, env) > 90  # of 100
 
 
 def test_a_box_identity_improves() -> None:
     env = IdentityEnvBox(eps=0.5)
     model = TRPO("MlpPolicy", DummyVecEnv([lambda: env]), gamma=0.4, **SMALL)
-    before, _ = evaluate_policy(model, env, n_eval_episodes=20, warn=False)
+    before = mean_return(model, env)
     model.learn(40 * 64)
-    after, _ = evaluate_policy(model, env, n_eval_episodes=20, warn=False)
-    assert after > before
+    assert mean_return(model, env) > before
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
@@ -58,13 +62,13 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 42])
-def test_the_statistics_window_has_the_size_asked_for(size: int) -> None:
+def test_the_statistics_window_has_the_given_size(size: int) -> None:
     model = TRPO("MlpPolicy", "CartPole-v1", stats_window_size=size, **SMALL).learn(64)
     assert model.ep_info_buffer is not None
     assert model.ep_info_buffer.maxlen == size
 
 
-def test_environments_can_be_changed() -> None:
+def test_environments_can_be_replaced() -> None:
     model = TRPO("MlpPolicy", DummyVecEnv([lambda: IdentityEnvBox()]), **SMALL).learn(64)
     model.set_env(DummyVecEnv([lambda: IdentityEnvBox()]))
     model.learn(64)
@@ -72,7 +76,7 @@ def test_environments_can_be_changed() -> None:
     model.learn(64)
 
 
-def test_parameters_can_be_left_out_and_put_back(tmp_path: Path) -> None:
+def test_saved_attributes_can_be_excluded_and_included(tmp_path: Path) -> None:
     model = TRPO("MlpPolicy", "CartPole-v1", verbose=0, **SMALL)
     model.verbose = 2
     model.save(tmp_path / "policy", exclude=["verbose"])
@@ -81,11 +85,12 @@ def test_parameters_can_be_left_out_and_put_back(tmp_path: Path) -> None:
     assert TRPO.load(tmp_path / "policy").verbose == 2
 
 
-def test_parameters_are_set_exactly_or_not_at_all() -> None:
+def test_parameters_are_set_all_or_none() -> None:
     model = TRPO("MlpPolicy", "CartPole-v1", **SMALL)
-    parameters = model.get_parameters()
+    parameters: dict[str, Any] = model.get_parameters()
+    more: dict[str, Any] = {**parameters, "nobody": {}}
     with pytest.raises(ValueError, match="nobody"):
-        model.set_parameters({**parameters, "nobody": {}})
+        model.set_parameters(more)
     with pytest.raises(ValueError, match="Names of parameters do not match"):
         model.set_parameters({"policy": parameters["policy"]}, exact_match=True)
 
@@ -102,7 +107,7 @@ def test_a_policy_is_saved_and_loaded_alone(policy: str, tmp_path: Path) -> None
     loaded = type(model.policy).load(str(tmp_path / "policy.pkl"))
     venv = model.get_env()
     assert venv is not None
-    observations = venv.reset()
+    observations: Any = venv.reset()
     np.testing.assert_array_equal(
         loaded.predict(observations, deterministic=True)[0],
         model.policy.predict(observations, deterministic=True)[0],
@@ -120,30 +125,31 @@ class WithKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
         return {"vec": observation}
 
 
-def test_one_key_is_as_good_as_none() -> None:
+def test_one_key_gives_the_same_policy_as_none() -> None:
     plain = TRPO("MlpPolicy", RandomEnv(spaces.Discrete(3)), **SMALL).learn(128)
     keys = TRPO("MultiInputPolicy", WithKeys(RandomEnv(spaces.Discrete(3))), **SMALL).learn(128)
     observation = np.full(3, 0.3, np.float32)
     with torch.no_grad():
-        logits = [
-            model.policy.get_distribution(model.policy.obs_to_tensor(obs)[0]).distribution.logits
+        distributions: list[Any] = [
+            model.policy.get_distribution(model.policy.obs_to_tensor(obs)[0]).distribution
             for model, obs in ((plain, observation), (keys, {"vec": observation}))
         ]
-    torch.testing.assert_close(logits[0], logits[1])
+    torch.testing.assert_close(distributions[0].logits, distributions[1].logits)
 
 
 @pytest.mark.parametrize("channel_last", [False, True])
-def test_keys_with_images_are_stacked(channel_last: bool) -> None:
+def test_images_under_keys_are_stacked(channel_last: bool) -> None:
+    order: Any = {"vec": None, "img": "last" if channel_last else "first"}  # SB3's hint has no None
     env = VecFrameStack(
         DummyVecEnv([lambda: SimpleMultiObsEnv(channel_last=channel_last)]),
         n_stack=3,
-        channels_order={"vec": None, "img": "last" if channel_last else "first"},
+        channels_order=order,
     )
     model = TRPO("MultiInputPolicy", env, **SMALL).learn(64)
     evaluate_policy(model, env, n_eval_episodes=2, warn=False)
 
 
-def test_chosen_keys_are_normalised() -> None:
+def test_selected_keys_are_normalized() -> None:
     space = spaces.Dict({"vec": spaces.Box(-9, 9, (2,)), "mode": spaces.Discrete(3)})
     env = VecNormalize(
         DummyVecEnv([lambda: RandomEnv(spaces.Discrete(2), space)]), norm_obs_keys=["vec"]
@@ -152,7 +158,7 @@ def test_chosen_keys_are_normalised() -> None:
     evaluate_policy(model, env, n_eval_episodes=2, warn=False)
 
 
-def test_keys_within_keys_are_refused() -> None:
+def test_nested_dicts_are_refused() -> None:
     space = spaces.Dict({"outer": spaces.Dict({"inner": spaces.Discrete(2)})})
     with pytest.raises(NotImplementedError, match=r"[Nn]ested"):
         TRPO("MultiInputPolicy", RandomEnv(spaces.Discrete(2), space))
@@ -172,14 +178,14 @@ class NormAndDropout(BaseFeaturesExtractor):
         return features
 
 
-def test_batch_norm_learns_in_training_and_rests_in_use() -> None:
+def test_batch_norm_is_trained_by_updates_and_fixed_in_predict() -> None:
     model = TRPO(
         "MlpPolicy",
         RandomEnv(spaces.Discrete(3)),
         policy_kwargs={"features_extractor_class": NormAndDropout},
         **SMALL,
     )
-    norm = model.policy.features_extractor.layers[1]
+    norm: Any = model.policy.get_submodule("features_extractor.layers.1")
     before = norm.running_mean.clone()
     model.learn(128)
     assert not torch.allclose(norm.running_mean, before)
@@ -191,7 +197,7 @@ def test_batch_norm_learns_in_training_and_rests_in_use() -> None:
     assert torch.equal(norm.running_mean, before)
 
 
-def test_callbacks_see_each_step_and_stop_the_run(tmp_path: Path) -> None:
+def test_callbacks_see_each_step_and_can_stop_the_run(tmp_path: Path) -> None:
     class Count(BaseCallback):
         steps = 0
 

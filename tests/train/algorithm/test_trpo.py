@@ -1,4 +1,4 @@
-"""TRPO as a user sees it, and as sb3-contrib computes it."""
+"""TRPO is a drop-in replacement for sb3-contrib's: the same interface and the same update."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 import sb3_contrib
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import nn
@@ -23,7 +24,8 @@ from torch import nn
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
 from trpo_deploy.errors import TrainingError
-from trpo_deploy.train.algorithm import trpo as trpo_module
+from trpo_deploy.train.algorithm.paths import update_path
+from trpo_deploy.train.algorithm.trpo import MAX_REFUSALS, PolicyStep
 
 VECTOR = spaces.Box(-1, 1, (3,))
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
@@ -78,7 +80,7 @@ CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], dict[str, Any]]] = 
 
 
 def model_of(case: str, algorithm: type[Any] = TRPO, **others: Any) -> Any:
-    """A model of a case, with rollouts of 64 steps."""
+    """A model of a case, with rollouts of 64 samples."""
     observation_space, action_space, changes = CASES[case]
     env: VecEnv = DummyVecEnv([lambda: RandomEnv(action_space, observation_space)] * 2)
     arguments = {"policy": "MlpPolicy", "n_steps": 32, "n_critic_updates": 3, **changes, **others}
@@ -90,7 +92,7 @@ def model_of(case: str, algorithm: type[Any] = TRPO, **others: Any) -> Any:
 def train_once(algorithm: type[Any], case: str, seed: int) -> dict[str, torch.Tensor]:
     sizes = {"batch_size": 32, "target_kl": 0.02}
     model = model_of(case, algorithm, seed=seed, device="cpu", **sizes)
-    # Two updates: the second starts from what the first made of all state.
+    # Two updates: the second starts from all state that the first changed.
     model.learn(2 * 64)
     assert model._n_updates == 2
     state: dict[str, torch.Tensor] = model.policy.state_dict()
@@ -99,14 +101,14 @@ def train_once(algorithm: type[Any], case: str, seed: int) -> dict[str, torch.Te
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("case", CASES)
-def test_the_update_is_that_of_sb3_contrib(case: str, seed: int) -> None:
+def test_the_update_equals_sb3_contribs(case: str, seed: int) -> None:
     ours = train_once(TRPO, case, seed)
     theirs = train_once(sb3_contrib.TRPO, case, seed)
     # float32 sums in another order: 1e-7 after one update, at most 3e-6 seen after two.
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
 
 
-def test_the_constructor_is_that_of_sb3_contrib() -> None:
+def test_constructor_and_learn_have_sb3_contribs_parameters() -> None:
     ours = inspect.signature(TRPO.__init__).parameters
     theirs = inspect.signature(sb3_contrib.TRPO.__init__).parameters
     shared = list(ours)[: len(theirs)]
@@ -114,11 +116,11 @@ def test_the_constructor_is_that_of_sb3_contrib() -> None:
     assert {n: ours[n].default for n in shared} == {n: p.default for n, p in theirs.items()}
     extra = [parameter for name, parameter in ours.items() if name not in theirs]
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in extra)
-    ours, theirs = (
+    learn, theirs_learn = (
         [(parameter.name, parameter.default) for parameter in signature.parameters.values()]
         for signature in map(inspect.signature, (TRPO.learn, sb3_contrib.TRPO.learn))
     )
-    assert ours == theirs
+    assert learn == theirs_learn
 
 
 def test_the_published_example_works(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_the_published_example_works(tmp_path: Path) -> None:
     assert TRPO("MlpPolicy", "Pendulum-v1").env is not None
 
 
-def test_saved_files_go_both_ways(tmp_path: Path) -> None:
+def test_each_opens_what_the_other_saved(tmp_path: Path) -> None:
     env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]))
     observation = np.zeros((1, 3), np.float32)
     for first, second in ((TRPO, sb3_contrib.TRPO), (sb3_contrib.TRPO, TRPO)):
@@ -152,14 +154,17 @@ def test_saved_files_go_both_ways(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Box(-1, 1, (2,))])
-def test_an_accepted_step_gains_and_stays_inside_of_the_trust_region(
+def test_an_accepted_step_improves_the_surrogate_inside_the_trust_region(
     space: spaces.Space[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    updates = []
-    original = TRPO._update_actor
-    monkeypatch.setattr(
-        TRPO, "_update_actor", lambda *a: updates.append(original(*a)) or updates[-1]
-    )
+    updates: list[PolicyStep] = []
+    policy_step = TRPO.policy_step
+
+    def recorded(*arguments: Any) -> PolicyStep:
+        updates.append(policy_step(*arguments))
+        return updates[-1]
+
+    monkeypatch.setattr(TRPO, "policy_step", recorded)
     env = DummyVecEnv([lambda: RandomEnv(space)] * 2)
     TRPO("MlpPolicy", env, n_steps=64, target_kl=0.003, seed=0).learn(10 * 128)
     accepted = [update for update in updates if update.accepted]
@@ -167,13 +172,13 @@ def test_an_accepted_step_gains_and_stays_inside_of_the_trust_region(
     for update in accepted:
         assert 0 < update.kl < 0.003
         assert update.surrogate > update.surrogate_before
-        # To first order the gain is what the gradient promised.
+        # To first order the gain is what the gradient predicts.
         gain = update.surrogate - update.surrogate_before
         assert gain == pytest.approx(update.expected_gain, rel=0.5)
 
 
 def poisoned(value: float) -> TRPO:
-    """A model whose rollout is complete but for one number."""
+    """A model with a full rollout, one of whose advantages is ``value``."""
     env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))])
     model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(64)
     model.rollout_buffer.advantages[3] = value
@@ -181,33 +186,34 @@ def poisoned(value: float) -> TRPO:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_step_without_usable_numbers_is_refused(value: float) -> None:
+def test_a_policy_step_on_advantages_that_are_not_finite_is_refused(value: float) -> None:
     model = poisoned(value)
     before = {name: p.clone() for name, p in model.policy.named_parameters()}
-    update = model._update_actor(next(model.rollout_buffer.get()))
-    assert update.refusal is not None
+    samples = next(model.rollout_buffer.get())
+    step = model.policy_step(samples, update_path(model.policy).actor(samples.observations))
+    assert step.refusal is not None
     for name, parameter in model.policy.named_parameters():
         torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)
 
 
-def test_refusals_in_a_row_stop_the_run() -> None:
+def test_consecutive_refusals_abort_the_run() -> None:
     model = poisoned(np.nan)
-    for _ in range(trpo_module.MAX_REFUSALS - 1):
+    for _ in range(MAX_REFUSALS - 1):
         model.train()
     with pytest.raises(TrainingError, match="refused"):
         model.train()
 
 
-def test_refusals_that_are_not_in_a_row_do_not() -> None:
+def test_refusals_with_accepted_updates_between_them_do_not_abort_the_run() -> None:
     model = poisoned(np.nan)
-    for i in range(2 * trpo_module.MAX_REFUSALS):
+    for i in range(2 * MAX_REFUSALS):
         model.rollout_buffer.advantages[3] = np.nan if i % 2 else 0.0
         model.train()
-    assert model._n_refusals == trpo_module.MAX_REFUSALS
+    assert model.logger.name_to_value["train/refused_updates"] == MAX_REFUSALS
 
 
 class WithStatistics(FlattenExtractor):
-    """Has buffers beside its parameters."""
+    """Has buffers as well as parameters."""
 
     def __init__(self, space: Any) -> None:
         super().__init__(space)
@@ -217,7 +223,7 @@ class WithStatistics(FlattenExtractor):
         return self.norm(super().forward(observations))
 
 
-def test_a_refused_update_leaves_buffers_as_they_were() -> None:
+def test_a_refused_update_restores_the_layers_buffers() -> None:
     env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))])
     kwargs = {"features_extractor_class": WithStatistics}
     model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0, policy_kwargs=kwargs)
@@ -228,7 +234,7 @@ def test_a_refused_update_leaves_buffers_as_they_were() -> None:
     torch.testing.assert_close(model.policy.state_dict(), before, rtol=0, atol=0)
 
 
-def test_constant_rewards_give_no_nan() -> None:
+def test_constant_rewards_keep_parameters_finite() -> None:
     class Constant(RandomEnv):
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             observation, _, terminated, truncated, info = super().step(action)
@@ -255,25 +261,25 @@ SHIPPED = sorted(Path(__file__).parents[3].glob("models/*-v[45]/policy.zip"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
-def test_shipped_policies_refer_to_no_class_of_ours(path: Path) -> None:
+def test_shipped_policies_refer_to_no_class_of_this_package(path: Path) -> None:
     with zipfile.ZipFile(path) as file:
         assert b"trpo_deploy" not in file.read("data")
 
 
 @pytest.mark.parametrize("algorithm", [TRPO, sb3_contrib.TRPO])
-def test_one_sample_has_no_spread_to_normalise_by(algorithm: type[Any]) -> None:
+def test_a_rollout_of_one_sample_cannot_be_normalized(algorithm: type[Any]) -> None:
     with pytest.raises(AssertionError, match=r"n_steps \* n_envs.*must be greater than 1"):
         algorithm("MlpPolicy", "Pendulum-v1", n_steps=1)
     algorithm("MlpPolicy", "Pendulum-v1", n_steps=1, batch_size=1, normalize_advantage=False)
 
 
-def test_one_sample_that_is_left_has_no_spread_either() -> None:
+def test_one_sample_left_by_sub_sampling_cannot_be_normalized() -> None:
     with pytest.raises(AssertionError, match="greater than sub_sampling_factor=64"):
         TRPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, sub_sampling_factor=64)
     TRPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, sub_sampling_factor=63)
 
 
-def test_no_sub_sampling_is_one_or_zero_as_in_sb3_contrib() -> None:
+def test_a_sub_sampling_factor_of_zero_or_one_keeps_all_samples_as_in_sb3_contrib() -> None:
     policies = []
     for factor in (0, 1):
         env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(3))])
@@ -284,6 +290,30 @@ def test_no_sub_sampling_is_one_or_zero_as_in_sb3_contrib() -> None:
     torch.testing.assert_close(*policies, rtol=0, atol=0)
 
 
-def test_a_truncated_mini_batch_is_warned_of() -> None:
+def test_a_truncated_mini_batch_warns() -> None:
     with pytest.warns(UserWarning, match="not a multiple of batch_size=100"):
         TRPO("MlpPolicy", "CartPole-v1", n_steps=128, batch_size=100)
+
+
+class Doubling(RolloutBuffer):
+    """A buffer that returns other samples than it was filled with."""
+
+    def get(self, batch_size: int | None = None) -> Any:
+        for samples in super().get(batch_size):
+            yield samples._replace(returns=2 * samples.returns)
+
+
+def test_a_custom_rollout_buffer_trains_both_networks() -> None:
+    trained = [
+        algorithm(
+            "MlpPolicy",
+            "Pendulum-v1",
+            n_steps=64,
+            batch_size=64,
+            seed=0,
+            rollout_buffer_class=Doubling,
+        ).learn(128)
+        for algorithm in (TRPO, sb3_contrib.TRPO)
+    ]
+    ours, theirs = (model.policy.state_dict() for model in trained)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)  # as above

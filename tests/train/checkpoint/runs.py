@@ -33,7 +33,7 @@ def short_config(env_id: str, *settings: str, steps: int = 1536, **flags: Any) -
 
 def train_interrupted(config: TrainConfig, folder: ModelDir, update: int) -> None:
     """Train up to the middle of an update: the actor has changed, the critic has not."""
-    update_actor = TRPO._update_actor
+    update_actor = TRPO.policy_step
     updates = 0
 
     def interrupt(*arguments: Any) -> Any:
@@ -45,7 +45,7 @@ def train_interrupted(config: TrainConfig, folder: ModelDir, update: int) -> Non
         return done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TRPO, "_update_actor", interrupt)
+        patch.setattr(TRPO, "policy_step", interrupt)
         with pytest.raises(Interruption):
             train(config, folder)
 

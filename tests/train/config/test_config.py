@@ -16,7 +16,7 @@ from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train import TRPO, TrainConfig, load_config
 from trpo_deploy.train.config.preset_files import preset_names
-from trpo_deploy.train.vec_env.make import make_training_env
+from trpo_deploy.train.run.environments import make_training_env
 
 # Every form that RL Zoo's trpo.yml and its other files use.
 ZOO = """

@@ -1,9 +1,8 @@
-"""The compiled arithmetic of a rollout is NumPy's, but for rounding."""
+"""The compiled arithmetic of a step equals NumPy's up to rounding."""
 
 from __future__ import annotations
 
 import itertools
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,23 +15,24 @@ from torch import nn
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
-from trpo_deploy.train.mlp import step_numpy
-from trpo_deploy.train.mlp.network import Activation, _activation, standard_mlp
-from trpo_deploy.train.mlp.rollout import choose_arithmetic
+from trpo_deploy.train.mlp import step_arithmetic, step_numpy
+from trpo_deploy.train.mlp.activation_kernels import ActivationKernels, activation_kernels
+from trpo_deploy.train.mlp.standard_mlp import standard_mlp
+from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic, choose_arithmetic
 
 NUMBERS = st.floats(-1e9, 1e9) | st.sampled_from([0.0, np.inf, -np.inf, np.nan])
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 
 
 @pytest.fixture(scope="module")
-def compiled() -> ModuleType:
-    if step_numpy.compiled is None:
+def compiled() -> StepArithmetic:
+    if step_arithmetic.compiled is None:
         pytest.skip("needs a C compiler while the project is installed")
-    return step_numpy.compiled
+    return step_arithmetic.compiled
 
 
-def activations(*kinds: type[nn.Module]) -> list[Activation]:
-    found = [_activation(kind()) for kind in kinds]
+def activations(*kinds: type[nn.Module]) -> list[ActivationKernels]:
+    found = [activation_kernels(kind()) for kind in kinds]
     return [each for each in found if each is not None]
 
 
@@ -48,28 +48,28 @@ def array(data: st.DataObject, shape: tuple[int, ...], dtype: Any) -> np.ndarray
     shape=st.sampled_from([(), (1,), (5,), (2, 3)]),
     dtype=st.sampled_from([np.float32, np.float64, np.int64]),
 )
-def test_the_normalisers_arithmetic(
-    compiled: ModuleType, data: st.DataObject, n: int, shape: tuple[int, ...], dtype: Any
+def test_normalizer_statistics_and_values_are_equal(
+    compiled: StepArithmetic, data: st.DataObject, n: int, shape: tuple[int, ...], dtype: Any
 ) -> None:
     whole = np.issubdtype(dtype, np.integer)
     batch = np.nan_to_num(array(data, (n, *shape), np.float64)) if whole else None
     batch = array(data, (n, *shape), dtype) if batch is None else batch.astype(dtype)
     mean = np.arange(np.prod(shape)).reshape(shape) + 0.25
-    var = 1e-8 + 2 * mean - 0.5  # the first as small as what is added to it below
+    var = 1e-8 + 2 * mean - 0.5  # the first as small as the epsilon below
     expected = step_numpy.updated_moments(batch, mean, var, 3.5)
     found = compiled.updated_moments(batch, mean, var, 3.5)
     for ours, numpys in zip(found, expected, strict=True):
         assert isinstance(ours, np.ndarray)
         assert ours.shape == shape
-        # Sums of float64 in another order, beside squares of up to 1e18 that cancel out.
+        # float64 sums in another order, with squares of up to 1e18 that cancel out
         np.testing.assert_allclose(ours, numpys, rtol=1e-10, atol=1e3)
     arguments = batch, mean, var, 1e-8, 1e6
     ours, numpys = compiled.normalized(*arguments), step_numpy.normalized(*arguments)
     assert ours.dtype == numpys.dtype == np.float32
-    np.testing.assert_allclose(ours, numpys, rtol=1e-7)  # each number by itself: one rounding
+    np.testing.assert_allclose(ours, numpys, rtol=1e-7)  # one rounding for each number
 
 
-def test_running_moments_are_those_of_all_rows(compiled: ModuleType) -> None:
+def test_running_moments_equal_those_of_all_rows(compiled: StepArithmetic) -> None:
     rows = np.random.default_rng(0).normal(1e3, 2.0, (600, 4))
     for arithmetic in (compiled, step_numpy):
         mean, var, count = np.zeros(4), np.ones(4), 0.0
@@ -77,44 +77,44 @@ def test_running_moments_are_those_of_all_rows(compiled: ModuleType) -> None:
             mean, var = arithmetic.updated_moments(batch, mean, var, count)
             count += 2
         np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-12)
-        np.testing.assert_allclose(var, rows.var(axis=0), rtol=1e-9)  # of squares of 1e3
+        np.testing.assert_allclose(var, rows.var(axis=0), rtol=1e-9)  # squares of 1e3
 
 
 @pytest.mark.parametrize("n_envs", [1, 2, 8])
 @pytest.mark.parametrize("widths", [(3, 2), (17, 64, 64, 6), (5, 1, 30, 7)], ids=str)
 @pytest.mark.parametrize("kind", [nn.Tanh, nn.ReLU, nn.Sigmoid])
-def test_the_actor(
-    compiled: ModuleType, kind: type[nn.Module], widths: tuple[int, ...], n_envs: int
+def test_forward_passes_are_equal(
+    compiled: StepArithmetic, kind: type[nn.Module], widths: tuple[int, ...], n_envs: int
 ) -> None:
     rng = np.random.default_rng(0)
     shapes = list(itertools.pairwise(widths))
-    # Transposed, as torch keeps them.
+    # transposed, as torch stores them
     weights = [rng.normal(size=shape[::-1]).astype(np.float32).T for shape in shapes]
     biases = [rng.normal(size=outputs).astype(np.float32) for _, outputs in shapes]
     network = weights, biases, activations(*[kind] * (len(shapes) - 1)), n_envs
-    actors = compiled.Actor(*network), step_numpy.Actor(*network)
+    passes = compiled.forward_pass(*network), step_numpy.forward_pass(*network)
     for dtype in (np.float32, np.float64):
         observations = rng.normal(size=(n_envs, widths[0])).astype(dtype)
-        for ours, numpys in zip(*(actor(observations) for actor in actors), strict=True):
+        for ours, numpys in zip(*(forward(observations) for forward in passes), strict=True):
             # float32 sums of 64 numbers in another order, which may cancel out
             largest = float(np.abs(numpys).max())
             np.testing.assert_allclose(ours, numpys, rtol=1e-5, atol=3e-6 * largest)
 
 
-def test_tanh_is_rounded_well_everywhere(compiled: ModuleType) -> None:
+def test_tanh_is_accurate_over_its_whole_range(compiled: StepArithmetic) -> None:
     x = np.concatenate([np.linspace(-12, 12, 100_001), np.geomspace(1e-37, 1, 1000)])
     x = np.append(x, [0.0, np.inf, -np.inf]).astype(np.float32)
     one = [np.ones((1, 1), np.float32)] * 2, [np.zeros(1, np.float32)] * 2
-    actor = compiled.Actor(*one, activations(nn.Tanh), len(x))
-    found = actor(x[:, None])[1].ravel()
-    # Half a step of float32 is 6e-8, and the formula is right to 2e-8.
+    forward = compiled.forward_pass(*one, activations(nn.Tanh), len(x))
+    found = forward(x[:, None])[1].ravel()
+    # Half a step of float32 is 6e-8, the formula's error 2e-8.
     np.testing.assert_allclose(found, np.tanh(x.astype(np.float64)), rtol=9e-8)
-    assert np.isnan(compiled.Actor(*one, activations(nn.Tanh), 1)(np.array([[np.nan]]))[1])
+    assert np.isnan(compiled.forward_pass(*one, activations(nn.Tanh), 1)(np.array([[np.nan]]))[1])
 
 
 @given(data=st.data(), n=st.integers(1, 9), shape=st.sampled_from([(), (1,), (5,), (2, 3)]))
-def test_exploration(
-    compiled: ModuleType, data: st.DataObject, n: int, shape: tuple[int, ...]
+def test_explored_actions_are_equal(
+    compiled: StepArithmetic, data: st.DataObject, n: int, shape: tuple[int, ...]
 ) -> None:
     flat = (n, int(np.prod(shape)))
     mean, noise = array(data, flat, np.float32), array(data, flat, np.float32)
@@ -126,17 +126,17 @@ def test_exploration(
         compiled.explored(*arguments), step_numpy.explored(*arguments), strict=True
     ):
         assert ours.dtype == numpys.dtype == np.float32
-        np.testing.assert_allclose(ours, numpys, rtol=1e-6)  # fused or not, one rounding
+        np.testing.assert_allclose(ours, numpys, rtol=1e-6)  # one rounding, fused or not
 
 
-def test_what_does_not_fit_is_refused(compiled: ModuleType) -> None:
+def test_arrays_of_other_sizes_are_refused(compiled: StepArithmetic) -> None:
     zeros = np.zeros
-    actor = compiled.Actor([zeros((3, 2))], [zeros(2)], [], 2)
+    forward = compiled.forward_pass([zeros((3, 2))], [zeros(2)], [], 2)
     for call in (
-        lambda: actor(zeros((1, 3))),
-        lambda: actor(zeros((2, 4))),
-        lambda: compiled.Actor([zeros((3, 2))], [zeros(1)], [], 2),
-        lambda: compiled.Actor([zeros((3, 2)), zeros((3, 2))], [zeros(2)] * 2, [], 2),
+        lambda: forward(zeros((1, 3))),
+        lambda: forward(zeros((2, 4))),
+        lambda: compiled.forward_pass([zeros((3, 2))], [zeros(1)], [], 2),
+        lambda: compiled.forward_pass([zeros((3, 2)), zeros((3, 2))], [zeros(2)] * 2, [], 2),
         lambda: compiled.explored(zeros((2, 3)), zeros((2, 3)), zeros(3), *[zeros((2, 3))] * 2),
         lambda: compiled.updated_moments(zeros((2, 3)), zeros(4), zeros(4), 1.0),
         lambda: compiled.updated_moments(zeros((2, 3)), zeros(3), zeros(2), 1.0),
@@ -158,8 +158,8 @@ def test_what_does_not_fit_is_refused(compiled: ModuleType) -> None:
     ],
     ids=str,
 )
-def test_compiled_is_what_is_faster_so_and_known(
-    compiled: ModuleType, space: Any, n_envs: int, kwargs: Any, fast: bool
+def test_the_compiled_functions_are_chosen_where_supported_and_faster(
+    compiled: StepArithmetic, space: Any, n_envs: int, kwargs: Any, fast: bool
 ) -> None:
     env = DummyVecEnv([lambda: RandomEnv(space)] * n_envs)
     model = TRPO("MlpPolicy", env, n_steps=128, policy_kwargs=kwargs, device="cpu")

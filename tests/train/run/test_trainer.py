@@ -146,7 +146,7 @@ def test_a_run_stops_at_stop_return(tmp_path: Path) -> None:
             "CartPole-v1",
             {"settings": ["policy=MultiInputPolicy"]},
             SpaceError,
-            "MultiInputPolicy takes a Dict",
+            "MultiInputPolicy needs a Dict",
         ),
         ("CartPole-v1", {"device": "gpu"}, ConfigError, "expected auto, cpu, cuda or cuda:N"),
     ],

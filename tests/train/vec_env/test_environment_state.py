@@ -1,4 +1,4 @@
-"""An environment put where another one stood goes on exactly as that one."""
+"""An environment with a restored state continues exactly as the original."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Env = gymnasium.Env[Any, Any]
 
 
 def _pair(make: Any) -> tuple[Env, Env]:
-    """Two environments of a kind, the second put where the first stands in its third episode."""
+    """Two equal environments; the second gets the state of the first in its third episode."""
     first, second = Monitor(make()), Monitor(make())
     first.action_space.seed(0)
     first.reset(seed=1)
@@ -44,7 +44,7 @@ def _pair(make: Any) -> tuple[Env, Env]:
     return first, second
 
 
-def _assert_same_course(first: Env, second: Env) -> None:
+def _assert_same_steps(first: Env, second: Env) -> None:
     for _ in range(250):  # through ends of episodes
         action = first.action_space.sample()
         ours, theirs = first.step(action), second.step(action)
@@ -57,30 +57,30 @@ def _assert_same_course(first: Env, second: Env) -> None:
 
 
 @pytest.mark.parametrize("env_id", CLASSIC)
-def test_classic_control(env_id: str) -> None:
-    _assert_same_course(*_pair(lambda: gymnasium.make(env_id)))
+def test_classic_control_continues_exactly(env_id: str) -> None:
+    _assert_same_steps(*_pair(lambda: gymnasium.make(env_id)))
 
 
 @pytest.mark.parametrize("env_id", MUJOCO)
-def test_mujoco(env_id: str) -> None:
+def test_mujoco_continues_exactly(env_id: str) -> None:
     pytest.importorskip("mujoco")
-    _assert_same_course(*_pair(lambda: gymnasium.make(env_id)))
+    _assert_same_steps(*_pair(lambda: gymnasium.make(env_id)))
 
 
-def test_an_environment_that_samples_from_its_spaces() -> None:
+def test_the_random_generators_of_spaces_are_restored() -> None:
     def make() -> Env:
         space = spaces.Dict({"a": spaces.Box(0, 1, (2,)), "b": spaces.Discrete(9)})
         return RandomEnv(spaces.Discrete(3), space)
 
-    _assert_same_course(*_pair(make))
+    _assert_same_steps(*_pair(make))
 
 
-def test_stacked_frames() -> None:
-    _assert_same_course(*_pair(lambda: wrap(gymnasium.make("Pendulum-v1"), None, 3)))
+def test_stacked_frames_continue_exactly() -> None:
+    _assert_same_steps(*_pair(lambda: wrap(gymnasium.make("Pendulum-v1"), None, 3)))
 
 
 class Opaque(RandomEnv):
-    """Holds state that cannot be seen."""
+    """Holds hidden state."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -88,7 +88,7 @@ class Opaque(RandomEnv):
 
 
 class Simulated(RandomEnv):
-    """Keeps its simulation where a wrapper keeps its environment."""
+    """Keeps its simulation under the name of a wrapper's environment."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -96,7 +96,7 @@ class Simulated(RandomEnv):
 
 
 class Counting(RandomEnv):
-    """Keeps what is more than a dict."""
+    """Keeps a subclass of dict."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -104,7 +104,7 @@ class Counting(RandomEnv):
 
 
 class Masked(RandomEnv):
-    """Keeps what is more than an array."""
+    """Keeps a subclass of array."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(2))
@@ -123,22 +123,22 @@ def counted() -> Env:
 
 
 @pytest.mark.parametrize("make", [Opaque, Simulated, Counting, Masked, counted])
-def test_what_cannot_be_seen_is_not_guessed(make: Any) -> None:
+def test_an_environment_with_hidden_state_has_no_state(make: Any) -> None:
     env = make()
     env.reset(seed=0)
     assert environment_state(env) is None
 
 
-def test_wrappers_of_gymnasium_and_functions_without_memory_are_seen() -> None:
+def test_gymnasiums_wrappers_and_functions_without_closure_continue_exactly() -> None:
     def make() -> Env:
         clipped = gymnasium.wrappers.ClipReward(gymnasium.make("Pendulum-v1"), -9, 0)
-        return gymnasium.wrappers.TransformReward(clipped, lambda reward: reward / 10)
+        return gymnasium.wrappers.TransformReward(clipped, lambda reward: 0.1 * float(reward))
 
-    _assert_same_course(*_pair(make))
+    _assert_same_steps(*_pair(make))
 
 
 class Known(RandomEnv):
-    """Knows one of its parts by two names."""
+    """Has two names for one of its parts."""
 
     def __init__(self) -> None:
         super().__init__(spaces.Discrete(3))
@@ -150,13 +150,13 @@ class Known(RandomEnv):
         return self.agents[0]["place"].copy(), *super().step(action)[1:]
 
 
-def test_what_was_one_object_stays_one() -> None:
+def test_one_object_under_two_names_stays_one_object() -> None:
     first, second = _pair(Known)
     assert second.unwrapped.me is second.unwrapped.agents[0]  # type: ignore[attr-defined]
-    _assert_same_course(first, second)
+    _assert_same_steps(first, second)
 
 
-def test_a_view_of_another_array_is_not_restored_as_a_copy() -> None:
+def test_an_environment_with_a_view_of_its_array_has_no_state() -> None:
     env = RandomEnv(spaces.Discrete(2))
     env.reset(seed=0)
     assert environment_state(env) is not None
@@ -165,7 +165,7 @@ def test_a_view_of_another_array_is_not_restored_as_a_copy() -> None:
     assert environment_state(env) is None
 
 
-def test_a_data_set_is_no_state() -> None:
+def test_an_environment_with_a_data_set_has_no_state() -> None:
     env = RandomEnv(spaces.Discrete(2))
     env.prices = np.zeros(3_000_000)  # type: ignore[attr-defined]
     assert environment_state(env) is None

@@ -1,1 +1,1 @@
-"""TRPO: the update, the trust region, the critic."""
+"""TRPO as a Stable-Baselines3 algorithm."""

@@ -1,4 +1,4 @@
-"""Returns in units of their own running standard deviation, for the critic."""
+"""Rewards in units of the returns' running standard deviation, for the critic."""
 
 from __future__ import annotations
 
@@ -13,51 +13,57 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from trpo_deploy.spec.spaces import Array
 
 ReturnMoments: TypeAlias = dict[str, float]
-"""``mean``, ``var`` and ``count`` of returns. Numbers, so that a zip that holds them needs no
-class of ours and opens wherever Stable-Baselines3 is."""
+"""``mean``, ``var`` and ``count`` of the returns.
+
+Plain numbers, so that a saved policy opens where this package is not installed.
+"""
 
 NO_RETURNS: ReturnMoments = {"mean": 0.0, "var": 1.0, "count": 1e-4}
+"""The moments before the first return."""
 
 
 def with_returns(moments: ReturnMoments, returns: Array) -> ReturnMoments:
-    """The moments with those of more returns added."""
+    """Add returns to the moments; returns that are not finite are left out."""
     finite = returns[np.isfinite(returns)]
     if not finite.size:
         return moments
     statistics = RunningMeanStd(shape=())
     vars(statistics).update(moments)
-    # In float64: the variance of what float32 just holds overflows there.
+    # In float64: the variance of large float32 values overflows in float32.
     statistics.update(finite.ravel().astype(np.float64))
     return {name: float(getattr(statistics, name)) for name in moments}
 
 
 def deviation(moments: ReturnMoments) -> float:
-    """The standard deviation of all returns so far; one before the first."""
+    """Standard deviation of all returns so far; 1 before the first return."""
     return math.sqrt(moments["var"] + 1e-8) if moments["count"] >= 1 else 1.0
 
 
 class ScaledRewards(VecEnvWrapper):
-    """Rewards divided by a number that stays the same through a rollout.
+    """Divides rewards by a number that is constant during a rollout.
 
-    Scaling the rewards and not the returns keeps rewards, values and the bootstrap at time
-    limits in the same units, so that advantages come out in them as well. What the number is
-    made of are the rewards alone, as ``VecNormalize`` has it: the critic's returns are in
-    units of it, and would drive it on.
+    Rewards are scaled instead of returns, so that rewards, values and the bootstrap at time limits
+    have the same unit, and advantages too. The scale follows from rewards alone, as in
+    ``VecNormalize``. The critic's returns are in units of the scale and would inflate it.
 
     Args:
-        venv: the environments.
-        deviation: the number.
-        gamma: discount.
-        returns: discounted sum of the rewards of each running episode, ``(envs,)``.
+        venv: The environments.
+        scale: Rewards are divided by this number.
+        gamma: Discount factor.
+        returns: Discounted sum of the rewards of each running episode so far, ``(envs,)``.
     """
 
-    def __init__(self, venv: VecEnv, deviation: float, gamma: float, returns: Array) -> None:
+    def __init__(self, venv: VecEnv, scale: float, gamma: float, returns: Array) -> None:
         super().__init__(venv)
         self.returns = returns
-        self.seen: list[Array] = []
-        """:attr:`returns` after each step."""
-        self._deviation = deviation
+        self._seen: list[Array] = []
+        self._scale = scale
         self._gamma = gamma
+
+    @property
+    def seen_returns(self) -> Array:
+        """:attr:`returns` after each step, ``(steps, envs)``."""
+        return np.array(self._seen)
 
     def reset(self) -> VecEnvObs:
         """Reset all environments."""
@@ -67,7 +73,29 @@ class ScaledRewards(VecEnvWrapper):
         """Finish a step."""
         observations, rewards, dones, infos = self.venv.step_wait()
         sums = self.returns * self._gamma + rewards
-        self.seen.append(sums)
+        self._seen.append(sums)
         self.returns = np.where(dones, 0.0, sums)
-        scaled: Any = rewards / self._deviation
+        scaled: Any = rewards / self._scale
         return observations, scaled, dones, infos
+
+
+def scale_rewards(
+    env: VecEnv,
+    moments: ReturnMoments,
+    gamma: float,
+    running_returns: Array | None,
+    episode_starts: Array,
+) -> ScaledRewards:
+    """The environments with rewards in units of the returns' deviation so far.
+
+    Args:
+        env: The environments.
+        moments: Moments of the returns so far.
+        gamma: Discount factor.
+        running_returns: :attr:`ScaledRewards.returns` after the last rollout, or None.
+        episode_starts: Whether a new episode starts, ``(envs,)``.
+    """
+    if running_returns is None or len(running_returns) != env.num_envs:
+        running_returns = np.zeros(env.num_envs)
+    running_returns = np.where(episode_starts, 0.0, running_returns)
+    return ScaledRewards(env, deviation(moments), gamma, running_returns)

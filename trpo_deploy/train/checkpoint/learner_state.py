@@ -20,7 +20,7 @@ def learner_state(model: TRPO) -> dict[str, Any]:
         "optimizer": model.policy.optimizer.state_dict(),
         "normalizer": None if normalizer is None else _normalizer_state(normalizer),
         "return_moments": model.return_moments,
-        "running_returns": model._running_returns,
+        "running_returns": model.running_returns,
         "counters": {name: getattr(model, name) for name in _COUNTERS},
     }
 
@@ -33,7 +33,7 @@ def restore_learner(model: TRPO, state: dict[str, Any]) -> None:
     if normalizer is not None:
         _restore_normalizer(normalizer, state["normalizer"])
     model.return_moments = state["return_moments"]
-    model._running_returns = state["running_returns"]
+    model.running_returns = state["running_returns"]
     vars(model).update(state["counters"])
 
 

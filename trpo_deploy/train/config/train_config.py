@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import numpy as np
 from stable_baselines3.common.vec_env import VecNormalize
 
+from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.wrappers import wrapper_classes, wrapper_list
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.train.algorithm.trpo import TRPO
@@ -107,6 +108,16 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values, as written to ``config.yaml``."""
         return dict(_plain(asdict(self)))
+
+    @property
+    def environment(self) -> Environment:
+        """The environment with its arguments and wrappers."""
+        return Environment(
+            self.env_id,
+            dict(self.env_kwargs),
+            env_wrapper=self.env_wrapper,
+            frame_stack=self.frame_stack,
+        )
 
     @property
     def own_classes(self) -> tuple[str, ...]:

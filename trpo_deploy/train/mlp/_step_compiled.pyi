@@ -1,20 +1,22 @@
 """The functions of step_numpy, compiled."""
 
 from trpo_deploy.train.mlp.step_numpy import (
-    Actor,
+    DenseForward,
     discounted,
     explored,
     finite,
+    forward_pass,
     normalized,
     updated_moments,
 )
 
 __all__ = [
     "ACTIVATIONS",
-    "Actor",
+    "DenseForward",
     "discounted",
     "explored",
     "finite",
+    "forward_pass",
     "normalized",
     "updated_moments",
 ]

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The functions of step_numpy, compiled; what they mean is said there."""
+"""The functions of step_numpy, compiled; documented there."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from libc.math cimport isfinite, sqrt
 cnp.import_array()
 
 ACTIVATIONS = ("Tanh", "Relu", "Sigmoid")
-"""By their ONNX operators."""
+"""Supported activations, as ONNX operators."""
 
 cdef class _Layer:
-    """One layer and the memory of its outputs."""
+    """One layer and the memory for its outputs."""
 
     cdef cnp.ndarray weight, bias, values
     cdef str activation
@@ -24,7 +24,7 @@ cdef class _Layer:
         self.activation = activation
 
     cdef void apply(self, const float *x) noexcept:
-        """From ``(n_envs, inputs)`` to the values."""
+        """Compute the values from ``x``, ``(n_envs, inputs)``."""
         cdef const float *b = <const float *> cnp.PyArray_DATA(self.bias)
         cdef float *y = <float *> cnp.PyArray_DATA(self.values)
         cdef const float *w
@@ -38,8 +38,8 @@ cdef class _Layer:
             w = <const float *> cnp.PyArray_DATA(self.weight)
             for j in range(outputs):
                 y[j] = b[j]
-            # Four inputs at a time read and write the sums a quarter as often; compilers make
-            # vectors of the inner loops.
+            # Four inputs at a time: the sums are read and written a quarter as often. Compilers
+            # vectorize the inner loops.
             for i in range(0, inputs - 3, 4):
                 w1 = w + outputs
                 w2 = w1 + outputs
@@ -69,10 +69,10 @@ cdef class _Layer:
 
 
 cdef inline double tanh(double z) noexcept nogil:
-    """Rational, fitted to a relative error of 2e-8, a third of float32's rounding.
+    """Rational approximation with a relative error of 2e-8, a third of float32's rounding.
 
-    Numerator and denominator are polynomials of the square. Beyond 9 it stays where it is, which
-    is half a rounding from 1.
+    Numerator and denominator are polynomials in the square of z. Beyond 9 the value is constant,
+    half a rounding from 1.
     """
     cdef double x = -9.0 if z < -9.0 else (9.0 if z > 9.0 else z)
     cdef double u = x * x
@@ -85,8 +85,8 @@ cdef inline double tanh(double z) noexcept nogil:
     return x * above / below
 
 
-cdef class Actor:
-    """See ``step_numpy.Actor``."""
+cdef class DenseForward:
+    """See ``step_numpy.DenseForward``."""
 
     cdef list layers
     cdef Py_ssize_t size
@@ -98,7 +98,7 @@ cdef class Actor:
         self.size = n_envs * inputs
         for weight, bias, name in zip(weights, biases, names, strict=True):
             if weight.shape != (inputs, len(bias)):
-                raise ValueError(f"a weight of shape {weight.shape}, not {(inputs, len(bias))}")
+                raise ValueError(f"weight of shape {weight.shape}, expected {(inputs, len(bias))}")
             self.layers.append(_Layer(weight, bias, name, n_envs))
             inputs = len(bias)
 
@@ -112,6 +112,11 @@ cdef class Actor:
             layer.apply(<const float *> cnp.PyArray_DATA(latent))
             output = layer.values
         return latent, output
+
+
+def forward_pass(weights, biases, activations, n_envs):
+    """See ``step_numpy.forward_pass``."""
+    return DenseForward(weights, biases, activations, n_envs)
 
 
 def explored(mean, noise, deviation, low, high):
@@ -233,7 +238,7 @@ def finite(values):
 
 
 cdef cnp.ndarray contiguous(values, int dtype):
-    """The array itself where it is one of this type already."""
+    """The array itself if it is C-contiguous and of this type, else a copy."""
     cdef int needs = cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST
     return cnp.PyArray_FROMANY(values, dtype, 0, 0, needs)
 
@@ -243,7 +248,7 @@ cdef cnp.ndarray empty(cnp.ndarray like, int dtype):
 
 
 cdef int check_size(cnp.ndarray array, Py_ssize_t size) except -1:
-    """What does not fit is refused here, since nothing is checked below."""
+    """Refuse arrays of another size: the loops check no bounds."""
     if cnp.PyArray_SIZE(array) != size:
-        raise ValueError(f"an array of shape {np.shape(array)}, not {size} numbers")
+        raise ValueError(f"array of shape {np.shape(array)}, expected {size} numbers")
     return 0

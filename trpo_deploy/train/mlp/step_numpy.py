@@ -1,54 +1,40 @@
-"""The arithmetic of one step of a rollout, in NumPy.
-
-``_step_compiled`` has the same functions compiled. For few environments NumPy's calls take longer
-than the numbers, and push what MuJoCo needs next out of the processor's caches.
-"""
+"""The arithmetic of one rollout step, in NumPy; ``_step_compiled`` has the same functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trpo_deploy.spec.spaces import Array
-
-if TYPE_CHECKING:
-    from trpo_deploy.train.mlp.network import Activation
-
-compiled: ModuleType | None
-try:
-    from trpo_deploy.train.mlp import _step_compiled as compiled
-except ImportError:  # there was no C compiler when it was installed
-    compiled = None
+from trpo_deploy.train.mlp.activation_kernels import ActivationKernels
 
 
-class Actor:
-    """A dense network for a few observations at a time, with the weights as they are now.
+class DenseForward:
+    """Forward pass of a dense network for a few observations, on copies of the weights.
 
     Args:
-        weights: of each layer, ``(inputs, outputs)``.
-        biases: of each layer, ``(outputs,)``.
-        activations: one behind each layer but the last.
-        n_envs: observations at a time.
+        weights: Weight of each layer, ``(inputs, outputs)``.
+        biases: Bias of each layer, ``(outputs,)``.
+        activations: One after each layer but the last.
+        n_envs: Number of observations in a call.
     """
 
     def __init__(
         self,
         weights: Sequence[Array],
         biases: Sequence[Array],
-        activations: Sequence[Activation],
+        activations: Sequence[ActivationKernels],
         n_envs: int,
     ) -> None:
-        # Contiguous, and a bias for each row: at this size NumPy takes as long for a transposed
-        # matrix or a broadcast as for the numbers.
+        # Contiguous weights and a row of biases for each observation: at this size NumPy takes as
+        # long for a transposed matrix or a broadcast as for the arithmetic.
         self._weights = [np.ascontiguousarray(weight) for weight in weights]
         self._biases = [np.broadcast_to(bias, (n_envs, len(bias))).copy() for bias in biases]
         self._functions = [activation.array for activation in activations]
 
     def __call__(self, observations: Array) -> tuple[Array, Array]:
-        """The last layer's input and output; the next call may overwrite both.
+        """Input and output of the last layer; the next call may overwrite both.
 
         Args:
             observations: ``(n_envs, ...)``.
@@ -65,36 +51,47 @@ class Actor:
         return x, output
 
 
+def forward_pass(
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    activations: Sequence[ActivationKernels],
+    n_envs: int,
+) -> DenseForward:
+    """Forward pass of a dense network; see :class:`DenseForward`."""
+    return DenseForward(weights, biases, activations, n_envs)
+
+
 def explored(
     mean: Array, noise: Array, deviation: Array, low: Array, high: Array
 ) -> tuple[Array, Array]:
-    """Gaussian actions, and what of them the environment takes.
+    """Gaussian actions, and the same clipped to the bounds.
 
     Args:
-        mean: ``(n_envs, n)``, as are noise and deviation.
-        noise: of a standard normal distribution.
-        deviation: the distribution's.
-        low: the environment's bounds, ``(n_envs, ...)``, n numbers each.
-        high: likewise.
+        mean: Mean of the distribution, ``(n_envs, n)``.
+        noise: Standard normal numbers, ``(n_envs, n)``.
+        deviation: Standard deviation of the distribution, ``(n_envs, n)``.
+        low: Lower bounds, ``(n_envs, ...)`` with n numbers in a row.
+        high: Upper bounds, shaped likewise.
 
     Returns:
-        The actions and the clipped actions, shaped as the bounds.
+        Actions and clipped actions, both in the shape of the bounds.
     """
     actions = (mean + noise * deviation).reshape(low.shape)
     return actions, np.minimum(np.maximum(actions, low), high)
 
 
 def updated_moments(batch: Array, mean: Array, var: Array, count: float) -> tuple[Array, Array]:
-    """Mean and variance with n rows more, as ``RunningMeanStd.update`` has them but for rounding.
+    """Running mean and variance with a batch added.
 
-    With d the distances of the new rows from the old mean, the squares around the mean of all N
-    are those of before, plus the sum of d squared, less the square of the sum of d over N.
+    Equal to ``RunningMeanStd.update`` up to rounding. With d the distances of the new rows from
+    the old mean, the sum of squares around the mean of all N rows is the old sum, plus the sum of
+    d squared, minus the square of the sum of d over N.
 
     Args:
         batch: ``(n, ...)``.
-        mean: of the rows so far, ``(...)``.
-        var: likewise.
-        count: how many there were.
+        mean: Mean of the earlier rows, ``(...)``.
+        var: Variance of the earlier rows, ``(...)``.
+        count: Number of the earlier rows.
     """
     total = count + len(batch)
     distances = batch - mean
@@ -108,17 +105,17 @@ def updated_moments(batch: Array, mean: Array, var: Array, count: float) -> tupl
 
 
 def normalized(batch: Array, mean: Array, var: Array, epsilon: float, limit: float) -> Array:
-    """Distances from the mean in standard deviations, as ``VecNormalize`` has them.
+    """Distance from the mean in standard deviations, clipped as in ``VecNormalize``.
 
     Args:
         batch: ``(n, ...)``.
         mean: ``(...)``.
-        var: likewise.
-        epsilon: added to the variance.
-        limit: larger distances are cut to this.
+        var: Variance, ``(...)``.
+        epsilon: Added to the variance.
+        limit: Distances are clipped to this absolute value.
 
     Returns:
-        float32, shaped as the batch.
+        float32, in the shape of the batch.
     """
     scaled = batch - mean
     scaled /= np.sqrt(var + epsilon)
@@ -128,14 +125,14 @@ def normalized(batch: Array, mean: Array, var: Array, epsilon: float, limit: flo
 
 
 def discounted(returns: Array, gamma: float, rewards: Array) -> Array:
-    """The running returns ``VecNormalize`` scales rewards by, one step on; ``(n_envs,)``."""
+    """Running discounted returns after one more step, ``(n_envs,)``, as in ``VecNormalize``."""
     return returns * gamma + rewards
 
 
 def finite(values: Array) -> bool:
-    """Whether all numbers are finite in float32, as the policy computes."""
-    # The sum of squares is large or NaN if a value is, and takes a third of the time. That
-    # squares are larger than values costs a second look, and no more.
+    """Whether all values are finite in float32, in which the policy computes."""
+    # The sum of squares is large or NaN if a value is, and takes a third of the time. Squares
+    # exceed the limit before values do; then the values themselves are checked.
     if float(np.vdot(values, values)) < _LARGE**2:
         return True
     with np.errstate(over="ignore"):
@@ -143,4 +140,4 @@ def finite(values: Array) -> bool:
 
 
 _LARGE = 1e38
-"""What is well below this is finite in float32."""
+"""Numbers well below this are finite in float32."""

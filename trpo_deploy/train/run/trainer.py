@@ -27,11 +27,12 @@ from trpo_deploy.train.run.callbacks.checkpoint import CheckpointCallback
 from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback, EvaluationPoint
 from trpo_deploy.train.run.callbacks.progress import ProgressCallback, TimedCallbacks
 from trpo_deploy.train.run.csv_log import CsvLog
+from trpo_deploy.train.run.environments import make_evaluation_env, make_training_env
 from trpo_deploy.train.run.model import check_device, make_model
 from trpo_deploy.train.run.policy_files import save_policy
 from trpo_deploy.train.run.tensorboard_log import TensorBoardLog
 from trpo_deploy.train.run.training_card import card_text
-from trpo_deploy.train.vec_env.make import closed_after, make_evaluation_env, make_training_env
+from trpo_deploy.train.vec_env.make import closed_after
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The environments of a training run, several side by side."""
+"""Environments that run side by side, with checks and normalizers."""

@@ -1,4 +1,4 @@
-"""Environments that say which of them failed, at which step, and how."""
+"""Reports which environment failed, at which step and how."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from trpo_deploy.envs.environment import FAILURES
 from trpo_deploy.envs.episode import batch, observation_problem
 from trpo_deploy.errors import EnvError
-from trpo_deploy.train.mlp import step_numpy
+from trpo_deploy.train.mlp.step_arithmetic import fastest
 from trpo_deploy.train.vec_env.environment_state import environment_state, restore_environment
 
 _FAILURE = "trpo_deploy.failure"
-_finite = (step_numpy.compiled or step_numpy).finite
+_finite = fastest.finite
 
 
 class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Reports an exception of the environment in place of raising it.
+    """Reports an exception of the environment in ``info`` instead of raising it.
 
-    Under ``SubprocVecEnv`` an exception ends the worker, and all that its owner learns is that
-    a pipe was closed. The report goes the way of every other ``info`` and is raised by
-    :class:`CheckedVecEnv` in the owner's process.
+    In a ``SubprocVecEnv`` an exception ends the worker, and its owner only learns that a pipe was
+    closed. The report reaches the owner's process as any other ``info``, and
+    :class:`CheckedVecEnv` raises it there.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
         space = env.observation_space
-        # Only real numbers reach the batch as they are; it cuts others to whole ones, NaN too.
+        # A batch of integers truncates what it is given, NaN too, so its values are checked here.
         real = isinstance(space, spaces.Box) and space.dtype.kind == "f"
         self._usual_shape = space.shape if real else None
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; after a failure, any observation with the report."""
+        """Start an episode; after a failure, return a random observation and the report."""
         try:
             observation, info = self.env.reset(**kwargs)
             problem = self._problem(observation, info)
@@ -48,7 +48,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One step; after a failure, any observation with the report."""
+        """Take a step; after a failure, return a random observation and the report."""
         try:
             result = self.env.step(action)
             problem = self._problem(result[0], result[4])
@@ -59,14 +59,14 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.observation_space.sample(), 0.0, False, False, {_FAILURE: problem}
 
     def close(self) -> None:
-        """Close the environment; what is wrong with that comes too late to cost anything."""
+        """Close the environment; errors are ignored, since training is over."""
         with suppress(Exception):
             super().close()
 
     def _problem(self, observation: Any, info: Any) -> str | None:
         if not isinstance(info, dict):
             return f"its info is a {type(info).__name__}, not a dict"
-        # The usual case at once; whether numbers are finite is seen for all environments together.
+        # Fast path; CheckedVecEnv checks for finite values in all environments together.
         is_array = type(observation) is np.ndarray and observation.dtype.kind == "f"
         if is_array and observation.shape == self._usual_shape:
             return None
@@ -87,20 +87,20 @@ def _describe(method: str, error: BaseException) -> str:
 
 
 def _usual(observations: Any) -> bool:
-    """Whether they are a finite array, which is seen in a fraction of a whole check's time."""
+    """Whether the observations are one finite array; a fast check of the usual case."""
     is_array = type(observations) is np.ndarray and observations.dtype.kind == "f"
     return is_array and bool(_finite(observations))
 
 
 class CheckedVecEnv(VecEnvWrapper):
-    """Refuses failures, and observations and rewards that are not finite.
+    """Raises reported failures, and refuses observations and rewards that are not finite.
 
     Args:
-        venv: the environments.
-        env_id: for messages.
+        venv: The environments.
+        env_id: The environment's id, for messages.
 
     Raises:
-        EnvError: from ``reset`` and ``step_wait``, naming the environment, the step and the key.
+        EnvError: From ``reset`` and ``step_wait``, with the environment, the step and the key.
     """
 
     def __init__(self, venv: VecEnv, env_id: str) -> None:
@@ -122,8 +122,8 @@ class CheckedVecEnv(VecEnvWrapper):
             observations, rewards, dones, infos = self.venv.step_wait()
         except (EOFError, ConnectionError) as error:
             raise EnvError(
-                f"{self._env_id}: the process of an environment ended at step {self._steps}; look "
-                "into the system's log for whether it was killed for its memory"
+                f"{self._env_id}: the process of an environment ended at step {self._steps}; check "
+                "the system log, it may have run out of memory"
             ) from error
         self._check_reports(infos)
         for i, done in enumerate(dones.tolist()):
@@ -162,5 +162,5 @@ class CheckedVecEnv(VecEnvWrapper):
     def _fail(self, i: int, reason: str) -> None:
         raise EnvError(
             f"{self._env_id}: environment {i} of {self.num_envs} failed at its step "
-            f"{self._steps}: {reason}; a policy cannot learn from that, look into the environment"
+            f"{self._steps}: {reason}; a policy cannot learn from this, check the environment"
         )

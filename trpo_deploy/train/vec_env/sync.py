@@ -1,4 +1,4 @@
-"""Environments stepped one after another, without SB3's copies of copies."""
+"""Environments stepped one after another, with fewer copies than in SB3."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from stable_baselines3.common.vec_env.util import dict_to_obs
 
 
 class SyncVecEnv(DummyVecEnv):
-    """``DummyVecEnv`` that copies what it reuses and nothing else.
+    """``DummyVecEnv`` that copies only what it reuses.
 
-    ``DummyVecEnv`` deep-copies all infos and observations at each step. An environment makes
-    a new info at each step, and observations are copied once into the batch, so that a batch
-    that was given out stays as it is here too.
+    ``DummyVecEnv`` deep-copies all infos and observations in each step. Here an info is passed on
+    as the environment returns it, and observations are copied once, into the batch. Batches that
+    were returned do not change.
     """
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step each environment and start anew those that are done."""
+        """Step each environment and reset those whose episodes ended."""
         infos = []
-        # Without keys there is one array, and its key is None.
+        # Observations without keys are one array, under the key None.
         single: Any = self.buf_obs[self.keys[0]] if self.keys == [None] else None
         for i, env in enumerate(self.envs):
             observation, self.buf_rews[i], terminated, truncated, info = env.step(self.actions[i])

@@ -16,8 +16,8 @@ from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.config.train_config import TrainConfig
+from trpo_deploy.train.run.environments import evaluation_seed
 from trpo_deploy.train.run.policy_files import save_policy
-from trpo_deploy.train.vec_env.make import evaluation_seed
 
 
 @dataclass(frozen=True)

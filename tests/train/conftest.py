@@ -1,0 +1,17 @@
+"""Fixtures of the training tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from trpo_deploy.train.mlp import step_arithmetic
+
+
+@pytest.fixture(params=["compiled", "NumPy"])
+def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both arithmetics of a step; NumPy's as without a C compiler."""
+    if request.param == "NumPy":
+        monkeypatch.setattr(step_arithmetic, "compiled", None)
+    elif step_arithmetic.compiled is None:
+        pytest.skip("needs a C compiler while the project is installed")
+    return str(request.param)

@@ -1,0 +1,89 @@
+"""Recognises policies that are two dense networks on flat features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
+)
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from torch import Tensor, nn
+
+from trpo_deploy.sb3.squashed import SquashedMlpPolicy
+from trpo_deploy.train.mlp.dense_network import DenseNetwork, dense_network
+
+
+@dataclass(frozen=True, eq=False)
+class StandardMlp:
+    """An actor and a critic without shared parameters."""
+
+    actor: DenseNetwork
+    critic: DenseNetwork
+    log_std: nn.Parameter | None
+    """Parameter of a Gaussian or of gSDE's noise; None for the other distributions."""
+
+    @property
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """The parameters that the distribution depends on, in the policy's order."""
+        return [*([] if self.log_std is None else [self.log_std]), *self.actor.parameters]
+
+
+_DISTRIBUTIONS = (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
+)
+
+
+def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
+    """The policy as two dense networks, or None if it is, or may be, anything else."""
+    known = (
+        type(policy) in (ActorCriticPolicy, SquashedMlpPolicy)
+        and type(policy.mlp_extractor) is MlpExtractor
+        and type(policy.pi_features_extractor) is FlattenExtractor
+        and type(policy.vf_features_extractor) is FlattenExtractor
+        and type(policy.action_dist) in _DISTRIBUTIONS
+        and not getattr(policy.action_dist, "learn_features", False)
+        and type(policy.action_net) is nn.Linear
+        and not any(_is_hooked(module) for module in policy.modules())
+        and not any(_is_hooked(parameter) for parameter in policy.parameters())
+    )
+    if not known:
+        return None
+    actor = dense_network([*policy.mlp_extractor.policy_net, policy.action_net])
+    critic = dense_network([*policy.mlp_extractor.value_net, policy.value_net])
+    if actor is None or critic is None:
+        return None
+    continuous = (DiagGaussianDistribution, StateDependentNoiseDistribution)
+    log_std = policy.log_std if isinstance(policy.action_dist, continuous) else None
+    found = StandardMlp(actor, critic, log_std)
+    # Each parameter once: otherwise actor and critic share one.
+    in_networks = sorted(id(p) for p in (*found.actor_parameters, *critic.parameters))
+    trained = sorted(id(p) for p in policy.parameters() if p.requires_grad)
+    return found if in_networks == trained else None
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _is_hooked(part: nn.Module | nn.Parameter) -> bool:
+    """Whether it has hooks or a replaced ``forward`` method, which the fast path would skip."""
+    replaced = any(name.startswith("forward") for name in vars(part))
+    return replaced or any(getattr(part, name, None) for name in _HOOKS)
+
+
+def network_input(policy: ActorCriticPolicy, observations: Tensor, extractor: nn.Module) -> Tensor:
+    """Input of the actor's or the critic's network, ``(batch, features)``.
+
+    ``ActorCriticPolicy.extract_features`` returns a pair where the two do not share an extractor.
+    """
+    features: Tensor = BasePolicy.extract_features(policy, observations, extractor)  # type: ignore[arg-type]
+    return features

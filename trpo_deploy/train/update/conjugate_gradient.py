@@ -1,0 +1,65 @@
+"""Conjugate gradient, on flat vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Solution(NamedTuple):
+    """An approximate solution of ``A x = b``."""
+
+    x: Tensor
+    curvature: float
+    """``x^T A x``."""
+    residual: float
+    """Squared norm of ``b - A x``."""
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor],
+    b: Tensor,
+    max_steps: int,
+    tolerance: float = 1e-10,
+) -> Solution:
+    """Solve ``A x = b`` for a positive definite A, given as a matrix-vector product.
+
+    Mirrors ``sb3_contrib.common.utils.conjugate_gradient_solver``: it starts from
+    ``1e-4 * randn`` instead of zero and stops at the same residual.
+
+    Args:
+        product: ``x -> A x``.
+        b: Right-hand side, flat.
+        max_steps: Maximum number of steps; each takes one product, after one for the start.
+        tolerance: Stop when the squared norm of the residual is below it.
+
+    Returns:
+        The solution. Its residual is NaN where the curvature along a search direction is not
+        positive: then A is not positive definite, and the solution is unusable.
+    """
+    x = 1e-4 * torch.randn_like(b)
+    residual = b - product(x)
+    residual_norm = residual.dot(residual)
+    direction = residual.clone()
+    for _ in range(max_steps):
+        if residual_norm < tolerance:
+            break
+        curved = product(direction)
+        curvature = direction.dot(curved)
+        if not curvature > 0:
+            residual_norm = torch.full_like(residual_norm, math.nan)
+            break
+        alpha = residual_norm / curvature
+        x = x + alpha * direction
+        residual = residual - alpha * curved
+        new_norm = residual.dot(residual)
+        direction = residual + (new_norm / residual_norm) * direction
+        residual_norm = new_norm
+    solution_curvature = float(x.dot(b - residual))  # saves a product with A
+    if solution_curvature <= 0:  # lost in rounding, as for a b of zeros
+        solution_curvature = float(x.dot(product(x)))
+    return Solution(x, solution_curvature, float(residual_norm))
