@@ -34,7 +34,7 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
         ModelDirError: The file cannot be written.
     """
     if path.suffix != ".mp4":
-        raise ConfigError(f"{path}: expected a file name that ends with .mp4")
+        raise ConfigError(f"{path}: expected a file name that ends in .mp4")
     require("video")
     import imageio_ffmpeg
 
