@@ -139,7 +139,7 @@ def test_a_wrapper_is_applied_by_name() -> None:
     assert dones == [False] * 6 + [True, False]
     for wrapper, says in (
         ("{gymnasium.wrappers.TimeLimit: {max_episode_stops: 7}}", "max_episode_stops"),
-        ("gymnasium.Nothing", r"gymnasium\.Nothing cannot be imported"),
+        ("gymnasium.Nothing", "gymnasium:Nothing' cannot be imported"),
     ):
         config = load_config("Pendulum-v1", settings=[f"env_wrapper={wrapper}"])
         with pytest.raises(ConfigError, match=says):
