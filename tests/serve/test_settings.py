@@ -31,16 +31,16 @@ def test_an_empty_variable_keeps_the_default(monkeypatch: pytest.MonkeyPatch) ->
     assert Settings() == default
 
 
-def test_a_flag_at_its_default_keeps_the_environments_value(
+def test_flags_that_are_given_override_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = tmp_path / "keys"
     monkeypatch.setenv("TRPO_DEPLOY_API_KEY_FILE", str(keys))
     monkeypatch.setenv("TRPO_DEPLOY_OUT_OF_BOUNDS", "clip")
-    settings = Settings.with_flags(api_key_file=None, access_log=True, out_of_bounds="accept")
+    settings = Settings.with_flags(api_key_file=None, access_log=True, out_of_bounds="refuse")
     assert settings.api_key_file == keys
     assert settings.access_log
-    assert settings.out_of_bounds == "accept"
+    assert settings.out_of_bounds == "refuse"
 
 
 @pytest.mark.parametrize(

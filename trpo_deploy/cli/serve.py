@@ -65,10 +65,15 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Number of worker processes.")] = 1,
     access: AccessOptions,
     out_of_bounds: Annotated[
-        OutOfBounds, typer.Option(help="What to do with observations beyond the space's bounds.")
-    ] = OutOfBounds.refuse,
-    access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
-    tracing: Annotated[bool, typer.Option("--tracing", help="Trace with OpenTelemetry.")] = False,
+        OutOfBounds | None,
+        typer.Option(help="What to do with numbers beyond the space's bounds. (default: refuse)"),
+    ] = None,
+    access_log: Annotated[
+        bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
+    ] = None,
+    tracing: Annotated[
+        bool | None, typer.Option("--tracing", help="Trace with OpenTelemetry.", show_default=False)
+    ] = None,
 ) -> None:
     """Serve policies over HTTP with BentoML."""
     require("serve")
@@ -82,8 +87,8 @@ def serve(
         tls=access.tls(),
         api_key_file=access.api_key_file,
         admin_key_file=access.admin_key_file,
-        cors_origins=tuple(access.cors_origin or ()),
-        out_of_bounds=out_of_bounds.value,
+        cors_origins=access.cors_origin and tuple(access.cors_origin),
+        out_of_bounds=out_of_bounds and out_of_bounds.value,
         access_log=access_log,
         tracing=tracing,
     )

@@ -80,12 +80,8 @@ class Settings(BaseSettings):
 
     @classmethod
     def with_flags(cls, **flags: Any) -> Settings:
-        """Settings from the environment, overridden by flags of the command line.
-
-        A flag equal to its field's default counts as not given and overrides nothing.
-        """
-        fields = cls.model_fields
-        return cls(**{k: value for k, value in flags.items() if value != fields[k].default})
+        """Settings from the environment, overridden by the flags that are not None."""
+        return cls(**{name: value for name, value in flags.items() if value is not None})
 
     def to_environment(self) -> dict[str, str]:
         """The settings as environment variables; reading them gives equal settings."""

@@ -37,7 +37,7 @@ def serve(
         port: TCP port; 0 for any free one.
         workers: Number of processes; each has all models. One per core is enough.
         tls: PEM files of the certificate chain and its private key, for HTTPS.
-        flags: Fields of :class:`Settings`. A field at its default value is taken from the
+        flags: Fields of :class:`Settings`. A field that is None or not given is taken from the
             environment if its variable is set.
 
     Raises:
