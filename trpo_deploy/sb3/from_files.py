@@ -74,6 +74,7 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         sha256=hashes,
         sb3_version=policy_zip.sb3_version,
         training=_training(policy_zip, run.evaluations),
+        training_record=policy_zip.training_record,
         skipped=policy_zip.skipped,
         asked=options.env_id is not None,
         trusted=trusted,
