@@ -248,7 +248,7 @@ def test_the_best_model_of_one_of_two_runs_is_refused(zoo: Path) -> None:
     (zoo / "Ant-v4").mkdir()
     for name in ("config.yml", "vecnormalize.pkl"):
         (zoo / "Ant-v4" / name).write_bytes(b"")
-    with pytest.raises(ModelDirError, match="Ant-v4.*FrozenLake-v1.*--vecnormalize"):
+    with pytest.raises(ModelDirError, match=r"Ant-v4.*FrozenLake-v1.*--vecnormalize"):
         _ = find_run(zoo / "best_model.zip").vecnormalize
 
 

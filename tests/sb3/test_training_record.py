@@ -121,6 +121,20 @@ def test_a_hostile_entry_runs_no_code_and_the_policy_is_exported(tmp_path: Path)
     assert not target.exists()
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 2, 0)])
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_of_every_memory_layout_come_back(
+    protocol: int, axes: tuple[int, ...], tmp_path: Path
+) -> None:
+    """``VecTransposeImage`` gives transposed arrays, which NumPy pickles in their own way."""
+    trained(tmp_path / "policy.zip")
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(axes)
+    content = pickle.dumps(array, protocol=protocol)
+    read = read_policy_zip(with_pickle(tmp_path / "policy.zip", "_last_obs", content))
+    assert read.training_record.last_observation is not None
+    np.testing.assert_array_equal(read.training_record.last_observation["obs"], array)
+
+
 class Shared:
     """Pickled as an array of bytes that all instances refer to."""
 

@@ -214,7 +214,15 @@ def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:
 
 def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
     environment, note = loaded.environment_if_any()
-    return TrainedPolicy(loaded.reference, actor, loaded.sha256, environment, note)
+    return TrainedPolicy(
+        loaded.reference,
+        actor,
+        loaded.sha256,
+        environment,
+        note,
+        training_record=loaded.training_record,
+        normalize_check=loaded.normalize_check,
+    )
 
 
 def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> PolicySpec:

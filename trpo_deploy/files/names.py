@@ -1,7 +1,7 @@
 """Names of the files that belong to a policy.
 
-A name may contain dots, as in ``ppo_lr0.0003``, to which Stable-Baselines3 adds no ``.zip``. So only
-the known endings are removed, where ``Path.stem`` and ``Path.with_suffix`` would cut the number.
+A name may contain dots, as in ``ppo_lr0.0003``, to which Stable-Baselines3 adds no ``.zip``. Only
+the known endings are removed; ``Path.stem`` and ``Path.with_suffix`` would cut the number.
 """
 
 from __future__ import annotations

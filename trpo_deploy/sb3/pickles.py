@@ -199,9 +199,16 @@ def _array(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
 
 
 def _array_of_buffer(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
-    """An array of protocol 5: ``_frombuffer(bytes, dtype, shape, order)``."""
-    content, dtype, shape, order = cast(tuple[Any, ...], record.args)
-    return np.frombuffer(content, resolve(dtype)).reshape(shape, order=order).copy()
+    """An array of protocol 5: ``_frombuffer(bytes, dtype, shape, order, axis_order)``.
+
+    The order is ``"C"``, ``"F"``, or ``"K"`` for a transposed array: the shape is then that in
+    memory, and ``axis_order`` transposes it. NumPy before 2.3 writes four arguments.
+    """
+    content, dtype, shape, order, *axes = cast(tuple[Any, ...], record.args)
+    flat = np.frombuffer(content, resolve(dtype))
+    if order == "K":
+        return flat.reshape(shape).transpose(*axes).copy()
+    return flat.reshape(shape, order=order).copy()
 
 
 def _scalar(record: Record, resolve: Resolve) -> Any:

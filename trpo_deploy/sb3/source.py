@@ -29,7 +29,7 @@ class SourceOptions:
     allow_import: tuple[str, ...] = ()
     """Classes that the source's files may import, as ``package.module:Class``."""
     normalize_check: bool = True
-    """Whether to refuse a run that normalised but has no statistics."""
+    """Whether to refuse statistics that contradict what is known about the training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,8 @@ class LoadedSource:
     """``timesteps`` and the evaluation's ``return_mean``, ``return_std`` and ``episodes``."""
     training_record: TrainingRecord = field(default_factory=TrainingRecord)
     """What the model itself kept of its training."""
+    normalize_check: bool = True
+    """See :class:`SourceOptions`."""
     skipped: tuple[str, ...] = ()
     """Entries of the zip that were not decoded, since the policy does not need them."""
     asked: bool = False
