@@ -12,40 +12,42 @@ from pathlib import Path
 
 from trpo_deploy.errors import ModelDirError
 
-_ENDINGS = (".zip", ".onnx")
+ZIP, ONNX = ".zip", ".onnx"
 
 
-def stem(path: Path) -> str:
-    """The file's name without ``.zip`` or ``.onnx``."""
-    for ending in _ENDINGS:
-        if path.name.endswith(ending) and path.name != ending:
-            return path.name.removesuffix(ending)
-    return path.name
+def stem(path: Path, ending: str) -> str:
+    """The file's name without an ending, which it may lack."""
+    return path.name.removesuffix(ending) or path.name
 
 
-def beside(path: Path, ending: str) -> Path:
-    """A file in the same folder with the same stem and another ending."""
-    return path.with_name(stem(path) + ending)
+def check_utf8(path: Path) -> None:
+    """Check that the text of other files can contain the file's name.
+
+    Raises:
+        ModelDirError: The name is not UTF-8.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise ModelDirError(
+            f"the name {shown} is not UTF-8, so no file can refer to it; rename it"
+        ) from error
 
 
 def check_names(paths: Iterable[Path]) -> None:
-    """Check that files of these names can be written and named in text.
+    """Check that files of these names can be written.
 
     Raises:
-        ModelDirError: A name is not UTF-8, or too long for a file.
+        ModelDirError: A name is not UTF-8, or too long.
     """
     for path in paths:
-        try:
-            size = len(path.name.encode())
-        except UnicodeEncodeError as error:
-            shown = os.fsencode(path).decode(errors="backslashreplace")
-            raise ModelDirError(
-                f"the name {shown} is not UTF-8, so no file can refer to it; rename it"
-            ) from error
+        check_utf8(path)
+        size = len(path.name.encode())
         if size > MAX_NAME_BYTES:
             raise ModelDirError(
                 f"the name {path.name} has {size} bytes, more than the {MAX_NAME_BYTES} that fit; "
-                "rename the policy, or give a shorter name with -o"
+                "give a shorter name with -o"
             )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from trpo_deploy.errors import ConfigError, ModelDirError
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.names import beside, check_names
+from trpo_deploy.files.names import ONNX, ZIP, check_utf8, stem
 from trpo_deploy.files.statistics import find_statistics, is_checkpoint
 from trpo_deploy.files.vec_env_wrapper import stacked_frames
 from trpo_deploy.files.yaml import read_yaml
@@ -112,14 +112,15 @@ def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
         found = _run_with_policy(source)
     else:
         found = _run_of_zip(source)
-    check_names([found.policy_zip])
+    check_utf8(found.policy_zip)
     return replace(found, chosen_statistics=vecnormalize)
 
 
 def run_of_exported(onnx: Path) -> Run | None:
     """The run that an exported file lies in, if any. Its policy zip may be missing."""
-    # SB3 adds no .zip to a name with a dot.
-    for policy_zip in (beside(onnx, ".zip"), beside(onnx, "")):
+    name = stem(onnx, ONNX)
+    for policy_zip in (onnx.with_name(name + ZIP), onnx.with_name(name)):
+        # SB3 adds no .zip to a name with a dot.
         if policy_zip != onnx and policy_zip.is_file():
             return _run_of_zip(policy_zip)
     run = _run_of_model_dir(ModelDir(onnx.parent))
@@ -142,7 +143,9 @@ def _run_of_folder(folder: Path) -> Run:
         return _run_of_model_dir(model_dir)
     zips = sorted(path for path in folder.glob("*.zip") if path.name != _HUB_METRICS)
     # RL Zoo keeps its best model and checkpoints next to the zip that has a configuration.
-    zips = [path for path in zips if (beside(path, "") / "config.yml").is_file()] or zips
+    zips = [
+        path for path in zips if (path.with_name(stem(path, ZIP)) / "config.yml").is_file()
+    ] or zips
     if len(zips) != 1:
         found = ", ".join(path.name for path in zips) or "none"
         raise ModelDirError(
@@ -169,7 +172,7 @@ def _run_of_zip(policy_zip: Path) -> Run:
 
 def _zoo_folders(policy_zip: Path) -> tuple[Path, ...]:
     """The folders of RL Zoo's configurations that may be the policy's."""
-    own = beside(policy_zip, "")
+    own = policy_zip.with_name(stem(policy_zip, ZIP))
     if any((own / name).is_file() for name in ("config.yml", "vecnormalize.pkl")):
         return (own,)
     if policy_zip.name != "best_model.zip" and not is_checkpoint(policy_zip):

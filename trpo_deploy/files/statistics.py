@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trpo_deploy.errors import ModelDirError
-from trpo_deploy.files.names import stem
+from trpo_deploy.files.names import ZIP, stem
 
 _NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
 _CHECKPOINT = re.compile(r"(.*_)(\d+_steps)", re.DOTALL)
@@ -23,7 +23,7 @@ _CHECKPOINT = re.compile(r"(.*_)(\d+_steps)", re.DOTALL)
 
 def is_checkpoint(policy_zip: Path) -> bool:
     """Whether the name is one that ``CheckpointCallback`` gives: ``PREFIX_N_steps.zip``."""
-    return _CHECKPOINT.fullmatch(stem(policy_zip)) is not None
+    return _CHECKPOINT.fullmatch(stem(policy_zip, ZIP)) is not None
 
 
 def find_statistics(policy_zip: Path, folders: Sequence[Path]) -> Path | None:
@@ -39,7 +39,7 @@ def find_statistics(policy_zip: Path, folders: Sequence[Path]) -> Path | None:
     Raises:
         ModelDirError: There are several.
     """
-    checkpoint = _CHECKPOINT.fullmatch(stem(policy_zip))
+    checkpoint = _CHECKPOINT.fullmatch(stem(policy_zip, ZIP))
     if checkpoint is not None:
         own = policy_zip.with_name(f"{checkpoint[1]}vecnormalize_{checkpoint[2]}.pkl")
         if own.is_file():
