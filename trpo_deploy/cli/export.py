@@ -59,7 +59,7 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="ONNX file. (default: policy.onnx in the model folder, else ENV_ID.onnx here)",
+            help="ONNX file. (default: policy.onnx in the model folder, else NAME.onnx here)",
         ),
     ] = None,
     file: FileOptions,
@@ -75,10 +75,11 @@ def export(
     """Export a policy to one ONNX file with a certificate."""
     found, source_options = reading.locate(source)
     from trpo_deploy.export import export_policy
+    from trpo_deploy.files.names import ONNX, ZIP, stem
 
     if output is None:
-        stem = found.policy_zip.stem
-        output = found.model_dir.onnx if found.model_dir is not None else Path(f"{stem}.onnx")
+        here = Path(stem(found.policy_zip, ZIP) + ONNX)
+        output = here if found.model_dir is None else found.model_dir.onnx
     result = export_policy(
         found,
         output,

@@ -66,7 +66,8 @@ class ReadingOptions:
     ] = None
     allow_import: AllowImport = None
     normalize_check: Annotated[
-        bool, typer.Option(help="Refuse a normalised run without its statistics.")
+        bool,
+        typer.Option(help="Refuse statistics that are missing, or that the training did not have."),
     ] = True
 
     def locate(self, source: Path) -> tuple[Run, SourceOptions]:

@@ -56,7 +56,7 @@ def print_json(value: dict[str, Any]) -> None:
 
 def print_export(result: Export) -> None:
     """Print the files of an export, its warnings and its certificate."""
-    say(f"wrote {escape(result.path)} ({result.size / 1024:.1f} kB) and {result.card.name}")
+    say(f"wrote {escape(result.path)} ({result.size / 1024:.1f} kB) and {escape(result.card.name)}")
     for warning in result.warnings:
         say(f"[yellow]warning[/]: {escape(warning)}")
     if result.skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,22 +13,23 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 import trpo_deploy
-from trpo_deploy.errors import CertificateError, PolicyFileError
+from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.export.certify.certify import certify
 from trpo_deploy.export.certify.exported_file import ExportedFile
-from trpo_deploy.export.certify.golden import write_backend_test
+from trpo_deploy.export.certify.golden import backend_test
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.export.graph.guard import guard_info
 from trpo_deploy.export.graph.model import OPSET, build_model
 from trpo_deploy.export.policy.description import describe_preprocessing
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.policy.outputs import output_tensors
-from trpo_deploy.export.policy_card import write_card
+from trpo_deploy.export.policy_card import card_path, card_text
 from trpo_deploy.export.reader.policy import read_policy
-from trpo_deploy.files.atomic import atomic_write
+from trpo_deploy.files.atomic import atomic_write_all
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.names import check_names
 from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import load_model
@@ -95,6 +97,7 @@ def export_policy(
         ExportError: The policy cannot be exported.
         CertificateError: The file differs from the policy; nothing was written.
     """
+    _check_output(output, source.model_dir, [source.policy_zip, source.vecnormalize])
     loaded = load_source(source, reading or SourceOptions())
     build = _build(loaded, options or ExportOptions())
     certificate = build.certify(steps) if verify else None
@@ -120,6 +123,7 @@ def export_model(
     extractors need no permission, since their code is already loaded. All other arguments and
     the errors are those of :func:`export_policy`.
     """
+    _check_output(output, None, [])
     loaded = load_model(model, vecnormalize, reading or SourceOptions())
     build = _build(loaded, options or ExportOptions())
     certificate = build.certify(steps) if verify else None
@@ -187,18 +191,30 @@ class _Build:
         golden: Path | None,
         model_dir: ModelDir | None,
     ) -> Export:
-        """Write the file with its certificate, card and golden vectors."""
+        """Write the file with its certificate, card and golden vectors: all or none."""
         content, spec, warnings = self.file.content, self.file.spec, self.actor.warnings
-        if golden is not None:
-            write_backend_test(golden, self.file, self.actor)
-        atomic_write(output, content)
+        card = card_path(output, model_dir)
+        files: dict[Path, bytes | str] = {output: content}
         if certificate is not None:
-            atomic_write(certificate_path(output), certificate.to_json())
-        else:
+            files[certificate_path(output)] = certificate.to_json()
+        files[card] = card_text(output, model_dir, spec, certificate, warnings)
+        if golden is not None:
+            files |= backend_test(golden, self.file, self.actor)
+        atomic_write_all(files)
+        if certificate is None:
             certificate_path(output).unlink(missing_ok=True)  # belongs to the replaced file
-        card = write_card(output, model_dir, spec, certificate, warnings)
         skipped = self.loaded.skipped
         return Export(output, len(content), spec, certificate, card, skipped, warnings)
+
+
+def _check_output(output: Path, model_dir: ModelDir | None, sources: Sequence[Path | None]) -> None:
+    """Raise if the files of an export cannot have their names, or would replace the source."""
+    files = [output, certificate_path(output), card_path(output, model_dir)]
+    check_names(files)
+    existing = {path.resolve() for path in sources if path is not None}
+    for path in files:
+        if path.resolve() in existing:
+            raise ExportError(f"the export would replace its source {path}; give another name, -o")
 
 
 def _build(loaded: LoadedSource, options: ExportOptions) -> _Build:
@@ -214,7 +230,15 @@ def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:
 
 def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
     environment, note = loaded.environment_if_any()
-    return TrainedPolicy(loaded.reference, actor, loaded.sha256, environment, note)
+    return TrainedPolicy(
+        loaded.reference,
+        actor,
+        loaded.sha256,
+        environment,
+        note,
+        training_record=loaded.training_record,
+        normalize_check=loaded.normalize_check,
+    )
 
 
 def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> PolicySpec:

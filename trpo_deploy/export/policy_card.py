@@ -7,24 +7,36 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trpo_deploy.export.certify.certificate import Certificate
-from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.names import ONNX, stem
 from trpo_deploy.spec.policy_spec import PolicySpec
 
 _BEGIN, _END = "<!-- policy.onnx -->", "<!-- end of policy.onnx -->"
 
 
-def write_card(
+def card_path(onnx: Path, model_dir: ModelDir | None) -> Path:
+    """Path of the card of an ONNX file.
+
+    Args:
+        onnx: The ONNX file.
+        model_dir: Model folder that the policy came from, if any.
+    """
+    if model_dir is not None and model_dir.onnx == onnx:
+        return model_dir.card
+    return onnx.with_name(f"{stem(onnx, ONNX)}.md")
+
+
+def card_text(
     onnx: Path,
     model_dir: ModelDir | None,
     spec: PolicySpec,
     certificate: Certificate | None,
     warnings: Sequence[str],
-) -> Path:
-    """Write the card of an exported file.
+) -> str:
+    """The card of an exported file.
 
-    In a model folder the card is a section of ``README.md``, whose other text is kept. Elsewhere it
-    is a separate file, named after the ONNX file.
+    It is a section of the file at :func:`card_path`, whose other text is kept. In a model folder
+    that is ``README.md``, elsewhere a file named after the ONNX file.
 
     Args:
         onnx: The ONNX file.
@@ -32,20 +44,12 @@ def write_card(
         spec: Spec of the file.
         certificate: Certificate of the file, if it was verified.
         warnings: Numerical problems that the user should know about.
-
-    Returns:
-        Path of the card.
     """
     section = "\n".join([_BEGIN, *_lines(onnx.name, spec, certificate, warnings), _END]) + "\n"
-    if model_dir is None or model_dir.onnx != onnx:
-        path = onnx.with_suffix(".md")
-        atomic_write(path, section)
-        return path
-    path = model_dir.card
+    path = card_path(onnx, model_dir)
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     others = re.sub(f"{_BEGIN}.*{_END}\n?", "", text, flags=re.DOTALL).rstrip()
-    atomic_write(path, f"{others}\n\n{section}" if others else section)
-    return path
+    return f"{others}\n\n{section}" if others else section
 
 
 def _lines(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -54,6 +54,20 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def atomic_write_all(files: Mapping[Path, bytes | str]) -> None:
+    """Write all files, or none of them; the first one is renamed last.
+
+    Raises:
+        ModelDirError: A file cannot be written.
+    """
+    with ExitStack() as stack:
+        for path, content in files.items():
+            if path.is_dir():
+                raise ModelDirError(f"cannot write {path}: it is a folder")
+            data = content.encode() if isinstance(content, str) else content
+            stack.enter_context(atomic_path(path)).write_bytes(data)
 
 
 def append(path: Path, text: str) -> None:

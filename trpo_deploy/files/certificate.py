@@ -8,6 +8,7 @@ from typing import Any
 
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.names import ONNX, stem
 
 
 def certificate_path(onnx: Path) -> Path:
@@ -15,7 +16,7 @@ def certificate_path(onnx: Path) -> Path:
     model_dir = ModelDir(onnx.parent)
     if onnx.name == model_dir.onnx.name:
         return model_dir.certificate
-    return onnx.with_suffix(".certificate.json")
+    return onnx.with_name(f"{stem(onnx, ONNX)}.certificate.json")
 
 
 def read_certificate(onnx: Path) -> dict[str, Any] | None:

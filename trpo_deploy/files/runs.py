@@ -1,7 +1,12 @@
 """The run that a file or folder belongs to: the policy, its statistics and its configuration.
 
-Two layouts are known. Ours is a model folder (:class:`~trpo_deploy.files.model_dir.ModelDir`).
-RL Zoo's is ``ENV_1/ENV.zip`` next to ``ENV_1/ENV/{config.yml,args.yml,vecnormalize.pkl}``.
+Three layouts are known:
+
+- a model folder of ours (:class:`~trpo_deploy.files.model_dir.ModelDir`),
+- RL Zoo's: ``ENV_1/{ENV,best_model,rl_model_N_steps}.zip`` next to
+  ``ENV_1/ENV/{config.yml,args.yml,vecnormalize.pkl}``,
+- the Hugging Face Hub's, written by RL Zoo: ``ALGO-ENV.zip`` next to ``config.yml``, ``args.yml``,
+  ``env_kwargs.yml`` and ``vec_normalize.pkl``.
 """
 
 from __future__ import annotations
@@ -15,7 +20,13 @@ from typing import Any
 
 from trpo_deploy.errors import ConfigError, ModelDirError
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.names import ONNX, ZIP, check_utf8, stem
+from trpo_deploy.files.statistics import find_statistics, is_checkpoint
+from trpo_deploy.files.vec_env_wrapper import stacked_frames
 from trpo_deploy.files.yaml import read_yaml
+
+_HUB_METRICS = "train_eval_metrics.zip"
+"""RL Zoo puts it next to the policy on the Hugging Face Hub."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +51,25 @@ class Run:
 
     policy_zip: Path
     """The policy in Stable-Baselines3's zip format."""
-    vecnormalize: Path | None
-    """Statistics of the normaliser, if the run has any."""
     config: Path | None
     """The configuration: ours (``config.yaml``) or RL Zoo's (``config.yml``)."""
     evaluations: Path | None
     """Evaluation returns of the training, in SB3's layout."""
     model_dir: ModelDir | None
     """The model folder; ``None`` for a run of RL Zoo and for a zip on its own."""
+    folders: tuple[Path, ...] = ()
+    """Folders of RL Zoo's configurations that may be the policy's."""
+    chosen_statistics: Path | None = None
+    """Statistics that the user named."""
+
+    @cached_property
+    def vecnormalize(self) -> Path | None:
+        """Statistics of the normaliser: those that the user named, else those with the policy.
+
+        Raises:
+            ModelDirError: There are several to choose from.
+        """
+        return self.chosen_statistics or find_statistics(self.policy_zip, self.folders)
 
     @cached_property
     def settings(self) -> RunSettings:
@@ -61,10 +83,8 @@ class Run:
         values = read_yaml(self.config)
         if self.model_dir is not None:
             return _settings(self.config, values, values.get("env_id"))
-        arguments = self.config.with_name("args.yml")
-        if arguments.is_file() and not values.get("env_kwargs"):
-            values["env_kwargs"] = read_yaml(arguments).get("env_kwargs")
-        return _settings(self.config, values, self.config.parent.name)
+        in_zoo = self.config.parent in self.folders
+        return _zoo_settings(self.config, values, self.config.parent.name if in_zoo else None)
 
 
 def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
@@ -76,6 +96,7 @@ def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
 
     Raises:
         ModelDirError: A path does not exist, or the folder has several policies to choose from.
+            Or the policy's name is not UTF-8.
     """
     if not source.exists():
         raise ModelDirError(
@@ -91,14 +112,17 @@ def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
         found = _run_with_policy(source)
     else:
         found = _run_of_zip(source)
-    return found if vecnormalize is None else replace(found, vecnormalize=vecnormalize)
+    check_utf8(found.policy_zip)
+    return replace(found, chosen_statistics=vecnormalize)
 
 
 def run_of_exported(onnx: Path) -> Run | None:
     """The run that an exported file lies in, if any. Its policy zip may be missing."""
-    policy_zip = onnx.with_suffix(".zip")
-    if policy_zip.is_file():
-        return _run_of_zip(policy_zip)
+    name = stem(onnx, ONNX)
+    for policy_zip in (onnx.with_name(name + ZIP), onnx.with_name(name)):
+        # SB3 adds no .zip to a name with a dot.
+        if policy_zip != onnx and policy_zip.is_file():
+            return _run_of_zip(policy_zip)
     run = _run_of_model_dir(ModelDir(onnx.parent))
     return None if run.config is None else run
 
@@ -117,9 +141,11 @@ def _run_of_folder(folder: Path) -> Run:
     model_dir = ModelDir(folder)
     if model_dir.policy_zip.is_file():
         return _run_of_model_dir(model_dir)
-    zips = sorted(folder.glob("*.zip"))
+    zips = sorted(path for path in folder.glob("*.zip") if path.name != _HUB_METRICS)
     # RL Zoo keeps its best model and checkpoints next to the zip that has a configuration.
-    zips = [path for path in zips if (path.with_suffix("") / "config.yml").is_file()] or zips
+    zips = [
+        path for path in zips if (path.with_name(stem(path, ZIP)) / "config.yml").is_file()
+    ] or zips
     if len(zips) != 1:
         found = ", ".join(path.name for path in zips) or "none"
         raise ModelDirError(
@@ -133,18 +159,25 @@ def _run_of_zip(policy_zip: Path) -> Run:
     model_dir = ModelDir(policy_zip.parent)
     if policy_zip.name == model_dir.policy_zip.name:
         return _run_of_model_dir(model_dir)
-    configs = list(policy_zip.parent.glob("*/config.yml"))
-    if policy_zip.name == "best_model.zip" and len(configs) == 1:
-        zoo = configs[0].parent
-    else:
-        zoo = policy_zip.with_suffix("")
+    folders = _zoo_folders(policy_zip)
+    beside_it = policy_zip.with_name("config.yml")
     return Run(
         policy_zip=policy_zip,
-        vecnormalize=_if_file(zoo / "vecnormalize.pkl"),
-        config=_if_file(zoo / "config.yml"),
+        config=_if_file(folders[0] / "config.yml" if len(folders) == 1 else beside_it),
         evaluations=_if_file(policy_zip.with_name("evaluations.npz")),
         model_dir=None,
+        folders=folders,
     )
+
+
+def _zoo_folders(policy_zip: Path) -> tuple[Path, ...]:
+    """The folders of RL Zoo's configurations that may be the policy's."""
+    own = policy_zip.with_name(stem(policy_zip, ZIP))
+    if any((own / name).is_file() for name in ("config.yml", "vecnormalize.pkl")):
+        return (own,)
+    if policy_zip.name != "best_model.zip" and not is_checkpoint(policy_zip):
+        return ()
+    return tuple(sorted(path.parent for path in policy_zip.parent.glob("*/config.yml")))
 
 
 def _run_of_model_dir(model_dir: ModelDir) -> Run:
@@ -153,7 +186,6 @@ def _run_of_model_dir(model_dir: ModelDir) -> Run:
         run = ModelDir(root.parent)  # its configuration is in the folder above
     return Run(
         policy_zip=model_dir.policy_zip,
-        vecnormalize=_if_file(model_dir.vecnormalize),
         config=_if_file(run.config),
         evaluations=_if_file(run.evaluations),
         model_dir=model_dir,
@@ -162,6 +194,32 @@ def _run_of_model_dir(model_dir: ModelDir) -> Run:
 
 def _if_file(path: Path) -> Path | None:
     return path if path.is_file() else None
+
+
+def _zoo_settings(config: Path, values: Mapping[str, Any], name: str | None) -> RunSettings:
+    """Settings of a configuration of RL Zoo; ``name`` is its folder's, which tells the id."""
+    arguments = _values_of(config.with_name("args.yml"))
+    env_id = arguments.get("env")
+    # Of the id module:Name/Other-v0 the folder has Name-Other-v0. On the Hub it has any name.
+    if name is not None and name != str(env_id).rpartition(":")[2].replace("/", "-"):
+        env_id = name
+    env_kwargs = (
+        values.get("env_kwargs")
+        or arguments.get("env_kwargs")
+        or _values_of(config.with_name("env_kwargs.yml"))
+    )
+    settings = _settings(config, {**values, "env_kwargs": env_kwargs}, env_id)
+    n_stack = stacked_frames(values.get("vec_env_wrapper"), config)
+    if n_stack > 1 and settings.frame_stack > 1:
+        raise ConfigError(
+            f"{config} stacks frames twice, with vec_env_wrapper and with frame_stack; "
+            "expected one of them"
+        )
+    return replace(settings, frame_stack=max(n_stack, settings.frame_stack))
+
+
+def _values_of(path: Path) -> dict[str, Any]:
+    return read_yaml(path) if path.is_file() else {}
 
 
 def _settings(config: Path, values: Mapping[str, Any], env_id: Any) -> RunSettings:

@@ -17,6 +17,7 @@ from trpo_deploy.envs.trust import imported_names, untrusted_names
 from trpo_deploy.errors import ExportError, TrpoDeployError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.runs import Run
+from trpo_deploy.sb3.normalizer_check import check_normalizer
 from trpo_deploy.sb3.observation_chain import ImageLayout, Wrapping, image_layout_of
 from trpo_deploy.sb3.policy_zip import PolicyZip, read_policy_zip
 from trpo_deploy.sb3.reference import SB3Policy
@@ -58,6 +59,9 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
     if run.vecnormalize is not None:
         statistics = read_vecnormalize(run.vecnormalize)
         hashes[run.vecnormalize.name] = file_sha256(run.vecnormalize)
+    if options.normalize_check:
+        configured = run.settings.normalizes
+        check_normalizer(policy_zip.training_record, statistics, configured=configured)
     space = policy_zip.observation_space
     layout = options.image_layout or _image_layout(space, recorded, trusted)
     return LoadedSource(
@@ -74,6 +78,8 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         sha256=hashes,
         sb3_version=policy_zip.sb3_version,
         training=_training(policy_zip, run.evaluations),
+        training_record=policy_zip.training_record,
+        normalize_check=options.normalize_check,
         skipped=policy_zip.skipped,
         asked=options.env_id is not None,
         trusted=trusted,

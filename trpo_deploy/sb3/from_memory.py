@@ -21,10 +21,12 @@ from stable_baselines3.common.vec_env import (
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.recorded import record_environment
 from trpo_deploy.errors import ExportError
+from trpo_deploy.sb3.normalizer_check import check_normalizer
 from trpo_deploy.sb3.observation_chain import Wrapping
 from trpo_deploy.sb3.policy_zip import SUPPORTED
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
+from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 from trpo_deploy.spec.environment import EnvironmentSpec
 
 _MONITOR = "stable_baselines3.common.monitor:Monitor"
@@ -42,7 +44,8 @@ def load_model(
     normaliser. A bare policy has no environment.
 
     Raises:
-        ExportError: The policy is not an actor-critic policy.
+        ExportError: The policy is not an actor-critic policy, or was trained with a normaliser and
+            has none.
         SpaceError: The statistics or the frame stack do not fit, or the image layout is unknown.
     """
     policy = model.policy if isinstance(model, BaseAlgorithm) else model
@@ -52,6 +55,11 @@ def load_model(
     env = model.get_env() if isinstance(model, BaseAlgorithm) else None
     own_statistics = getattr(model, "get_vec_normalize_env", lambda: None)()
     statistics = vecnormalize if vecnormalize is not None else own_statistics
+    record = TrainingRecord()
+    if isinstance(model, BaseAlgorithm):
+        record = read_training_record(vars(model).get)
+    if options.normalize_check:
+        check_normalizer(record, statistics)
     found = Wrapping() if env is None else _wrapping_of(env)
     wrapping = Wrapping(
         options.image_layout or found.image_layout, options.frame_stack or found.frame_stack
@@ -76,6 +84,8 @@ def load_model(
         sha256={"weights": sha256(b"".join(weights)).hexdigest()},
         sb3_version=version("stable-baselines3"),
         training={"timesteps": getattr(model, "num_timesteps", 0)},
+        training_record=record,
+        normalize_check=options.normalize_check,
         asked=options.env_id is not None,
         trusted=(*options.allow_import, *in_memory),
     )

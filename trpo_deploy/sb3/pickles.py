@@ -36,6 +36,7 @@ class Record:
         self.args = args
         self.state: Any = {}
         self.items: dict[object, object] = {}
+        self.elements: list[object] = []
 
     def __setstate__(self, state: object) -> None:
         # copyreg writes (dict, slots) for some classes; only the dict is needed here.
@@ -43,6 +44,10 @@ class Record:
 
     def __setitem__(self, key: object, value: object) -> None:
         self.items[key] = value
+
+    def append(self, value: object) -> None:
+        """Collect an element of a deque."""
+        self.elements.append(value)
 
 
 Classes: TypeAlias = Mapping[str, type]
@@ -62,7 +67,8 @@ def decode(content: bytes, where: str, allowed: Classes | None = None) -> Any:
         UnsafePickleError: It refers to a name outside the allow-list.
     """
     try:
-        return _Resolver(allowed or {}).resolve(_load(content, allowed or {}))
+        resolver = _Resolver(allowed or {}, len(content))
+        return resolver.resolve(_load(content, allowed or {}))
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{where}: {error}") from error
     except PolicyZipError as error:
@@ -80,7 +86,7 @@ def decode_state(content: bytes, name: str, entries: Iterable[str]) -> dict[str,
     record = _load(content, {})
     if not isinstance(record, Record) or record.name != name:
         return None
-    resolver = _Resolver({})
+    resolver = _Resolver({}, len(content))
     return {key: resolver.resolve(record.state[key]) for key in entries if key in record.state}
 
 
@@ -119,15 +125,22 @@ def _canonical(name: str) -> str:
     return re.sub(r"^numpy\.core\.", "numpy._core.", name)
 
 
+_MOST_COPIES = 8
+"""Two shallow copies of a Box share their arrays in a pickle, and make six arrays of two."""
+
+
 class _Resolver:
     """Makes objects from records, also inside containers.
 
     Each container is visited once. A few bytes of a pickle can nest one list in itself many
     times, which would otherwise expand to more than fits into memory.
+    Arrays together may have :data:`_MOST_COPIES` times the size of the pickle: many records can
+    refer to the same bytes, and each becomes an array of its own.
     """
 
-    def __init__(self, allowed: Classes) -> None:
+    def __init__(self, allowed: Classes, size: int) -> None:
         self._allowed = allowed
+        self._bytes_left = _MOST_COPIES * size
         self._seen: dict[
             int, tuple[object, Any]
         ] = {}  # keeps the objects alive, so ids stay unique
@@ -150,13 +163,20 @@ class _Resolver:
                 return None
             if value.name not in _BUILDERS:
                 raise UnsafePickleError(f"an instance of {value.name} is not on the allow-list")
-            return _BUILDERS[value.name](value, self.resolve)
+            return self._counted(_BUILDERS[value.name](value, self.resolve))
         if value.__name__.startswith(_IGNORED):
             return None
         for classes in (self._allowed, _CLASSES):
             if value.__name__ in classes:
                 return classes[value.__name__]
         raise UnsafePickleError(f"the class {value.__name__} is not on the allow-list")
+
+    def _counted(self, made: Any) -> Any:
+        arrays = (made.low, made.high) if isinstance(made, spaces.Box) else (made,)
+        self._bytes_left -= sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))
+        if self._bytes_left < 0:
+            raise PolicyZipError("its arrays are together far larger than the pickle")
+        return made
 
 
 Resolve: TypeAlias = Callable[[object], Any]
@@ -179,9 +199,16 @@ def _array(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
 
 
 def _array_of_buffer(record: Record, resolve: Resolve) -> np.ndarray[Any, Any]:
-    """An array of protocol 5: ``_frombuffer(bytes, dtype, shape, order)``."""
-    content, dtype, shape, order = cast(tuple[Any, ...], record.args)
-    return np.frombuffer(content, resolve(dtype)).reshape(shape, order=order).copy()
+    """An array of protocol 5: ``_frombuffer(bytes, dtype, shape, order, axis_order)``.
+
+    The order is ``"C"``, ``"F"``, or ``"K"`` for a transposed array: the shape is then that in
+    memory, and ``axis_order`` transposes it. NumPy before 2.3 writes four arguments.
+    """
+    content, dtype, shape, order, *axes = cast(tuple[Any, ...], record.args)
+    flat = np.frombuffer(content, resolve(dtype))
+    if order == "K":
+        return flat.reshape(shape).transpose(*axes).copy()
+    return flat.reshape(shape, order=order).copy()
 
 
 def _scalar(record: Record, resolve: Resolve) -> Any:
@@ -229,6 +256,10 @@ def _ordered_dict(record: Record, resolve: Resolve) -> dict[Any, Any]:
     return {resolve(key): resolve(item) for key, item in [*pairs, *record.items.items()]}
 
 
+def _deque(record: Record, resolve: Resolve) -> list[Any]:
+    return [resolve(each) for each in record.elements]
+
+
 def _running_mean_std(record: Record, resolve: Resolve) -> RunningMeanStd:
     mean = np.asarray(_field(record, resolve, "mean"), np.float64)
     statistics = RunningMeanStd(shape=mean.shape)
@@ -246,6 +277,7 @@ def _only_inside(record: Record, _: Resolve) -> Any:
 
 _BUILDERS: dict[str, Callable[[Record, Resolve], Any]] = {
     "collections.OrderedDict": _ordered_dict,
+    "collections.deque": _deque,
     "gymnasium.spaces.box.Box": _box,
     "gymnasium.spaces.dict.Dict": _dict_space,
     "gymnasium.spaces.discrete.Discrete": _discrete,

@@ -36,6 +36,7 @@ from trpo_deploy.errors import (
 )
 from trpo_deploy.sb3.archive import Entries, read_entries, read_weights
 from trpo_deploy.sb3.legacy import with_shared_layers
+from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 
 SUPPORTED = "MlpPolicy, CnnPolicy and MultiInputPolicy of TRPO, PPO or A2C"
 
@@ -61,6 +62,7 @@ class PolicyZip:
     sha256: str
     skipped: tuple[str, ...]
     """Pickled entries of the zip's ``data`` that were not decoded."""
+    training_record: TrainingRecord
     has_std: bool
     """False for gSDE with ``sde_net_arch`` (SB3 before 1.8), whose noise cannot be rebuilt."""
 
@@ -178,6 +180,7 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
     policy_class = _policy_class(entries)
     policy_kwargs = _policy_kwargs(path, entries.get("policy_kwargs"))
     weights = read_weights(path, weight_bytes)
+    record = read_training_record(lambda name: entries.get(name) if name in entries else None)
     return PolicyZip(
         path=path,
         algorithm=_algorithm(path, data),
@@ -190,6 +193,7 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
         num_timesteps=_timesteps(data),
         sb3_version=version,
         sha256=sha256(path.read_bytes()).hexdigest(),
+        training_record=record,
         skipped=entries.skipped(),
         has_std=not any(_is_old_noise(name) for name in weights),
     )

@@ -11,6 +11,7 @@ from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
 from trpo_deploy.sb3.observation_chain import ImageLayout
 from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.sb3.training_record import TrainingRecord
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.spaces import DictSpace
 
@@ -28,7 +29,7 @@ class SourceOptions:
     allow_import: tuple[str, ...] = ()
     """Classes that the source's files may import, as ``package.module:Class``."""
     normalize_check: bool = True
-    """Whether to refuse a run that normalised but has no statistics."""
+    """Whether to refuse statistics that contradict what is known about the training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,10 @@ class LoadedSource:
     sb3_version: str
     training: Mapping[str, float] = field(default_factory=dict)
     """``timesteps`` and the evaluation's ``return_mean``, ``return_std`` and ``episodes``."""
+    training_record: TrainingRecord = field(default_factory=TrainingRecord)
+    """What the model itself kept of its training."""
+    normalize_check: bool = True
+    """See :class:`SourceOptions`."""
     skipped: tuple[str, ...] = ()
     """Entries of the zip that were not decoded, since the policy does not need them."""
     asked: bool = False

@@ -68,7 +68,7 @@ def assert_same_run(one: ModelDir, other: ModelDir) -> None:
     first, second = checkpoint_of(one), checkpoint_of(other)
     assert first.timesteps == second.timesteps
     torch.testing.assert_close(first.learner, second.learner, rtol=0, atol=0)
-    for name in ("last_obs", "last_episode_starts"):
+    for name in ("last_obs", "last_episode_starts", "last_original_obs"):
         np.testing.assert_equal(first.rollout[name], second.rollout[name])
     assert log_of(one) == log_of(other)
     with np.load(one.evaluations) as ours, np.load(other.evaluations) as theirs:

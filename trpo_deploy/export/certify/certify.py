@@ -21,6 +21,7 @@ from trpo_deploy.export.certify.engines import Engine, load_engines
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.file_checks import check_guard, check_negative_control, check_spec
 from trpo_deploy.export.certify.golden import golden_sample
+from trpo_deploy.export.certify.observation_witness import check_observations
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
@@ -59,7 +60,7 @@ def certify(file: ExportedFile, policy: TrainedPolicy, *, steps: int, seed: int 
             )
             returns = played.measured
         found, golden = _compare(file, policy, engines, played, np.random.default_rng(seed))
-        checks += found
+        checks += [*check_observations(policy), *found]
     return Certificate(
         sha256={**policy.sha256, "policy.onnx": file.sha256},
         checks=tuple(checks),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import numpy_helper
 
 from trpo_deploy.export.certify.batches import size_of, take
@@ -13,7 +12,6 @@ from trpo_deploy.export.certify.engines import Engine, load_onnxruntime
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.policy.network import ActorNetwork
-from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs, PolicySpec
 from trpo_deploy.spec.spaces import Json
 
@@ -47,31 +45,30 @@ def golden_sample(spec: PolicySpec, engine: Engine, observations: Inputs) -> Jso
     }
 
 
-def write_backend_test(folder: Path, file: ExportedFile, actor: ActorNetwork) -> None:
-    """Write golden vectors in the layout of ONNX's backend tests.
+def backend_test(folder: Path, file: ExportedFile, actor: ActorNetwork) -> dict[Path, bytes]:
+    """Golden vectors as files in the layout of ONNX's backend tests.
 
-    Writes ``folder/model.onnx`` and, for batches of 1 and 7, ``folder/test_data_set_N/`` with
-    ``input_0.pb`` ... and ``output_0.pb`` ... in the order of the graph's inputs and outputs.
+    The files are ``folder/model.onnx`` and, for batches of 1 and 7, in
+    ``folder/test_data_set_N/``, ``input_0.pb`` ... and ``output_0.pb`` ... in the order of the
+    graph's inputs and outputs.
 
     Args:
-        folder: Folder to write to; it is created if necessary.
+        folder: Folder of the files.
         file: The ONNX file.
         actor: The policy, which gives the size of ordinary observations.
     """
     engine = load_onnxruntime(file.content, file.spec.inputs)
     observations = ordinary_observations(actor, np.random.default_rng(0), 8)
-    atomic_write(folder / "model.onnx", file.content)
+    files = {folder / "model.onnx": file.content}
     for index, rows in enumerate((slice(0, 1), slice(1, 8))):
         batch = take(observations, rows)
         inputs = {each.name: batch[each.name].astype(each.dtype) for each in file.spec.inputs}
         outputs = engine.run(inputs)
         data = folder / f"test_data_set_{index}"
         for number, (name, array) in enumerate(inputs.items()):
-            _write(data / f"input_{number}.pb", numpy_helper.from_array(array, name))
+            tensor = numpy_helper.from_array(array, name)
+            files[data / f"input_{number}.pb"] = tensor.SerializeToString()
         for number, each in enumerate(file.spec.outputs):
             tensor = numpy_helper.from_array(outputs[each.name], each.name)
-            _write(data / f"output_{number}.pb", tensor)
-
-
-def _write(path: Path, tensor: onnx.TensorProto) -> None:
-    atomic_write(path, tensor.SerializeToString())
+            files[data / f"output_{number}.pb"] = tensor.SerializeToString()
+    return files

@@ -27,6 +27,7 @@ def rollout_state(model: TRPO) -> dict[str, Any]:
         "environments": None if states is None or None in states else states,
         "last_obs": model._last_obs,
         "last_episode_starts": model._last_episode_starts,
+        "last_original_obs": model._last_original_obs,
         "buffers": {name: getattr(model, name) for name in _BUFFERS},
         "seconds": (time.time_ns() - model.start_time) / 1e9,
         "randomness": _randomness(model),
@@ -41,6 +42,8 @@ def restore_rollout(model: TRPO, state: dict[str, Any]) -> bool:
     """
     assert model.env is not None
     vars(model).update(state["buffers"])
+    # Tells the export that the training has a normaliser. Older checkpoints lack it.
+    model._last_original_obs = state.get("last_original_obs")
     model.start_time = time.time_ns() - int(state["seconds"] * 1e9)
     model._num_timesteps_at_start = 0
     exact = state["environments"] is not None
