@@ -188,7 +188,8 @@ class _Build:
         model_dir: ModelDir | None,
     ) -> Export:
         """Write the file with its certificate, card and golden vectors."""
-        content, spec, warnings = self.file.content, self.file.spec, self.actor.warnings
+        content, spec = self.file.content, self.file.spec
+        warnings = () if certificate is None else certificate.warnings
         if golden is not None:
             write_backend_test(golden, self.file, self.actor)
         atomic_write(output, content)
