@@ -59,7 +59,9 @@ def test_float64_input_keeps_what_float32_loses(tmp_path: Path) -> None:
         errors[float64] = np.abs(found - expected).max()
     assert errors[True] < 1e-5 < 1e-2 < errors[False]
     run = run_cli("export", tmp_path, "-o", tmp_path / "again.onnx")
-    assert "warning: obs: the smallest standard deviation" in run.output
+    assert "warning: rounding observations to float32 changes action" in run.output
+    assert "because of obs[" in run.output
+    assert "--float64-input" in run.output
 
 
 def test_golden_vectors_match_the_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from trpo_deploy.extras import require
 if TYPE_CHECKING:
     from trpo_deploy.export import SourceOptions
     from trpo_deploy.files.runs import Run
-    from trpo_deploy.sb3.observation_chain import ImageLayout
+    from trpo_deploy.sb3.wrapper_search import ImageLayout
 
 
 class ImageLayoutName(str, Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -57,14 +58,19 @@ def print_json(value: dict[str, Any]) -> None:
 def print_export(result: Export) -> None:
     """Print the files of an export, its warnings and its certificate."""
     say(f"wrote {escape(result.path)} ({result.size / 1024:.1f} kB) and {escape(result.card.name)}")
-    for warning in result.warnings:
-        say(f"[yellow]warning[/]: {escape(warning)}")
+    print_warnings(result.warnings)
     if result.skipped:
         say(f"skipped entries of the zip (not needed): {escape(', '.join(result.skipped))}")
     if result.certificate is None:
         say("not verified: no certificate was written")
     else:
         print_certificate(result.certificate)
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Print a line for each warning of a certificate."""
+    for warning in warnings:
+        say(f"[yellow]warning[/]: {escape(warning)}")
 
 
 def print_certificate(certificate: Certificate) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from trpo_deploy.cli.option_groups import option_groups
 from trpo_deploy.cli.options import ReadingOptions, Source
-from trpo_deploy.cli.output import print_certificate
+from trpo_deploy.cli.output import print_certificate, print_warnings
 
 
 @option_groups
@@ -30,6 +30,7 @@ def verify(
     certificate = verify_policy(found, policy, steps=reading.steps, reading=source_options)
     if output is not None:
         atomic_write(output, certificate.to_json())
+    print_warnings(certificate.warnings)
     print_certificate(certificate)
     if not certificate.passed:
         raise typer.Exit(1)

@@ -192,7 +192,8 @@ class _Build:
         model_dir: ModelDir | None,
     ) -> Export:
         """Write the file with its certificate, card and golden vectors: all or none."""
-        content, spec, warnings = self.file.content, self.file.spec, self.actor.warnings
+        content, spec = self.file.content, self.file.spec
+        warnings = () if certificate is None else certificate.warnings
         card = card_path(output, model_dir)
         files: dict[Path, bytes | str] = {output: content}
         if certificate is not None:

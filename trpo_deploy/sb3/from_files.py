@@ -9,7 +9,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space
 
 from trpo_deploy.envs.environment import newest_environment
 from trpo_deploy.envs.recorded import environment_of, recorded_by_run
@@ -18,11 +17,12 @@ from trpo_deploy.errors import ExportError, TrpoDeployError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.normalizer_check import check_normalizer
-from trpo_deploy.sb3.observation_chain import ImageLayout, Wrapping, image_layout_of
+from trpo_deploy.sb3.observation_chain import Wrapping
 from trpo_deploy.sb3.policy_zip import PolicyZip, read_policy_zip
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
 from trpo_deploy.sb3.statistics import read_vecnormalize
+from trpo_deploy.sb3.wrapper_search import ImageLayout
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.spaces import Array
 
@@ -63,14 +63,15 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         configured = run.settings.normalizes
         check_normalizer(policy_zip.training_record, statistics, configured=configured)
     space = policy_zip.observation_space
-    layout = options.image_layout or _image_layout(space, recorded, trusted)
+    layout = options.image_layout or _recorded_layout(recorded)
+    environment = None if layout is not None else _environment_space(space, recorded, trusted)
     return LoadedSource(
         reference=SB3Policy(
             policy_zip.build_policy(),
             statistics,
             space,
             policy_zip.action_space,
-            Wrapping(layout, recorded.frame_stack),
+            Wrapping(layout, recorded.frame_stack, environment),
         ),
         algorithm=policy_zip.algorithm,
         has_std=policy_zip.has_std,
@@ -96,24 +97,28 @@ def _trusted(run: Run, options: SourceOptions) -> tuple[str, ...]:
     return (*options.allow_import, *ids)
 
 
-def _image_layout(
+def _recorded_layout(recorded: EnvironmentSpec) -> ImageLayout | None:
+    """The axis order of images behind a known wrapper, for which no game need be installed."""
+    is_atari = bool(recorded.wrappers) and recorded.wrappers[-1].name == _ATARI_WRAPPER
+    return "hwc" if is_atari else None
+
+
+def _environment_space(
     space: spaces.Space[Any], recorded: EnvironmentSpec, trusted: tuple[str, ...]
-) -> ImageLayout | None:
-    """The axis order of the environment's images, from the environment itself if it can be made.
+) -> spaces.Space[Any] | None:
+    """The environment's observation space, if the policy's does not determine it.
 
     Returns:
-        ``None`` if the policy takes no images, or their layout is unknown.
+        ``None`` if it is not needed, or the environment cannot be made.
     """
     parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    if not any(is_image_space(part) for part in parts):
+    if all(len(part.shape or ()) < 2 for part in parts):
         return None
-    if recorded.wrappers and recorded.wrappers[-1].name == _ATARI_WRAPPER:
-        return "hwc"  # known, so Atari's games need not be installed
     if not recorded.id or untrusted_names(recorded, trusted):
         return None
     try:
         with newest_environment(environment_of(recorded)).opened() as made:
-            return image_layout_of(made.observation_space, space, recorded.frame_stack)
+            return made.observation_space
     except TrpoDeployError:
         return None
 

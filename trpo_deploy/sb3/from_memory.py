@@ -28,6 +28,7 @@ from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
 from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 from trpo_deploy.spec.environment import EnvironmentSpec
+from trpo_deploy.spec.policy_spec import OBS
 
 _MONITOR = "stable_baselines3.common.monitor:Monitor"
 """SB3 puts it around every environment; it changes neither observations nor rewards."""
@@ -62,7 +63,10 @@ def load_model(
         check_normalizer(record, statistics)
     found = Wrapping() if env is None else _wrapping_of(env)
     wrapping = Wrapping(
-        options.image_layout or found.image_layout, options.frame_stack or found.frame_stack
+        options.image_layout,
+        options.frame_stack or found.frame_stack,
+        found.environment,
+        None if options.image_layout else found.transposed,
     )
     # Our TRPO keeps the environment's spaces here if SB3 was given translated ones.
     observation_space = getattr(model, "env_observation_space", None)
@@ -95,8 +99,14 @@ def _wrapping_of(env: Any) -> Wrapping:
     stack = unwrap_vec_wrapper(env, VecFrameStack)
     frame_stack = stack.stacked_obs.n_stack if isinstance(stack, VecFrameStack) else 1
     transpose = unwrap_vec_wrapper(env, VecTransposeImage)
-    transposed = isinstance(transpose, VecTransposeImage) and not transpose.skip
-    return Wrapping("hwc" if transposed else "chw", frame_stack)
+    transposed: list[str] = []
+    if isinstance(transpose, VecTransposeImage) and not transpose.skip:
+        transposed = getattr(transpose, "image_space_keys", [OBS])  # only a Dict has keys
+    return Wrapping(
+        frame_stack=frame_stack,
+        environment=env.unwrapped.observation_space,
+        transposed=frozenset(transposed),
+    )
 
 
 def _recorded(env: Any, frame_stack: int, asked: str | None) -> EnvironmentSpec | None:

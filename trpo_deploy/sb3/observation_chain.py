@@ -1,31 +1,33 @@
 """The vec-env wrappers between an environment and its policy, as pure functions.
 
 A policy zip has the observation space behind ``VecNormalize``, ``VecFrameStack`` and
-``VecTransposeImage``. This module works back from it to the environment's space. The normaliser
-can be at any place in the chain; the shape of its statistics tells which.
+``VecTransposeImage``. This module works back from it to the environment's space, and computes what
+the wrappers give the policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
-from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 
 from trpo_deploy.errors import SpaceError
+from trpo_deploy.sb3.wrapper_search import (
+    ArrayKind,
+    Facts,
+    ImageLayout,
+    Place,
+    Wrappers,
+    find_wrappers,
+)
 from trpo_deploy.spec.policy_spec import OBS
 from trpo_deploy.spec.spaces import Array
-
-ImageLayout: TypeAlias = Literal["hwc", "chw"]
-"""Axis order of an image: channels last or channels first."""
-Place: TypeAlias = Literal["frame", "stack", "network"]
-"""What the normaliser takes: a frame, a stack of frames, or the network's input."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Wrapping:
     """Axis order of the environment's images; ``None`` if unknown."""
     frame_stack: int = 1
     """Number of frames that ``VecFrameStack`` stacked; 1 without it."""
+    environment: spaces.Space[Any] | None = None
+    """The environment's observation space, one frame; ``None`` if unknown."""
+    transposed: frozenset[str] | None = None
+    """Names of the images that ``VecTransposeImage`` transposed; ``None`` if unknown."""
 
 
 NO_WRAPPING = Wrapping()
@@ -56,6 +62,7 @@ class ObservationChain:
     transposed: bool
     """Whether channels-last images become channels-first."""
     statistics: RunningMeanStd | None
+    """In the layout of the environment's images."""
     place: Place
     """Where the statistics apply."""
     normalizer: VecNormalize | None
@@ -103,9 +110,7 @@ class ObservationChain:
             newest = range(-state.shape[self.stack_axis], 0)
             state = np.take(value, newest, axis=self.stack_axis).astype(state.dtype)
         value = self._normalised("stack", value)
-        if self.transposed:
-            value = np.moveaxis(value, -1, 1)
-        return self._normalised("network", value), state
+        return np.moveaxis(value, -1, 1) if self.transposed else value, state
 
     def _normalised(self, place: Place, value: Array) -> Array:
         if self.statistics is None or self.normalizer is None or self.place != place:
@@ -125,8 +130,8 @@ def observation_chains(
         normalizer: The statistics, if any.
 
     Raises:
-        SpaceError: The statistics or the frame stack do not fit the space, or it is unknown
-            whether an image was transposed.
+        SpaceError: The statistics or the frame stack do not fit the space, or several wrappers
+            would, and it is unknown which there were.
     """
     parts = space.spaces if isinstance(space, spaces.Dict) else {OBS: space}
     statistics = _statistics(parts, isinstance(space, spaces.Dict), normalizer)
@@ -160,107 +165,124 @@ def _chain(
     statistics: RunningMeanStd | None,
     normalizer: VecNormalize | None,
 ) -> ObservationChain:
-    transposed = _is_transposed(name, space, wrapping, statistics)
-    outer = _channels_last(space) if transposed else space
-    frame, axis = _unstacked(name, outer, wrapping.frame_stack)
-    place: Place = "frame"
-    if statistics is not None:
-        places: dict[tuple[int, ...] | None, Place] = {
-            space.shape: "network",
-            outer.shape: "stack",
-            frame.shape: "frame",
-        }
-        if statistics.mean.shape not in places:
-            raise SpaceError(
-                f"the statistics are for observations of shape {statistics.mean.shape}, the "
-                f"policy's {name!r} have {frame.shape}; give the vecnormalize.pkl of this "
-                "policy's own run"
-            )
-        place = places[statistics.mean.shape]
+    n_stack = wrapping.frame_stack
+    if n_stack > 1 and not isinstance(space, spaces.Box):
+        raise SpaceError(f"{name!r} is {space}, but only a Box can be a stack of {n_stack} frames")
+    facts = Facts(
+        n_stack,
+        None if statistics is None else statistics.mean.shape,
+        _environment_array(name, wrapping.environment),
+        wrapping.image_layout,
+        None if wrapping.transposed is None else name in wrapping.transposed,
+    )
+    policy = _kind(space)
+    found = find_wrappers(policy, facts, _images(space, statistics, normalizer))
+    if not found:
+        raise SpaceError(_misfit(name, policy, facts))
+    if len(found) > 1:
+        raise SpaceError(_undecided(name, policy, found))
+    (wrappers,) = found
+    axis = wrappers.stack_axis
+    last = len(wrappers.frame.shape) - 1
     return ObservationChain(
-        name, frame, wrapping.frame_stack, axis, transposed, statistics, place, normalizer
+        name,
+        _frame(space, wrappers, n_stack),
+        n_stack,
+        1 + axis if 0 <= axis < last else -1,
+        wrappers.transposed,
+        _in_frame_layout(statistics) if wrappers.transposed_statistics else statistics,
+        wrappers.place,
+        normalizer,
     )
 
 
-def _is_transposed(
-    name: str,
-    space: spaces.Space[Any],
-    wrapping: Wrapping,
-    statistics: RunningMeanStd | None,
-) -> bool:
-    """Whether ``VecTransposeImage`` made this space.
+def _kind(space: spaces.Space[Any]) -> ArrayKind:
+    return ArrayKind(space.shape or (), is_image_space(space))
 
-    Raises:
-        SpaceError: It cannot be told.
+
+def _environment_array(name: str, space: spaces.Space[Any] | None) -> ArrayKind | None:
+    if isinstance(space, spaces.Dict):
+        space = space.spaces.get(name)
+    return _kind(space) if isinstance(space, spaces.Box) else None
+
+
+def _images(
+    space: spaces.Space[Any], statistics: RunningMeanStd | None, normalizer: VecNormalize | None
+) -> set[bool]:
+    """Whether the environment's array may be an image, and whether it may be none.
+
+    Since SB3 1.7, ``VecNormalize`` makes images floats whose bounds are its clip.
     """
-    if not (is_image_space(space) and isinstance(space, spaces.Box)):
-        return False
-    if np.argmin(space.shape) != 0 or not is_image_space_channels_first(space):
-        return False  # the wrapper's result would be channels-first
-    if wrapping.image_layout is not None:
-        return wrapping.image_layout == "hwc"
-    if statistics is not None and statistics.mean.shape != space.shape:
-        return True
-    raise SpaceError(
-        f"the policy's image {name!r} is channels-first, {space.shape}, but the zip does not tell "
-        "whether the environment's is too; give --image-layout hwc or --image-layout chw, or "
-        "name the environment with --env"
-    )
+    if statistics is None or normalizer is None or is_image_space(space):
+        return {is_image_space(space)}
+    clip, mean = np.float32(normalizer.clip_obs), statistics.mean
+    if not (
+        is_image_space(space, normalized_image=True)
+        and isinstance(space, spaces.Box)
+        and space.dtype == np.float32
+        and (space.low == -clip).all()
+        and (space.high == clip).all()
+        and (mean >= 0).all()
+        and (mean <= 255).all()
+    ):
+        return {False}
+    return {True} if (mean > clip).any() else {True, False}
 
 
-def _channels_last(space: spaces.Space[Any]) -> spaces.Box:
-    assert isinstance(space, spaces.Box)
-    low, high = (np.moveaxis(bound, 0, -1) for bound in (space.low, space.high))
+def _in_frame_layout(statistics: RunningMeanStd | None) -> RunningMeanStd | None:
+    """Statistics of channels-first images, for channels-last ones."""
+    assert statistics is not None
+    found = RunningMeanStd(shape=())
+    found.mean, found.var = (np.moveaxis(each, 0, -1) for each in (statistics.mean, statistics.var))
+    return found
+
+
+def _frame(space: spaces.Space[Any], wrappers: Wrappers, n_stack: int) -> spaces.Space[Any]:
+    """The environment's space, from the policy's."""
+    frame, axis = wrappers.frame, wrappers.stack_axis
+    if not isinstance(space, spaces.Box):
+        return space
+    if frame.is_image:
+        return spaces.Box(0, 255, frame.shape, np.uint8)
+    low, high = (_frame_bound(bound, n_stack, axis) for bound in (space.low, space.high))
     return spaces.Box(low, high, dtype=space.dtype.type)
 
 
-def _unstacked(name: str, space: spaces.Space[Any], n_stack: int) -> tuple[spaces.Space[Any], int]:
-    """The space of one frame, and the axis of a batch along which frames are stacked."""
+def _frame_bound(stacked: Array, n_stack: int, axis: int) -> Array:
+    """The bounds of one frame."""
     if n_stack == 1:
-        return space, -1
-    if not isinstance(space, spaces.Box):
-        raise SpaceError(f"{name!r} is {space}, but only a Box can be a stack of {n_stack} frames")
-    # SB3 stacks channels-first images along their first axis and all other arrays along the
-    # last. The shape of the frame decides, so try both and let SB3 confirm.
-    for axis in (0, -1) if space.shape else ():
-        size, rest = divmod(space.shape[axis], n_stack)
-        if rest:
-            continue
-        low, high = (np.take(bound, range(size), axis=axis) for bound in (space.low, space.high))
-        frame = spaces.Box(low, high, dtype=space.dtype.type)
-        first, batch_axis, _, _ = StackedObservations.compute_stacking(n_stack, frame)
-        if first == (axis == 0):
-            return frame, batch_axis
-    raise SpaceError(
-        f"the policy's {name!r} has the shape {space.shape}, which is not a stack of {n_stack} "
-        "frames; give the right --frame-stack"
+        return stacked
+    size = stacked.shape[axis] // n_stack
+    # VecFrameStack repeats each bound, although it concatenates frames.
+    repeated = np.take(stacked, range(0, size * n_stack, n_stack), axis)
+    if np.array_equal(np.repeat(repeated, n_stack, axis), stacked):
+        return repeated
+    return np.take(stacked, range(size), axis)
+
+
+def _misfit(name: str, policy: ArrayKind, facts: Facts) -> str:
+    if facts.n_stack > 1 and not any(size % facts.n_stack == 0 for size in policy.shape):
+        return (
+            f"the policy's {name!r} has the shape {policy.shape}, which is not a stack of "
+            f"{facts.n_stack} frames; give the right --frame-stack"
+        )
+    return (
+        f"the statistics are for observations of shape {facts.statistics}, which do not fit the "
+        f"policy's {name!r} of shape {policy.shape}; give the vecnormalize.pkl of this policy's "
+        "own run"
     )
 
 
-def image_layout_of(
-    found: spaces.Space[Any], expected: spaces.Space[Any], frame_stack: int
-) -> ImageLayout | None:
-    """The axis order of an environment's images.
-
-    Args:
-        found: The environment's observation space.
-        expected: The policy's, behind all wrappers.
-        frame_stack: Number of frames in a stack.
-
-    Returns:
-        ``None`` if there are no images, or they are not the policy's.
-    """
-    pairs = [(found, expected)]
-    if isinstance(found, spaces.Dict) and isinstance(expected, spaces.Dict):
-        pairs = [(found[key], expected[key]) for key in found if key in expected.spaces]
-    for raw, wrapped in pairs:
-        if not (is_image_space(raw) and is_image_space(wrapped) and raw.shape and wrapped.shape):
-            continue
-        channels, height, width = wrapped.shape
-        layouts: dict[tuple[int, ...], ImageLayout] = {
-            (channels // frame_stack, height, width): "chw",
-            (height, width, channels // frame_stack): "hwc",
-        }
-        if raw.shape in layouts:
-            return layouts[raw.shape]
-    return None
+def _undecided(name: str, policy: ArrayKind, found: list[Wrappers]) -> str:
+    frames = sorted({(each.frame.shape, each.frame.is_image) for each in found})
+    if len({is_image for _, is_image in frames}) > 1:
+        return (
+            f"the policy's {name!r} of shape {policy.shape} was normalised, and the zip does not "
+            "tell whether the environment's are images or floats; name the environment with --env"
+        )
+    shapes = " or ".join(str(shape) for shape, _ in frames)
+    return (
+        f"the policy's image {name!r} has the shape {policy.shape}, and the zip does not tell "
+        f"whether the environment's has {shapes}; give --image-layout hwc or --image-layout chw, "
+        "or name the environment with --env"
+    )

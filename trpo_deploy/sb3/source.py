@@ -9,9 +9,9 @@ from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.recorded import remake_environment
 from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
-from trpo_deploy.sb3.observation_chain import ImageLayout
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.training_record import TrainingRecord
+from trpo_deploy.sb3.wrapper_search import ImageLayout
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.spaces import DictSpace
 

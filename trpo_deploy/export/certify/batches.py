@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trpo_deploy.spec.policy_spec import Inputs
+from trpo_deploy.spec.policy_spec import Inputs, TensorSpec
 from trpo_deploy.spec.spaces import Array
 
 BATCH_SIZES = (1, 7, 256)
@@ -18,7 +18,7 @@ def size_of(batch: Inputs) -> int:
     return len(next(iter(batch.values())))
 
 
-def take(batch: Inputs, rows: Array | slice) -> Inputs:
+def take(batch: Inputs, rows: Array | slice | list[int]) -> Inputs:
     """Select rows."""
     return {name: array[rows] for name, array in batch.items()}
 
@@ -42,6 +42,12 @@ def as_float32(batch: Inputs) -> Inputs:
             name: array.astype(np.float32) if array.dtype.kind == "f" else array
             for name, array in batch.items()
         }
+
+
+def as_inputs(batch: Inputs, inputs: Iterable[TensorSpec]) -> Inputs:
+    """Convert a batch to the dtypes of a file's inputs."""
+    with np.errstate(over="ignore"):  # float64 observations may exceed float32
+        return {each.name: batch[each.name].astype(each.dtype) for each in inputs}
 
 
 def one_ulp_off(batch: Inputs, rng: np.random.Generator) -> Inputs:

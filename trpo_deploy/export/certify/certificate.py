@@ -30,6 +30,11 @@ class Certificate:
         """Whether the file is the trained policy."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know although the file is the trained policy."""
+        return tuple(check.warning for check in self.checks if check.warning)
+
     def failures(self) -> str:
         """The failed checks as text."""
         return "; ".join(f"{c.name}: {dict(c.measured)}" for c in self.checks if not c.passed)
@@ -47,6 +52,8 @@ class Certificate:
                     "passed": check.passed,
                     "how": check.how,
                     "measured": dict(check.measured),
+                    **_if_any("warning", check.warning),
+                    **_if_any("worst_case", check.worst_case),
                 }
                 for check in self.checks
             ],
@@ -56,3 +63,7 @@ class Certificate:
         if self.golden is not None:
             value["golden"] = self.golden
         return json.dumps(value, indent=2, allow_nan=False)
+
+
+def _if_any(name: str, value: Any) -> dict[str, Any]:
+    return {name: value} if value else {}

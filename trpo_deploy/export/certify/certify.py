@@ -25,6 +25,7 @@ from trpo_deploy.export.certify.observation_witness import check_observations
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
+from trpo_deploy.export.certify.rounding import check_rounding
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.spec.codec import plain_to_json
 from trpo_deploy.spec.spaces import Json
@@ -85,8 +86,11 @@ def _compare(
     sets = {"ordinary observations": ordinary, "edges": edge_observations(policy.actor, rng)}
     if played is not None:
         sets = {"on-policy": played.observations, **sets}
-    comparisons = [Comparison.make(name, batch, spec, policy, rng) for name, batch in sets.items()]
+    comparisons = [Comparison.make(name, batch, file, policy, rng) for name, batch in sets.items()]
     checks = [each.check(engine) for engine in engines.values() for each in comparisons]
+    name, typical = next(iter(sets.items()))
+    rounding = check_rounding(name, typical, spec, policy)
+    checks += [] if rounding is None else [rounding]
     if spec.guard is not None:
         checks += [check_guard(engine, spec, ordinary) for engine in engines.values()]
     if played is not None:

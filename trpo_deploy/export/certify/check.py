@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trpo_deploy.spec.spaces import Array
+from trpo_deploy.spec.spaces import Array, Json
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,10 @@ class Check:
     how: str
     """What was compared, and where the tolerance comes from."""
     measured: Mapping[str, Any] = field(default_factory=dict)
+    warning: str = ""
+    """What the user should know although the check passed."""
+    worst_case: Json | None = None
+    """The number with the largest error, and its observation."""
 
 
 def json_number(value: float | np.floating | Array) -> float | str:

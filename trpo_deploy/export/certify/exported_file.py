@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import onnx
+from onnx import TensorProto
 
 from trpo_deploy.errors import PolicyFileError
 from trpo_deploy.spec.policy_spec import METADATA_KEY, PolicySpec
@@ -37,6 +38,15 @@ class ExportedFile:
                 "trpo-deploy export can be verified"
             )
         return cls(content, model, PolicySpec.from_json(metadata[METADATA_KEY]))
+
+    @property
+    def rounds_mean(self) -> bool:
+        """Whether the normaliser subtracts one float32 mean, as in files of earlier versions."""
+        constants = {each.name: each.data_type for each in self.model.graph.initializer}
+        return any(
+            name.endswith("/mean") and dtype == TensorProto.FLOAT and f"{name}_low" not in constants
+            for name, dtype in constants.items()
+        )
 
     @property
     def sha256(self) -> str:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from trpo_deploy.export.policy.network import ActorNetwork
-from trpo_deploy.export.policy.observations import ChannelsFirst, Normalizer, ObservationInput
+from trpo_deploy.export.policy.observations import ObservationInput
 from trpo_deploy.spec.policy_spec import Inputs, TensorSpec
 from trpo_deploy.spec.spaces import Array, BoxSpace, Space
 
@@ -45,21 +45,14 @@ def observation_scales(each: ObservationInput) -> tuple[Scale | None, Scale | No
         if stack is not None:
             shape = stack.state.input.shape
             earlier = np.zeros(shape), np.ones(shape)  # already normalised
-        return _in_frame_layout(each, normalizer), earlier
-    mean, std = _in_frame_layout(each, normalizer)
+        return (normalizer.mean, normalizer.std), earlier
+    mean, std = normalizer.mean, normalizer.std
     axis = stack.axis - 1 if stack.axis > 0 else -1
     cut = stack.state.input.shape[axis]
     (mean_before, mean_now), (std_before, std_now) = (
         np.split(values, [cut], axis=axis) for values in (mean, std)
     )
     return (mean_now, std_now), (mean_before, std_before)
-
-
-def _in_frame_layout(each: ObservationInput, normalizer: Normalizer) -> Scale:
-    before = each.steps[: each.steps.index(normalizer)]
-    if any(isinstance(step, ChannelsFirst) for step in before):
-        return np.moveaxis(normalizer.mean, 0, -1), np.moveaxis(normalizer.std, 0, -1)
-    return normalizer.mean, normalizer.std
 
 
 def _frames(space: Space, scale: Scale | None, rng: np.random.Generator, rows: int) -> Array:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from trpo_deploy.export.certify.batches import (
     BATCH_SIZES,
-    as_float32,
+    as_inputs,
     concatenate,
     is_finite,
     size_of,
@@ -19,6 +20,7 @@ from trpo_deploy.export.certify.batches import (
 )
 from trpo_deploy.export.certify.check import Check, json_number
 from trpo_deploy.export.certify.engines import Engine, Outputs
+from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.tolerance import (
     SAFETY,
     Expected,
@@ -27,6 +29,7 @@ from trpo_deploy.export.certify.tolerance import (
     reference_values_or_nan,
 )
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
+from trpo_deploy.export.certify.worst_case import numbers_of, worst_case
 from trpo_deploy.export.graph.distribution import PARAMETERS
 from trpo_deploy.export.policy.categories import category_counts
 from trpo_deploy.export.policy.network import ActorNetwork
@@ -36,6 +39,7 @@ from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DiscreteSpace,
+    Json,
     MultiBinarySpace,
     MultiDiscreteSpace,
 )
@@ -44,10 +48,12 @@ _SLOW_ENGINE_ROWS = 256
 _SLOW_ENGINE_NUMBERS = 2**17  # numbers of each set that a slow engine is given
 _HOW = (
     "distribution parameters, actions and optional outputs against SB3 on the same raw "
-    f"observations, in batches of {', '.join(map(str, BATCH_SIZES[:-1]))} and {BATCH_SIZES[-1]}; "
+    "observations, rounded to the dtypes of the file's inputs, in batches of "
+    f"{', '.join(map(str, BATCH_SIZES[:-1]))} and {BATCH_SIZES[-1]}; "
     f"the tolerance of a row is {SAFETY:g} times the largest of: SB3's difference between batch 1 "
-    "and 256, its response to one-ulp noise on observation and weights, and one unit in the last "
-    "place for each layer"
+    "and 256, its response to one-ulp noise on the network's input and weights (on the raw "
+    "observation too if the file rounds the normaliser's mean to float32), and one unit in the "
+    "last place for each layer"
 )
 
 
@@ -69,7 +75,7 @@ class Comparison:
         cls,
         name: str,
         observations: Inputs,
-        spec: PolicySpec,
+        file: ExportedFile,
         policy: TrainedPolicy,
         rng: np.random.Generator,
     ) -> Comparison:
@@ -78,11 +84,12 @@ class Comparison:
         Args:
             name: Name of the set.
             observations: Raw observations; rows for which SB3's result is not finite are left out.
-            spec: Spec of the file, which names its outputs.
+            file: The file, which has the dtypes of its inputs and the names of its outputs.
             policy: The trained policy.
             rng: Random numbers for the noise that sets the tolerance.
         """
-        actor, reference = policy.actor, policy.reference
+        actor, reference, spec = policy.actor, policy.reference, file.spec
+        observations = as_inputs(observations, spec.inputs)
         names = _continuous_outputs(spec, actor)
         with np.errstate(all="ignore"):
             values = reference_values_or_nan(reference, observations, names)
@@ -90,17 +97,20 @@ class Comparison:
             states = {state.output for state in actor.states}
             defined = is_finite({n: each for n, each in values.items() if n not in states})
             if spec.guard is not None:
-                defined &= is_finite(as_float32(observations))
+                defined &= is_finite(observations)
             observations = take(observations, defined)
             values = {each: array[defined] for each, array in values.items()}
-            expected = expected_outputs(observations, values, actor, reference, rng)
+            expected = expected_outputs(
+                observations, values, actor, reference, rng, rounds_mean=file.rounds_mean
+            )
             actions = reference.actions(observations)
         return cls(name, observations, expected, actions, int((~defined).sum()), actor)
 
     def check(self, engine: Engine) -> Check:
         """Compare a file in an engine with SB3."""
         rows = self._rows(engine)
-        found = run_in_batches(engine, take(self.observations, rows))
+        observations = take(self.observations, rows)
+        found = run_in_batches(engine, observations)
         parameters = self.expected[PARAMETERS]
         measured: dict[str, Any] = {
             "rows": len(rows),
@@ -109,28 +119,40 @@ class Comparison:
             "rows_without_a_measure": int(np.isinf(parameters.tolerance[rows]).sum()),
         }
         wrong = np.zeros(len(rows), bool)
+        cases: list[tuple[float, Json]] = []
         for name, expected in self.expected.items():
             error = distance(found[name].reshape(len(rows), -1), expected.values[rows])
             # Written so that NaN counts as wrong.
             wrong |= ~(error.max(axis=1, initial=0) <= expected.tolerance[rows])
             error = error[np.isfinite(expected.tolerance[rows])]
             label = self.actor.parameter_name if name == PARAMETERS else name
+            if len(rows):
+                tolerance = expected.tolerance[rows]
+                values = expected.values[rows]
+                cases.append(worst_case(label, found[name], values, tolerance, observations))
             measured[f"{label}_error_max"] = json_number(error.max(initial=0))
             if name == ACTION:
                 p99 = np.quantile(error, 0.99) if error.size else 0.0
                 measured["action_error_p99"] = json_number(p99)
         measured["sb3_batch_noise"] = parameters.batch_noise
         measured["rows_beyond_tolerance"] = int(wrong.sum())
+        _, worst = max(cases, key=itemgetter(0), default=(0.0, None))
+        if worst is not None:
+            measured["worst"] = worst["output"]
         mismatched = self._compare_discrete(rows, found[ACTION], measured)
         return Check(
-            f"parity, {engine.name}, {self.name}", not (wrong.any() or mismatched), _HOW, measured
+            f"parity, {engine.name}, {self.name}",
+            not (wrong.any() or mismatched),
+            _HOW,
+            measured,
+            worst_case=worst,
         )
 
     def _rows(self, engine: Engine) -> Array:
         rows = np.arange(len(self.actions))
         if not engine.is_slow or not len(rows):
             return rows
-        numbers = sum(array[0].size for array in self.observations.values())
+        numbers = numbers_of(self.observations)
         most = max(8, min(_SLOW_ENGINE_ROWS, _SLOW_ENGINE_NUMBERS // numbers))
         chosen = np.linspace(0, len(rows) - 1, min(most, len(rows)))
         return np.asarray(rows[chosen.astype(np.int64)])

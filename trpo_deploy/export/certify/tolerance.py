@@ -7,11 +7,12 @@ amplified by the network. Both set the tolerance of a comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
-from trpo_deploy.export.certify.batches import as_float32, is_finite, one_ulp_off, size_of, take
+from trpo_deploy.export.certify.batches import is_finite, one_ulp_off, size_of, take
 from trpo_deploy.export.graph.distribution import PARAMETERS
 from trpo_deploy.export.policy.layers import Activation, Linear
 from trpo_deploy.export.policy.network import ActorNetwork
@@ -20,7 +21,7 @@ from trpo_deploy.export.policy.outputs import OPTIONAL_OUTPUTS
 from trpo_deploy.sb3.extra_outputs import extra_outputs
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.weight_noise import weights_one_ulp_off
-from trpo_deploy.spec.policy_spec import ACTION, Inputs
+from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs
 from trpo_deploy.spec.spaces import Array, BoxSpace
 
 # Engines differ from SB3 by a small multiple of SB3's own noise. The largest ratio measured on the
@@ -50,24 +51,40 @@ def expected_outputs(
     actor: ActorNetwork,
     reference: SB3Policy,
     rng: np.random.Generator,
+    *,
+    rounds_mean: bool,
 ) -> dict[str, Expected]:
     """Give SB3's values their tolerances.
 
     Args:
-        observations: Raw observations.
+        observations: Raw observations, in the dtypes of the file's inputs.
         values: SB3's values for them, ``(rows, n)``, by the output's name.
         actor: The policy as the exporter read it.
         reference: The policy as SB3 runs it.
         rng: Random numbers for the noise.
+        rounds_mean: Whether the file rounds the normaliser's mean to float32.
     """
     noise = _batch_noise(observations, values, actor, reference)
-    response = _response_to_noise(observations, values, reference, rng)
+    response = _response_to_noise(observations, values, reference, rng, rounds_mean=rounds_mean)
     return {
         name: Expected(
             array, SAFETY * np.maximum(response[name], noise[name]), batch_noise=noise[name]
         )
         for name, array in values.items()
     }
+
+
+@dataclass(frozen=True)
+class _NoisyPolicy(SB3Policy):
+    """SB3's policy with one-ulp noise on the network's input."""
+
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
+
+    def network_observation(self, inputs: Inputs) -> Any:
+        exact = super().network_observation(inputs)
+        if isinstance(exact, Mapping):
+            return one_ulp_off(exact, self.rng)
+        return one_ulp_off({OBS: exact}, self.rng)[OBS]
 
 
 def distance(found: Array, expected: Array) -> Array:
@@ -155,20 +172,23 @@ def _response_to_noise(
     values: Mapping[str, Array],
     reference: SB3Policy,
     rng: np.random.Generator,
+    *,
+    rounds_mean: bool,
 ) -> dict[str, Array]:
-    """SB3's largest response in each row to one-ulp noise on the observation and the weights.
+    """SB3's largest response in each row to one-ulp noise on the network's input and weights.
 
-    Noise on the weights imitates the rounding in each layer, which differs between engines.
+    Noise on the weights imitates the rounding in each layer, which differs between engines. A file
+    that rounds the normaliser's mean has an error as if the raw observation had that noise.
     """
-    single = as_float32(observations)
     response = {name: np.zeros(len(array)) for name, array in values.items()}
-    before = reference_values_or_nan(reference, single, tuple(values))
+    own = {each.name: getattr(reference, each.name) for each in fields(reference)}
+    noisy = _NoisyPolicy(**own, rng=rng)
     for _ in range(_ULP_DRAWS):
         with weights_one_ulp_off(reference.policy, rng):
-            noisy = one_ulp_off(single, rng)
-            after = reference_values_or_nan(reference, noisy, tuple(values))
+            given = one_ulp_off(observations, rng) if rounds_mean else observations
+            after = reference_values_or_nan(noisy, given, tuple(values))
         for name in response:
-            change = distance(after[name], before[name]).max(axis=1, initial=0)
+            change = distance(after[name], values[name]).max(axis=1, initial=0)
             # A row in which noise makes SB3 undefined says nothing about the file.
             response[name] = np.fmax(response[name], np.nan_to_num(change, nan=np.inf))
     return response

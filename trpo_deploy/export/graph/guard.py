@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.graph.builder import GraphBuilder
@@ -17,6 +18,9 @@ from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.policy.outputs import OBS_OK
 from trpo_deploy.spec.policy_spec import GuardInfo
 from trpo_deploy.spec.spaces import Array, BoxSpace, Space
+
+_ALL = "/guard/all"
+"""1 if all inputs are finite, else 0: float32, ``(batch,)``."""
 
 
 def guard_info(actor: ActorNetwork) -> GuardInfo:
@@ -57,28 +61,44 @@ class FiniteGuard:
             limit = graph.constant(f"{prefix}/limit", np.finfo(dtype).max, dtype)
             size = graph.add("Abs", [name], f"{prefix}/size")
             finite = graph.add("Less", [size, limit], f"{prefix}/finite")
-            zero = graph.constant(f"{prefix}/zero", 0.0, dtype)
-            sources[name] = graph.add("Where", [finite, name, zero], f"{prefix}/clean")
             flags = graph.cast(finite, np.float32, f"{prefix}/flags")
+            zeros = _zeros(graph, flags, dtype, f"{prefix}/zeros")
+            sources[name] = graph.add("Where", [finite, name, zeros], f"{prefix}/clean")
             flags = graph.add("Flatten", [flags], f"{prefix}/row", axis=1)
             rows.append(graph.reduce("ReduceMin", flags, 1, f"{prefix}/all", keep=True))
         every = graph.concat(rows, 1, "/guard/rows")
-        every = graph.reduce("ReduceMin", every, 1, "/guard/all", keep=False)
+        every = graph.reduce("ReduceMin", every, 1, _ALL, keep=False)
         graph.cast(every, np.bool_, OBS_OK)
         return cls(sources)
 
     def select(self, graph: GraphBuilder, action: str, space: Space, output: str) -> None:
         """Add a choice between the action and the safe action."""
-        ok = graph.reshape(OBS_OK, [-1, *(1 for _ in space.shape)], "/guard/ok")
+        ok = graph.reshape(_ALL, [-1, *(1 for _ in space.shape)], "/guard/ok")
+        spread = graph.constant("/guard/spread", np.zeros(space.shape))
+        flags = graph.add("Add", [ok, spread], "/guard/flags")  # of the action's shape
+        is_ok = graph.cast(flags, np.bool_, "/guard/is_ok")
         # Engines implement Where for int64, but few do for int8.
         dtype = np.dtype(np.int64) if space.dtype == np.int8 else space.dtype
         if dtype != space.dtype:
             action = graph.cast(action, dtype, "/guard/wide_action")
         safe = graph.constant("/guard/safe_action", safe_action(space), dtype)
+        zeros = _zeros(graph, flags, dtype, "/guard/zeros")
+        safe = graph.add("Add", [zeros, safe], "/guard/safe_actions")
         chosen = output if dtype == space.dtype else "/guard/chosen"
-        graph.add("Where", [ok, action, safe], chosen)
+        graph.add("Where", [is_ok, action, safe], chosen)
         if chosen != output:
             graph.cast(chosen, space.dtype, output)
+
+
+def _zeros(graph: GraphBuilder, flags: str, dtype: npt.DTypeLike, output: str) -> str:
+    """Zeros of the shape of finite numbers.
+
+    Where gets operands of one shape, since OpenCV 4 broadcasts them wrongly.
+    """
+    if np.dtype(dtype) == np.float32:
+        return graph.add("Sub", [flags, flags], output)
+    zeros = graph.add("Sub", [flags, flags], f"{output}_float32")
+    return graph.cast(zeros, dtype, output)
 
 
 def _float_inputs(actor: ActorNetwork) -> dict[str, np.dtype[np.floating]]:

@@ -34,6 +34,7 @@ def add_layer(
         "Conv",
         [name, weight, bias],
         output,
+        kernel_shape=layer.weight.shape[2:],  # optional in ONNX, but OpenCV needs it
         strides=layer.stride,
         pads=(*layer.padding, *layer.padding),
         dilations=layer.dilation,

@@ -59,10 +59,15 @@ def _normalize(
     if np.dtype(dtype) != precision:
         name = graph.cast(name, precision, f"{prefix}/real")
     mean = graph.constant(f"{prefix}/mean", step.mean, precision)
+    name = graph.add("Sub", [name, mean], f"{prefix}/centered")
+    if precision == np.float32:
+        # Near the mean the difference is exact, so what the constant lost is still in reach.
+        lost = step.mean - step.mean.astype(np.float32)
+        low_part = graph.constant(f"{mean}_low", lost)
+        name = graph.add("Sub", [name, low_part], f"{prefix}/centered_exactly")
     std = graph.constant(f"{prefix}/std", step.std, precision)
     low = graph.constant(f"{prefix}/low", -step.clip, precision)
     high = graph.constant(f"{prefix}/high", step.clip, precision)
-    name = graph.add("Sub", [name, mean], f"{prefix}/centered")
     name = graph.add("Div", [name, std], f"{prefix}/scaled_by_std")
     name = graph.add("Clip", [name, low, high], f"{prefix}/normalized")
     if precision == np.float32:

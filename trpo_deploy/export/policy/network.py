@@ -65,8 +65,6 @@ class ActorNetwork:
     """``None`` if the action space is not a Box, or if the zip has lost it."""
     squash: bool = False
     """Whether the mean passes through tanh and is scaled to the bounds, instead of clipped."""
-    warnings: tuple[str, ...] = ()
-    """Numerical problems that the user should know about."""
 
     @property
     def observation_space(self) -> Space | DictSpace:

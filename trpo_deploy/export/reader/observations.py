@@ -61,8 +61,6 @@ def _steps(chain: ObservationChain, space: Space, policy: ActorCriticPolicy) -> 
         yield from normalize
     if chain.transposed:
         yield ChannelsFirst()
-    if chain.place == "network":
-        yield from normalize
     if policy.normalize_images and is_image_space(_network_space(chain.name, policy)):
         yield ScaleImage()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from trpo_deploy.export.policy.network import (
     StateDependentStd,
     Std,
 )
-from trpo_deploy.export.policy.observations import ObservationInput, next_state_name
+from trpo_deploy.export.policy.observations import next_state_name
 from trpo_deploy.export.policy.outputs import RESERVED_NAMES
 from trpo_deploy.export.reader.features import read_features
 from trpo_deploy.export.reader.layers import read_array, read_layers, read_linear
@@ -28,9 +28,6 @@ from trpo_deploy.export.reader.observations import read_observation
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.spec.policy_spec import state_name
 from trpo_deploy.spec.spaces import BoxSpace, DictSpace, Space
-
-SMALLEST_GOOD_STD = 1e-3
-"""A smaller deviation amplifies the float32 rounding of an observation over a thousand times."""
 
 
 def read_policy(
@@ -67,7 +64,6 @@ def read_policy(
         critic=_critic(policy, names),
         std=_std(policy) if has_std and isinstance(action_space, BoxSpace) else None,
         squash=policy.squash_output,
-        warnings=() if float64_input else tuple(_small_std_warnings(inputs)),
     )
 
 
@@ -111,13 +107,3 @@ def _std(policy: ActorCriticPolicy) -> Std:
             return FixedStd(read_array(policy.log_std.exp()))
         variance = distribution.get_std(policy.log_std) ** 2
         return StateDependentStd(read_array(variance), distribution.epsilon)
-
-
-def _small_std_warnings(inputs: Iterable[ObservationInput]) -> Iterator[str]:
-    for each in inputs:
-        smallest = float("inf") if each.normalizer is None else each.normalizer.std.min()
-        if smallest < SMALLEST_GOOD_STD:
-            yield (
-                f"{each.name}: the smallest standard deviation is {smallest:.1e}, which amplifies "
-                "float32 rounding of the observation; --float64-input avoids this"
-            )

@@ -1,0 +1,183 @@
+"""Images and stacks whose layout their shape does not show: the file plays as the model trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+
+from tests.command import run_cli
+from tests.export.policies import SpaceEnv, randomize
+from tests.export.test_sources import zoo
+from trpo_deploy.export import export_model, export_policy
+from trpo_deploy.files.runs import find_run
+from trpo_deploy.runtime import OnnxPolicy
+
+pytestmark = pytest.mark.filterwarnings("ignore:Treating image space as channels-last")
+
+ENV_ID = "Planes-v0"
+PLANES = """
+import gymnasium, numpy as np
+from gymnasium import spaces
+
+
+class Planes(gymnasium.Env):
+    observation_space = spaces.Box(0, 255, {shape}, np.uint8)
+    action_space = spaces.Discrete(3)
+
+    def observe(self):
+        picture = np.random.default_rng(self.step_number).integers(0, 256, {shape}, np.uint8)
+        return picture
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self.observe(), {{}}
+
+    def step(self, action):
+        reward = float(np.sin(1.0 + 7.0 * self.step_number + 2.0 * int(action)))
+        self.step_number += 1
+        return self.observe(), reward, False, self.step_number == 40, {{}}
+
+
+gymnasium.register("Planes-v0", Planes)
+"""
+
+
+@contextmanager
+def registered(space: spaces.Space[Any]) -> Iterator[None]:
+    gymnasium.register(ENV_ID, lambda **_: SpaceEnv(space, spaces.Discrete(5)))
+    try:
+        yield
+    finally:
+        del gymnasium.registry[ENV_ID]
+
+
+def model_of(env: Any, policy: str, **keywords: Any) -> PPO:
+    model = PPO(policy, env, n_steps=8, batch_size=8, **keywords)
+    randomize(model.policy)
+    return model
+
+
+def plays_as(model: PPO, path: Path, space: spaces.Space[Any]) -> None:
+    """Compare a file, given raw frames, with the model in its own environment."""
+    policy, env = OnnxPolicy(path), model.get_env()
+    assert env is not None
+    bare: Any = env.unwrapped
+    observation, state = env.reset(), None
+    for _ in range(4):
+        expected, _ = model.predict(observation, deterministic=True)  # type: ignore[arg-type]
+        raw = bare._obs_from_buf()
+        found, state = policy.predict(dict(raw) if isinstance(space, spaces.Dict) else raw, state)
+        np.testing.assert_array_equal(found, expected)
+        observation, *_ = env.step(expected)
+
+
+def image(*shape: int) -> spaces.Box:
+    return spaces.Box(0, 255, shape, np.uint8)
+
+
+CASES: dict[str, tuple[spaces.Space[Any], int, str]] = {
+    "cube": (image(3, 3, 3), 1, "MlpPolicy"),
+    "cubes stacked": (image(4, 4, 4), 2, "MlpPolicy"),
+    "narrow": (image(64, 2, 3), 1, "MlpPolicy"),
+    "narrower than its channels": (image(40, 3, 4), 1, "MlpPolicy"),
+    "as wide as its channels": (image(9, 3, 3), 1, "MlpPolicy"),
+    "48x48x3 x4": (image(48, 48, 3), 4, "CnnPolicy"),
+    "64x64x3 x8": (image(64, 64, 3), 8, "CnnPolicy"),
+    "84x84x1 x12": (image(84, 84, 1), 12, "CnnPolicy"),
+    "more channels than rows": (image(8, 8, 3), 4, "MlpPolicy"),
+    "cube of frames": (image(8, 8, 2), 4, "MlpPolicy"),
+    "matrix": (spaces.Box(-1.0, 1.0, (8, 12)), 4, "MlpPolicy"),
+    "Dict": (
+        spaces.Dict({"eye": image(48, 48, 3), "joints": spaces.Box(-1.0, 1.0, (4, 2))}),
+        4,
+        "MultiInputPolicy",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_policy_of_images_plays_as_it_was_trained(case: str, tmp_path: Path) -> None:
+    space, n_stack, kind = CASES[case]
+    env: Any = DummyVecEnv([lambda: SpaceEnv(space, spaces.Discrete(5))])
+    if n_stack > 1:
+        env = VecFrameStack(env, n_stack)
+    model = model_of(env, kind)
+    stack = f"frame_stack: {n_stack}\n" if n_stack > 1 else ""
+    folder = zoo(tmp_path / "run", ENV_ID, model, f"normalize: false\n{stack}")
+    with registered(space):
+        result = export_policy(find_run(folder), tmp_path / "files.onnx", steps=20)
+    assert result.certificate is not None
+    assert result.certificate.environment["env_id"] == ENV_ID
+    plays_as(model, result.path, space)
+    plays_as(model, export_model(model, tmp_path / "memory.onnx", steps=20).path, space)
+
+
+@pytest.mark.parametrize("axis", ["first", "last"])
+def test_the_axis_of_a_stack_is_read_from_the_environment(axis: str, tmp_path: Path) -> None:
+    space = spaces.Box(-1.0, 1.0, (8, 12))
+    bare = DummyVecEnv([lambda: SpaceEnv(space, spaces.Discrete(5))])
+    model = model_of(VecFrameStack(bare, 4, channels_order=axis), "MlpPolicy")
+    plays_as(model, export_model(model, tmp_path / "memory.onnx", steps=20).path, space)
+    folder = zoo(tmp_path / "run", ENV_ID, model, "normalize: false\nframe_stack: 4\n")
+    with registered(space):
+        result = export_policy(find_run(folder), tmp_path / "files.onnx", steps=20)
+    plays_as(model, result.path, space)
+
+
+def test_statistics_of_images_need_the_environment_only_where_they_do_not_tell(
+    tmp_path: Path,
+) -> None:
+    """SB3 makes the space of normalised images floats; the file takes the environment's uint8."""
+    space = image(36, 40, 3)
+    env = VecNormalize(DummyVecEnv([lambda: SpaceEnv(space, spaces.Discrete(5))]))
+    env.reset()
+    for _ in range(20):
+        env.step(np.zeros(1, np.int64))
+    env.training = False
+    model = model_of(env, "MlpPolicy")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    model.save(folder / "model.zip")
+    env.save(str(folder / "vecnormalize.pkl"))
+    arguments = (folder / "model.zip", "--vecnormalize", folder / "vecnormalize.pkl")
+    path = tmp_path / "policy.onnx"
+    refused = run_cli("export", *arguments, "-o", path)
+    refused.assert_one_clear_line("(36, 40, 3) or (40, 3, 36)", "--image-layout", "--env")
+    with registered(space):
+        run = run_cli("export", *arguments, "-o", path, "--env", ENV_ID)
+    assert run.code == 0, run.error
+    assert OnnxPolicy(path).spec.inputs[0].dtype == "uint8"
+    plays_as(model, path, space)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3), (12, 2, 3), (8, 8, 3)])
+def test_train_and_both_evaluations_agree(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Every episode is the same, so the returns must be equal."""
+    (tmp_path / "planes.py").write_text(PLANES.format(shape=shape))
+    sets = [f"--set={each}" for each in ("n_steps=256", "normalize=false", "policy=MlpPolicy")]
+    stack = ["--set=frame_stack=4"] if shape[-1] == 3 and shape[0] == 8 else []
+    run = run_cli(
+        *("train", "planes:Planes-v0", "-o", "run", "-n", 512, "--n-envs", 1, *sets, *stack),
+        *("--eval-every", 512, "--eval-episodes", 1, "--no-progress"),
+        cwd=tmp_path,
+    )
+    assert run.code == 0, run.error
+    with np.load(tmp_path / "run" / "evaluations.npz") as file:
+        trained = float(file["results"][-1].mean())
+    for backend in ("onnx", "torch"):
+        played = run_cli(
+            *("evaluate", "run", "--backend", backend, "--episodes", 2, "--json"), cwd=tmp_path
+        )
+        assert played.code == 0, played.error
+        assert json.loads(played.output)["return_mean"] == pytest.approx(trained)
