@@ -104,7 +104,7 @@ def write_policy(
         shape = (*observation.shape[:-1], observation.shape[-1] * (frames - 1))
         state = TensorSpec("state_obs", str(observation.dtype), shape)
         states = (StateSpec(state, "next_state_obs"),)
-    parameters = _parameters(action, squash) if distribution else ()
+    parameters = _parameters(action) if distribution else ()
     following = tuple(TensorSpec(s.output, s.input.dtype, s.input.shape) for s in states)
     spec = make_spec(
         observation,
@@ -112,6 +112,7 @@ def write_policy(
         outputs=(*parameters, *following),
         states=states,
         environment=environment,
+        squashed=squash,
     )
     model = _model(spec, np.random.default_rng(seed), hidden, squash)
     text = spec.to_json() if metadata is None else metadata
@@ -122,11 +123,10 @@ def write_policy(
     return path
 
 
-def _parameters(space: Space, squash: bool) -> tuple[TensorSpec, ...]:
+def _parameters(space: Space) -> tuple[TensorSpec, ...]:
     """The parameters of the action's distribution."""
     if isinstance(space, BoxSpace):
-        mean = "mean_before_tanh" if squash else "mean"
-        return tuple(TensorSpec(name, "float32", space.shape) for name in (mean, "std"))
+        return tuple(TensorSpec(name, "float32", space.shape) for name in ("mean", "std"))
     if isinstance(space, MultiDiscreteSpace):
         return (TensorSpec("logits", "float32", (int(space.nvec.sum()),)),)
     n = (space.n,) if isinstance(space, DiscreteSpace) else space.shape
@@ -235,7 +235,7 @@ class _Graph:
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
         linear = self.linear(features, width, int(np.prod(space.shape)), rng)
         shape = self.constant(np.array([-1, *space.shape], np.int64))
-        mean = self.node("Reshape", linear, shape, output="mean_before_tanh" if squash else "mean")
+        mean = self.node("Reshape", linear, shape, output="mean")
         ones = self.node("Exp", self.node("Mul", mean, self.constant(np.float32(0))))
         self.node("Mul", ones, self.constant(np.float32(0.5)), output="std")
         if squash:

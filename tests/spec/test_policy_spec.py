@@ -144,6 +144,30 @@ def test_the_error_names_the_wrong_key(value: Any, field: str) -> None:
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("line", "squashed"),
+    [
+        ("action: tanh of the Gaussian's mean, scaled to the action bounds", True),
+        ("action: mean of the Gaussian, clipped to the action bounds", False),
+    ],
+)
+def test_a_file_of_version_0_1_tells_in_its_preprocessing_that_it_squashes(
+    line: str, squashed: bool
+) -> None:
+    value = json.loads(spec_of(SPACES["box"], preprocessing=(line,)).to_json())
+    del value["squashed"]
+    assert PolicySpec.from_json(json.dumps(value)).squashed is squashed
+
+
+def test_inner_bounds_lie_within_the_bounds() -> None:
+    for space in SPACES.values():
+        if isinstance(space, BoxSpace):
+            low, high = space.inner_bounds
+            assert low.dtype == high.dtype == space.dtype
+            assert (low >= space.low).all()
+            assert (high <= space.high).all()
+
+
 def test_a_newer_format_version_is_refused() -> None:
     newer = json.loads(spec_of(SPACES["box"]).to_json()) | {"format_version": 3}
     with pytest.raises(PolicyFileError, match="format version 3, expected 1 or 2"):

@@ -242,6 +242,7 @@ def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> 
         source_sha256=loaded.sha256,
         states=actor.states,
         guard=guard_info(actor) if options.guard else None,
+        squashed=actor.squash,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -30,7 +31,7 @@ _ONNX_TYPES = {"float32": "float", "float64": "double"}
 
 
 class OnnxPolicy:
-    """A policy from a ``policy.onnx``. It is thread-safe.
+    """A policy from a ``policy.onnx``. It is thread-safe, and can be copied and pickled.
 
     Args:
         path: The file.
@@ -56,10 +57,11 @@ class OnnxPolicy:
         seed: int | None = None,
     ) -> None:
         self.path = Path(path)
-        content = _read(self.path)
-        self.sha256 = sha256(content).hexdigest()
-        self._session = _open_session(content, self.path, threads, providers)
-        self._run_options = ort.RunOptions()  # without it, each run makes its own: 10 % of its time
+        self._content = _read(self.path)  # a pickle carries it
+        self._threads, self._providers = threads, tuple(providers)
+        self.sha256 = sha256(self._content).hexdigest()
+        self._rng = np.random.default_rng(seed)
+        self._open()
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise PolicyFileError(
@@ -69,13 +71,26 @@ class OnnxPolicy:
         self.spec = PolicySpec.from_json(metadata[METADATA_KEY])
         self._check_graph()
         self._sampler = sampler(self.spec)
-        self._rng = np.random.default_rng(seed)
-        self._rng_lock = Lock()  # numpy's generators are not thread-safe
+        self._missing = {*self._sampler[0]} - {tensor.name for tensor in self.spec.outputs}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The file's bytes, the options and the random generator, for pickle and deepcopy."""
+        with self._rng_lock:
+            state = {**self.__dict__, "_rng": deepcopy(self._rng)}
+        for name in ("_session", "_run_options", "_rng_lock", "_sampler"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the file's bytes again."""
+        self.__dict__.update(state)
+        self._open()
+        self._sampler = sampler(self.spec)
 
     @property
     def can_sample(self) -> bool:
-        """Whether the file has the outputs that sampling needs."""
-        return self._sampler is not None
+        """Whether the file has the outputs that a drawn action needs."""
+        return not self._missing
 
     def predict(
         self,
@@ -153,6 +168,12 @@ class OnnxPolicy:
         arrays: list[Array] = self._session.run(outputs, inputs, self._run_options)
         return arrays
 
+    def _open(self) -> None:
+        """Make the parts that cannot be pickled."""
+        self._session = _open_session(self._content, self.path, self._threads, self._providers)
+        self._run_options = ort.RunOptions()  # without it, each run makes its own: 10 % of its time
+        self._rng_lock = Lock()  # numpy's generators are not thread-safe
+
     def _unchecked(self, observation: object) -> tuple[dict[str, Array], bool]:
         """The inputs of an observation, and whether it is a batch, without a check."""
         spaces = self.spec.observation_spaces
@@ -163,10 +184,11 @@ class OnnxPolicy:
         return {name: array[np.newaxis] for name, array in arrays.items()}, False
 
     def _distribution(self) -> tuple[tuple[str, ...], Draw]:
-        if self._sampler is None:
+        if self._missing:
+            options = " ".join(f"--add-output {name}" for name in sorted(self._missing))
             raise PolicyFileError(
-                f"{self.path} has the deterministic action only; export the policy again with "
-                "its distribution (--add-output mean --add-output std, or --add-output logits)"
+                f"{self.path} has the deterministic action only; to draw actions, export the "
+                f"policy again with {options}"
             )
         return self._sampler
 

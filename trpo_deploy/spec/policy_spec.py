@@ -13,7 +13,7 @@ version  content
 =======  ==========================================================================
 1        trpo-deploy 0.1. Of the environment, ``env_id`` only.
 2        Adds ``environment``: id, arguments, wrappers, frame stack. ``env_id`` repeats
-         its id.
+         its id. Adds ``squashed``.
 =======  ==========================================================================
 """
 
@@ -43,6 +43,9 @@ OBS = "obs"
 
 ACTION = "action"
 """Name of the ONNX output that ``env.step`` takes."""
+
+_SQUASHED_IN_FORMAT_1 = "action: tanh of the Gaussian's mean, scaled to the action bounds"
+"""The line of ``preprocessing`` by which files without ``squashed`` tell that they squash."""
 
 Inputs: TypeAlias = Mapping[str, Array]
 """A batch of ONNX inputs by name: raw observations, and earlier frames where frames are stacked."""
@@ -144,6 +147,8 @@ class PolicySpec:
     """The earlier frames that the caller keeps between steps; empty without a frame stack."""
     guard: GuardInfo | None = None
     """The answer to NaN and infinities; without a guard it is undefined."""
+    squashed: bool = False
+    """Whether a Box action is the tanh of a Gaussian, scaled to the bounds, instead of clipped."""
 
     @property
     def env_id(self) -> str | None:
@@ -261,6 +266,7 @@ class PolicySpec:
                 "source_sha256": dict(self.source_sha256),
                 "states": [state.to_json() for state in self.states],
                 "guard": self.guard and self.guard.to_json(),
+                "squashed": self.squashed,
             },
             allow_nan=False,
         )
@@ -314,6 +320,7 @@ class PolicySpec:
                 for item in value.get("states", ())  # the first files of format 1 lack it
             ),
             guard=_guard_from_json(value.get("guard"), action_space),
+            squashed=bool(value.get("squashed", _SQUASHED_IN_FORMAT_1 in value["preprocessing"])),
         )
 
 

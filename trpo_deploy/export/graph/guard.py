@@ -35,7 +35,7 @@ def guard_info(actor: ActorNetwork) -> GuardInfo:
 def safe_action(space: Space) -> Array:
     """The value of the space closest to zero; the first value of a discrete space."""
     if isinstance(space, BoxSpace):
-        return np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
+        return np.clip(np.zeros(space.shape, space.dtype), *space.inner_bounds)
     start = np.asarray(getattr(space, "start", 0))
     return np.broadcast_to(start, space.shape).astype(space.dtype)
 
