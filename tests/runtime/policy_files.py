@@ -37,6 +37,7 @@ OBSERVATION_SPACES: dict[str, Space | DictSpace] = {
     "multi_discrete": MultiDiscreteSpace(np.array([3, 4]), np.array([0, 1])),
     "multi_binary": MultiBinarySpace((6,)),
     "image": IMAGE,
+    "bool_box": box(5, low=False, high=True, dtype="bool"),
     "dict": DictSpace({"camera": IMAGE, "goal": DiscreteSpace(3), "joints": box(2)}),
 }
 ACTION_SPACES: dict[str, Space] = {

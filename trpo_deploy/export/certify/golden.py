@@ -15,7 +15,7 @@ from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs, PolicySpec
-from trpo_deploy.spec.spaces import Json
+from trpo_deploy.spec.spaces import DictSpace, Json
 
 _ROWS = 4
 _MAX_NUMBERS = 4096  # numbers of one observation; larger observations do not belong in JSON
@@ -42,7 +42,7 @@ def golden_sample(spec: PolicySpec, engine: Engine, observations: Inputs) -> Jso
     action = engine.run({**rows, **start})[ACTION]
     lists = {name: array.tolist() for name, array in rows.items()}
     return {
-        "observation": lists[OBS] if list(lists) == [OBS] else lists,
+        "observation": lists if isinstance(spec.observation_space, DictSpace) else lists[OBS],
         "action": action.tolist(),
     }
 
