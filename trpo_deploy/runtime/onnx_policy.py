@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import onnxruntime as ort
@@ -31,7 +33,10 @@ _ONNX_TYPES = {"float32": "float", "float64": "double"}
 
 
 class OnnxPolicy:
-    """A policy from a ``policy.onnx``. It is thread-safe, and can be copied and pickled.
+    """A policy from a ``policy.onnx``. It is thread-safe.
+
+    It can be copied, pickled, and passed to other processes. A copy has the file's content, and
+    continues the same sequence of random numbers.
 
     Args:
         path: The file.
@@ -173,6 +178,7 @@ class OnnxPolicy:
         self._session = _open_session(self._content, self.path, self._threads, self._providers)
         self._run_options = ort.RunOptions()  # without it, each run makes its own: 10 % of its time
         self._rng_lock = Lock()  # numpy's generators are not thread-safe
+        _OPEN.add(self)
 
     def _unchecked(self, observation: object) -> tuple[dict[str, Array], bool]:
         """The inputs of an observation, and whether it is a batch, without a check."""
@@ -240,6 +246,19 @@ class OnnxPolicy:
             raise PolicyFileError(
                 f"{self.path} lacks the outputs {sorted(missing)}; export the policy again"
             )
+
+
+_OPEN: WeakSet[OnnxPolicy] = WeakSet()
+
+
+def _renew_locks() -> None:
+    for policy in _OPEN:
+        policy._rng_lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # A thread that holds a lock does not exist in the forked process, so nobody would release it.
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _check_input(path: Path, found: Any, tensor: TensorSpec) -> None:

@@ -55,7 +55,7 @@ def test_a_spaces_schema_accepts_its_samples_and_no_other_shape(name: str) -> No
 
 
 def test_the_schema_of_booleans_also_accepts_0_and_1() -> None:
-    schema = space_schema(OBSERVATION_SPACES["bool_box"])
+    schema = space_schema(ARRAY_SPACES["bool_box"])
     jsonschema_rs.validate(schema, [True, False, 0, 1, 1])
     for wrong in (2, 0.5, "true", None):
         with pytest.raises(jsonschema_rs.ValidationError):
