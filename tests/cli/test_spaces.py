@@ -24,6 +24,8 @@ SPACES = {
     "Mask-v0": spaces.Dict({"mask": FLAGS, "obs": BOX}),
     "OnlyObs-v0": spaces.Dict({"obs": BOX}),
     "OnlyFlags-v0": spaces.Dict({"obs": FLAGS}),
+    "Names-v0": spaces.Dict({"action": BOX, "value": FLAGS, "obs_action": BOX}),
+    "State-v0": spaces.Dict({"a": BOX, "state_a": BOX}),
 }
 
 
@@ -58,6 +60,8 @@ for name in SPACES:
         ("OnlyObs-v0", False),
         ("OnlyObs-v0", True),
         ("OnlyFlags-v0", False),
+        ("Names-v0", False),
+        ("State-v0", True),
     ],
 )
 def test_what_is_trained_can_be_evaluated_and_served(

@@ -152,7 +152,8 @@ def _model(
         width = int(np.prod(size)) + int(np.prod(spec.observation_spaces["obs"].shape))
         features = graph.flat(stacked, spec.observation_spaces["obs"], width)
     else:
-        features, width = graph.features(spec.observation_spaces)
+        spaces = spec.observation_spaces
+        features, width = graph.features({each.name: spaces[each.key] for each in spec.inputs})
     if hidden:
         features = graph.node("Tanh", graph.linear(features, width, hidden, rng))
         width = hidden

@@ -67,7 +67,7 @@ class Export:
     skipped: tuple[str, ...]
     """Entries of the zip that were not decoded, since nothing needs them."""
     warnings: tuple[str, ...]
-    """Numerical problems that the user should know about."""
+    """Numerical problems and renamed inputs that the user should know about."""
 
 
 def export_policy(
@@ -165,6 +165,16 @@ class _Build:
     actor: ActorNetwork
     file: ExportedFile
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know about the file."""
+        renamed = (
+            f"the observation key {key!r} is the input {name!r} of the file, since its graph has "
+            f"another tensor {key!r}; OnnxPolicy and the service take the key"
+            for key, name in self.file.spec.renamed_inputs.items()
+        )
+        return (*self.actor.warnings, *renamed)
+
     def certify(self, steps: int) -> Certificate:
         """Compare the file with the policy.
 
@@ -188,7 +198,7 @@ class _Build:
         model_dir: ModelDir | None,
     ) -> Export:
         """Write the file with its certificate, card and golden vectors."""
-        content, spec, warnings = self.file.content, self.file.spec, self.actor.warnings
+        content, spec, warnings = self.file.content, self.file.spec, self.warnings
         if golden is not None:
             write_backend_test(golden, self.file, self.actor)
         atomic_write(output, content)

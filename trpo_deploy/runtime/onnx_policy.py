@@ -75,6 +75,7 @@ class OnnxPolicy:
             )
         self.spec = PolicySpec.from_json(metadata[METADATA_KEY])
         self._check_graph()
+        self._renamed = self.spec.renamed_inputs
         self._sampler = sampler(self.spec)
         self._missing = {*self._sampler[0]} - {tensor.name for tensor in self.spec.outputs}
 
@@ -169,7 +170,9 @@ class OnnxPolicy:
             return self._distribution()[1](outputs, self._rng), state
 
     def run(self, outputs: list[str], inputs: Inputs) -> list[Array]:
-        """Compute some of the spec's outputs from all of its inputs."""
+        """Compute some of the spec's outputs from all of its inputs, by key."""
+        if self._renamed:
+            inputs = {self._renamed.get(key, key): array for key, array in inputs.items()}
         arrays: list[Array] = self._session.run(outputs, inputs, self._run_options)
         return arrays
 

@@ -63,11 +63,11 @@ def write_backend_test(folder: Path, file: ExportedFile, actor: ActorNetwork) ->
     atomic_write(folder / "model.onnx", file.content)
     for index, rows in enumerate((slice(0, 1), slice(1, 8))):
         batch = take(observations, rows)
-        inputs = {each.name: batch[each.name].astype(each.dtype) for each in file.spec.inputs}
-        outputs = engine.run(inputs)
+        outputs = engine.run(batch)
         data = folder / f"test_data_set_{index}"
-        for number, (name, array) in enumerate(inputs.items()):
-            _write(data / f"input_{number}.pb", numpy_helper.from_array(array, name))
+        for number, each in enumerate(file.spec.inputs):
+            tensor = numpy_helper.from_array(batch[each.key].astype(each.dtype), each.name)
+            _write(data / f"input_{number}.pb", tensor)
         for number, each in enumerate(file.spec.outputs):
             tensor = numpy_helper.from_array(outputs[each.name], each.name)
             _write(data / f"output_{number}.pb", tensor)

@@ -45,20 +45,28 @@ class FiniteGuard:
     """Nodes that replace non-finite inputs by zero and the action by a safe one."""
 
     sources: Mapping[str, str]
-    """Name of an input -> the tensor with finite numbers only."""
+    """Key of an input -> the tensor with finite numbers only."""
 
     @classmethod
-    def add_to(cls, graph: GraphBuilder, actor: ActorNetwork) -> FiniteGuard:
-        """Add the checks of all inputs and the output :data:`OBS_OK`."""
+    def add_to(
+        cls, graph: GraphBuilder, actor: ActorNetwork, inputs: Mapping[str, str]
+    ) -> FiniteGuard:
+        """Add the checks of all inputs and the output :data:`OBS_OK`.
+
+        Args:
+            graph: Graph to extend.
+            actor: The policy.
+            inputs: Key of an input -> its name.
+        """
         sources, rows = {}, []
-        for name, dtype in _float_inputs(actor).items():
-            prefix = f"/guard/{name}"
+        for key, dtype in _float_inputs(actor).items():
+            name, prefix = inputs[key], f"/guard/{key}"
             # Less is false for NaN. The largest finite number counts as infinite.
             limit = graph.constant(f"{prefix}/limit", np.finfo(dtype).max, dtype)
             size = graph.add("Abs", [name], f"{prefix}/size")
             finite = graph.add("Less", [size, limit], f"{prefix}/finite")
             zero = graph.constant(f"{prefix}/zero", 0.0, dtype)
-            sources[name] = graph.add("Where", [finite, name, zero], f"{prefix}/clean")
+            sources[key] = graph.add("Where", [finite, name, zero], f"{prefix}/clean")
             flags = graph.cast(finite, np.float32, f"{prefix}/flags")
             flags = graph.add("Flatten", [flags], f"{prefix}/row", axis=1)
             rows.append(graph.reduce("ReduceMin", flags, 1, f"{prefix}/all", keep=True))
