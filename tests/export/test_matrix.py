@@ -42,6 +42,7 @@ OBSERVATIONS: dict[str, tuple[spaces.Space[Any], str]] = {
     "box float16": (spaces.Box(-1.0, 1.0, (2,), np.float16), "MlpPolicy"),
     "box int32": (spaces.Box(-5, 7, (3,), np.int32), "MlpPolicy"),
     "box uint8": (spaces.Box(0, 9, (4,), np.uint8), "MlpPolicy"),
+    "box bool": (spaces.Box(0, 1, (4,), np.bool_), "MlpPolicy"),
     "discrete": (spaces.Discrete(5), "MlpPolicy"),
     "discrete from 2": (spaces.Discrete(5, start=2), "MlpPolicy"),
     "multi discrete": (spaces.MultiDiscrete([3, 2, 4]), "MlpPolicy"),
@@ -63,6 +64,7 @@ OBSERVATIONS: dict[str, tuple[spaces.Space[Any], str]] = {
                 "choice": spaces.Discrete(3, start=1),
                 "choices": spaces.MultiDiscrete([2, 3]),
                 "flags": spaces.MultiBinary([2, 2]),
+                "mask": spaces.Box(0, 1, (2, 3), np.bool_),
             }
         ),
         "MultiInputPolicy",

@@ -12,12 +12,13 @@ import onnxruntime as ort
 import pytest
 from gymnasium import spaces
 from onnx import numpy_helper
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from tests.command import run_cli
-from tests.export.policies import BOX, exported, make_model, save, statistics_for
+from tests.export.policies import BOX, SpaceEnv, exported, make_model, save, statistics_for
 from trpo_deploy import TRPO
 from trpo_deploy.errors import ExportError
-from trpo_deploy.export import ExportOptions, SourceOptions, export_policy
+from trpo_deploy.export import ExportOptions, SourceOptions, export_model, export_policy
 from trpo_deploy.runtime import OnnxPolicy
 
 
@@ -93,12 +94,48 @@ def test_the_golden_sample_of_the_certificate_matches_the_file(tmp_path: Path) -
     np.testing.assert_array_equal(found, np.asarray(golden["action"], found.dtype))
 
 
-@pytest.mark.parametrize("key", ["action", "value", "state_a", "next_state_a", "/x"])
-def test_a_reserved_key_is_refused(key: str, tmp_path: Path) -> None:
-    space = spaces.Dict({"a": BOX, key: BOX})
-    source = save(make_model(space, BOX, "MultiInputPolicy"), tmp_path)
-    with pytest.raises(ExportError, match="rename the key"):
-        export_policy(source, tmp_path / "policy.onnx")
+KEYS = ("action", "value", "std", "log_prob", "obs_ok", "state_a", "next_state_a", "/x", "a")
+
+
+def test_keys_with_names_of_other_tensors_are_renamed(tmp_path: Path) -> None:
+    parts: list[spaces.Space[Any]] = [BOX, spaces.Discrete(3), BOX, BOX, BOX, BOX, BOX, BOX, BOX]
+    space = spaces.Dict(dict(zip(KEYS, parts, strict=True)))
+    model = make_model(space, BOX, "MultiInputPolicy")
+    outputs = ("value", "log_prob", "mean", "std")
+    options = ExportOptions(outputs=outputs, guard=True)
+    keys = ["action", "std", "log_prob", "a"]
+    statistics = statistics_for(space, norm_obs_keys=[key for key in keys if key != "std"])
+    folder = tmp_path / "golden"
+    result = exported(model, tmp_path, statistics, options=options, golden=folder)
+    assert result.certificate is not None
+    assert result.certificate.passed
+    renamed = ("action", "value", "std", "log_prob", "obs_ok", "/x")
+    assert result.spec.renamed_inputs == {key: f"obs_{key}" for key in renamed}
+    for key in renamed:
+        assert any(f"{key!r} is the input 'obs_{key}'" in each for each in result.warnings)
+    policy = OnnxPolicy(result.path)
+    space.seed(1)
+    observation = space.sample()
+    want, _ = model.predict(statistics.normalize_obs(observation), deterministic=True)
+    # float32 rounding through a few layers of gain one, on values of order one
+    np.testing.assert_allclose(policy.predict(observation)[0], want, rtol=1e-5, atol=2e-5)
+    model_file = onnx.load(folder / "model.onnx")
+    sample = onnx.load_tensor(folder / "test_data_set_0" / "input_0.pb")
+    assert sample.name == model_file.graph.input[0].name == policy.spec.inputs[0].name
+
+
+def test_a_renamed_input_does_not_take_the_name_of_a_key(tmp_path: Path) -> None:
+    space = spaces.Dict({"action": BOX, "obs_action": BOX})
+    result = exported(make_model(space, BOX, "MultiInputPolicy"), tmp_path)
+    assert [tensor.name for tensor in result.spec.inputs] == ["obs_obs_action", "obs_action"]
+
+
+def test_a_key_with_the_name_of_stacked_frames_is_refused(tmp_path: Path) -> None:
+    space = spaces.Dict({"a": BOX, "state_a": BOX})
+    env = VecFrameStack(DummyVecEnv([lambda: SpaceEnv(space, BOX)]), 2)
+    model = TRPO("MultiInputPolicy", env)
+    with pytest.raises(ExportError, match="rename one of the two keys"):
+        export_model(model, tmp_path / "policy.onnx")
 
 
 @pytest.mark.parametrize(

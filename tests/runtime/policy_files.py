@@ -37,6 +37,7 @@ OBSERVATION_SPACES: dict[str, Space | DictSpace] = {
     "multi_discrete": MultiDiscreteSpace(np.array([3, 4]), np.array([0, 1])),
     "multi_binary": MultiBinarySpace((6,)),
     "image": IMAGE,
+    "bool_box": box(5, low=False, high=True, dtype="bool"),
     "dict": DictSpace({"camera": IMAGE, "goal": DiscreteSpace(3), "joints": box(2)}),
 }
 ACTION_SPACES: dict[str, Space] = {
@@ -104,7 +105,7 @@ def write_policy(
         shape = (*observation.shape[:-1], observation.shape[-1] * (frames - 1))
         state = TensorSpec("state_obs", str(observation.dtype), shape)
         states = (StateSpec(state, "next_state_obs"),)
-    parameters = _parameters(action, squash) if distribution else ()
+    parameters = _parameters(action) if distribution else ()
     following = tuple(TensorSpec(s.output, s.input.dtype, s.input.shape) for s in states)
     spec = make_spec(
         observation,
@@ -112,6 +113,7 @@ def write_policy(
         outputs=(*parameters, *following),
         states=states,
         environment=environment,
+        squashed=squash,
     )
     model = _model(spec, np.random.default_rng(seed), hidden, squash)
     text = spec.to_json() if metadata is None else metadata
@@ -122,11 +124,10 @@ def write_policy(
     return path
 
 
-def _parameters(space: Space, squash: bool) -> tuple[TensorSpec, ...]:
+def _parameters(space: Space) -> tuple[TensorSpec, ...]:
     """The parameters of the action's distribution."""
     if isinstance(space, BoxSpace):
-        mean = "mean_before_tanh" if squash else "mean"
-        return tuple(TensorSpec(name, "float32", space.shape) for name in (mean, "std"))
+        return tuple(TensorSpec(name, "float32", space.shape) for name in ("mean", "std"))
     if isinstance(space, MultiDiscreteSpace):
         return (TensorSpec("logits", "float32", (int(space.nvec.sum()),)),)
     n = (space.n,) if isinstance(space, DiscreteSpace) else space.shape
@@ -151,7 +152,8 @@ def _model(
         width = int(np.prod(size)) + int(np.prod(spec.observation_spaces["obs"].shape))
         features = graph.flat(stacked, spec.observation_spaces["obs"], width)
     else:
-        features, width = graph.features(spec.observation_spaces)
+        spaces = spec.observation_spaces
+        features, width = graph.features({each.name: spaces[each.key] for each in spec.inputs})
     if hidden:
         features = graph.node("Tanh", graph.linear(features, width, hidden, rng))
         width = hidden
@@ -235,7 +237,7 @@ class _Graph:
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
         linear = self.linear(features, width, int(np.prod(space.shape)), rng)
         shape = self.constant(np.array([-1, *space.shape], np.int64))
-        mean = self.node("Reshape", linear, shape, output="mean_before_tanh" if squash else "mean")
+        mean = self.node("Reshape", linear, shape, output="mean")
         ones = self.node("Exp", self.node("Mul", mean, self.constant(np.float32(0))))
         self.node("Mul", ones, self.constant(np.float32(0.5)), output="std")
         if squash:

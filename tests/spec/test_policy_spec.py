@@ -28,6 +28,7 @@ SPACES: dict[str, Space] = {
     "box": BoxSpace(np.array([-1, -np.inf, 0.1], "f4"), np.array([1, np.inf, 3.3], "f4")),
     "box of float64": BoxSpace(np.array([[0.1, -1e300]]), np.array([[0.2, 1e300]])),
     "image": BoxSpace(np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 3), 255, np.uint8)),
+    "box of bool": BoxSpace(np.zeros((2, 3), bool), np.ones((2, 3), bool)),
     "discrete": DiscreteSpace(4, start=-2),
     "multi discrete": MultiDiscreteSpace(np.array([2, 5]), np.array([0, 3])),
     "multi binary": MultiBinarySpace((2, 3)),
@@ -112,6 +113,10 @@ def test_samples_are_legal_single_and_batched(space: Space) -> None:
         ("image", np.full((4, 5, 3), 256), "256"),
         ("image", np.full((4, 5, 3), -1), "-1"),
         ("image", np.zeros((4, 5, 3), np.float32), "float32"),
+        ("box of bool", [[0, 1, 2], [0, 0, 0]], "2"),
+        ("box of bool", [[0, 1, -1], [0, 0, 0]], "-1"),
+        ("box of bool", np.zeros((2, 3)), "float64"),
+        ("box of bool", np.frombuffer(bytes([0, 1, 2, 0, 0, 0]), bool).reshape(2, 3), "2"),
         ("discrete", 2, "2"),
         ("discrete", 1.0, "float64"),
         ("multi discrete", [1, 2], "2"),
@@ -142,6 +147,30 @@ def test_the_error_names_the_wrong_key(value: Any, field: str) -> None:
     with pytest.raises(ObservationError) as caught:
         spec.validate(value)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("line", "squashed"),
+    [
+        ("action: tanh of the Gaussian's mean, scaled to the action bounds", True),
+        ("action: mean of the Gaussian, clipped to the action bounds", False),
+    ],
+)
+def test_a_file_of_version_0_1_tells_in_its_preprocessing_that_it_squashes(
+    line: str, squashed: bool
+) -> None:
+    value = json.loads(spec_of(SPACES["box"], preprocessing=(line,)).to_json())
+    del value["squashed"]
+    assert PolicySpec.from_json(json.dumps(value)).squashed is squashed
+
+
+def test_inner_bounds_lie_within_the_bounds() -> None:
+    for space in SPACES.values():
+        if isinstance(space, BoxSpace):
+            low, high = space.inner_bounds
+            assert low.dtype == high.dtype == space.dtype
+            assert (low >= space.low).all()
+            assert (high <= space.high).all()
 
 
 def test_a_newer_format_version_is_refused() -> None:

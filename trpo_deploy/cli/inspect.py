@@ -42,7 +42,8 @@ def _print_contract(path: Path, spec: PolicySpec) -> None:
     ):
         for tensor in tensors:
             shape = ", ".join(["batch", *map(str, tensor.shape)])
-            say(escape(f"  {role:<8}{tensor.name}: {tensor.dtype} ({shape})"))
+            key = "" if tensor.key == tensor.name else f", key {tensor.key!r}"
+            say(escape(f"  {role:<8}{tensor.name}: {tensor.dtype} ({shape}){key}"))
         say(escape(f"  {'':<8}{space.describe()}"))
     for step in spec.preprocessing:
         say(escape(f"  inside  {step}"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from trpo_deploy.cli.output import reserve_stdout_for_json
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ Model = Annotated[Path, typer.Argument(help="Model folder or ONNX file.", show_d
 Models = Annotated[
     list[Path], typer.Argument(help="Model folders or ONNX files.", show_default=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object on stdout; everything else on stderr.",
+        callback=reserve_stdout_for_json,
+    ),
+]
 EnvOverride = Annotated[
     str | None, typer.Option("--env", help="Environment id. (default: the policy's)")
 ]

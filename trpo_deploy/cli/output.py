@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -50,9 +51,33 @@ def shell_word(text: object) -> str:
     return escape(shlex.quote(str(text)))
 
 
+_json_descriptor = 1
+"""File descriptor that :func:`print_json` writes to."""
+
+
+def reserve_stdout_for_json(asked: bool) -> bool:
+    """Callback of ``--json``: from here on, only :func:`print_json` writes to stdout.
+
+    Everything else goes to stderr: what environments, C libraries and child processes print, what
+    they have buffered until the process ends, and what they print then.
+    """
+    global _json_descriptor
+    if asked:
+        sys.stdout.flush()
+        # A shell's 2>&- closes stderr.
+        rest = 2 if sys.stderr is not None else os.open(os.devnull, os.O_WRONLY)
+        _json_descriptor = os.dup(1)
+        os.dup2(rest, 1)
+    return asked
+
+
 def print_json(value: dict[str, Any]) -> None:
-    """Print one JSON object on one line."""
-    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    """Print one JSON object on one line of stdout.
+
+    Only for commands with the option ``--json``.
+    """
+    with open(_json_descriptor, "w", encoding="utf-8", closefd=False) as stdout:
+        stdout.write(json.dumps(value, allow_nan=False) + "\n")
 
 
 def print_export(result: Export) -> None:

@@ -69,7 +69,7 @@ class Export:
     skipped: tuple[str, ...]
     """Entries of the zip that were not decoded, since nothing needs them."""
     warnings: tuple[str, ...]
-    """Numerical problems that the user should know about."""
+    """Numerical problems and renamed inputs that the user should know about."""
 
 
 def export_policy(
@@ -169,6 +169,14 @@ class _Build:
     actor: ActorNetwork
     file: ExportedFile
 
+    def _warnings(self, certificate: Certificate | None) -> tuple[str, ...]:
+        renamed = (
+            f"the observation key {key!r} is the input {name!r} of the file, since its graph has "
+            f"another tensor {key!r}; OnnxPolicy and the service take the key"
+            for key, name in self.file.spec.renamed_inputs.items()
+        )
+        return (*renamed, *(certificate.warnings if certificate is not None else ()))
+
     def certify(self, steps: int) -> Certificate:
         """Compare the file with the policy.
 
@@ -193,7 +201,7 @@ class _Build:
     ) -> Export:
         """Write the file with its certificate, card and golden vectors: all or none."""
         content, spec = self.file.content, self.file.spec
-        warnings = () if certificate is None else certificate.warnings
+        warnings = self._warnings(certificate)
         card = card_path(output, model_dir)
         files: dict[Path, bytes | str] = {output: content}
         if certificate is not None:
@@ -267,6 +275,7 @@ def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> 
         source_sha256=loaded.sha256,
         states=actor.states,
         guard=guard_info(actor) if options.guard else None,
+        squashed=actor.squash,
     )
 
 

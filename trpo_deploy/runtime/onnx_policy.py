@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import onnxruntime as ort
@@ -32,6 +35,9 @@ _ONNX_TYPES = {"float32": "float", "float64": "double"}
 class OnnxPolicy:
     """A policy from a ``policy.onnx``. It is thread-safe.
 
+    It can be copied, pickled, and passed to other processes. A copy has the file's content, and
+    continues the same sequence of random numbers.
+
     Args:
         path: The file.
         threads: Number of threads that one call may use. A small network is fastest with one.
@@ -56,10 +62,11 @@ class OnnxPolicy:
         seed: int | None = None,
     ) -> None:
         self.path = Path(path)
-        content = _read(self.path)
-        self.sha256 = sha256(content).hexdigest()
-        self._session = _open_session(content, self.path, threads, providers)
-        self._run_options = ort.RunOptions()  # without it, each run makes its own: 10 % of its time
+        self._content = _read(self.path)  # a pickle carries it
+        self._threads, self._providers = threads, tuple(providers)
+        self.sha256 = sha256(self._content).hexdigest()
+        self._rng = np.random.default_rng(seed)
+        self._open()
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise PolicyFileError(
@@ -68,14 +75,28 @@ class OnnxPolicy:
             )
         self.spec = PolicySpec.from_json(metadata[METADATA_KEY])
         self._check_graph()
+        self._renamed = self.spec.renamed_inputs
         self._sampler = sampler(self.spec)
-        self._rng = np.random.default_rng(seed)
-        self._rng_lock = Lock()  # numpy's generators are not thread-safe
+        self._missing = {*self._sampler[0]} - {tensor.name for tensor in self.spec.outputs}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The file's bytes, the options and the random generator, for pickle and deepcopy."""
+        with self._rng_lock:
+            state = {**self.__dict__, "_rng": deepcopy(self._rng)}
+        for name in ("_session", "_run_options", "_rng_lock", "_sampler"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the file's bytes again."""
+        self.__dict__.update(state)
+        self._open()
+        self._sampler = sampler(self.spec)
 
     @property
     def can_sample(self) -> bool:
-        """Whether the file has the outputs that sampling needs."""
-        return self._sampler is not None
+        """Whether the file has the outputs that a drawn action needs."""
+        return not self._missing
 
     def predict(
         self,
@@ -149,9 +170,18 @@ class OnnxPolicy:
             return self._distribution()[1](outputs, self._rng), state
 
     def run(self, outputs: list[str], inputs: Inputs) -> list[Array]:
-        """Compute some of the spec's outputs from all of its inputs."""
+        """Compute some of the spec's outputs from all of its inputs, by key."""
+        if self._renamed:
+            inputs = {self._renamed.get(key, key): array for key, array in inputs.items()}
         arrays: list[Array] = self._session.run(outputs, inputs, self._run_options)
         return arrays
+
+    def _open(self) -> None:
+        """Make the parts that cannot be pickled."""
+        self._session = _open_session(self._content, self.path, self._threads, self._providers)
+        self._run_options = ort.RunOptions()  # without it, each run makes its own: 10 % of its time
+        self._rng_lock = Lock()  # numpy's generators are not thread-safe
+        _OPEN.add(self)
 
     def _unchecked(self, observation: object) -> tuple[dict[str, Array], bool]:
         """The inputs of an observation, and whether it is a batch, without a check."""
@@ -163,10 +193,11 @@ class OnnxPolicy:
         return {name: array[np.newaxis] for name, array in arrays.items()}, False
 
     def _distribution(self) -> tuple[tuple[str, ...], Draw]:
-        if self._sampler is None:
+        if self._missing:
+            options = " ".join(f"--add-output {name}" for name in sorted(self._missing))
             raise PolicyFileError(
-                f"{self.path} has the deterministic action only; export the policy again with "
-                "its distribution (--add-output mean --add-output std, or --add-output logits)"
+                f"{self.path} has the deterministic action only; to draw actions, export the "
+                f"policy again with {options}"
             )
         return self._sampler
 
@@ -218,6 +249,19 @@ class OnnxPolicy:
             raise PolicyFileError(
                 f"{self.path} lacks the outputs {sorted(missing)}; export the policy again"
             )
+
+
+_OPEN: WeakSet[OnnxPolicy] = WeakSet()
+
+
+def _renew_locks() -> None:
+    for policy in _OPEN:
+        policy._rng_lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # A thread that holds a lock does not exist in the forked process, so nobody would release it.
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _check_input(path: Path, found: Any, tensor: TensorSpec) -> None:

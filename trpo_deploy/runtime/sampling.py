@@ -1,4 +1,4 @@
-"""Sampling of actions from the distribution's parameters, optional outputs of an exported file.
+"""Draws actions from the distribution's parameters, optional outputs of an exported file.
 
 The outputs for each kind of action space, all float32:
 
@@ -7,10 +7,16 @@ action space     outputs                               action
 ===============  ====================================  =========================================
 Discrete         ``logits`` ``(batch, n)``             a category, plus ``start``
 MultiDiscrete    ``logits`` ``(batch, sum(nvec))``     a category of each part, plus ``start``
-MultiBinary      ``logits`` ``(batch, *shape)``        1 with probability ``sigmoid(logits)``
+MultiBinary      ``logits`` ``(batch, prod(shape))``   1 with probability ``sigmoid(logits)``
 Box              ``mean``, ``std`` ``(batch, *shape)`` Gaussian, clipped to the bounds
-Box, squashed    ``mean_before_tanh``, ``std``         tanh of a Gaussian, scaled to the bounds
+Box, squashed    ``mean``, ``std`` ``(batch, *shape)`` tanh of a Gaussian, scaled to the bounds
 ===============  ====================================  =========================================
+
+A file with a guard also gives its ``obs_ok``; rows without it get the safe action.
+
+Each observation gets fresh noise of gSDE. Stable-Baselines3 keeps its noise matrix until
+``reset_noise``, so there the actions of successive steps are correlated; the distribution of a
+single action is the same.
 """
 
 from __future__ import annotations
@@ -20,50 +26,54 @@ from typing import TypeAlias
 
 import numpy as np
 
-from trpo_deploy.spec.policy_spec import PolicySpec
+from trpo_deploy.spec.policy_spec import GuardInfo, PolicySpec
 from trpo_deploy.spec.spaces import (
     Array,
     BoxSpace,
     DiscreteSpace,
     MultiBinarySpace,
     MultiDiscreteSpace,
-    Space,
 )
 
 Draw: TypeAlias = Callable[[Sequence[Array], np.random.Generator], Array]
-"""Samples actions ``(batch, *shape)`` from the outputs' values."""
+"""Draws actions ``(batch, *shape)`` from the outputs' values."""
 
 
-def sampler(spec: PolicySpec) -> tuple[tuple[str, ...], Draw] | None:
-    """The outputs that sampling needs, and the function that samples from them.
+def sampler(spec: PolicySpec) -> tuple[tuple[str, ...], Draw]:
+    """The outputs that a drawn action needs, and the function that draws it from them.
 
-    Returns:
-        Names of the outputs and the function; ``None`` if the file has only the mode.
+    The file need not have these outputs.
     """
-    has = {tensor.name for tensor in spec.outputs}
+    names, draw = _parameters(spec)
+    if spec.guard is None:
+        return names, draw
+    return (*names, spec.guard.output), _guarded(draw, spec.guard)
+
+
+def _parameters(spec: PolicySpec) -> tuple[tuple[str, ...], Draw]:
     space = spec.action_space
-    for names, draw in _methods(space):
-        if has.issuperset(names):
-            return names, draw
-    return None
-
-
-def _methods(space: Space) -> list[tuple[tuple[str, ...], Draw]]:
     if isinstance(space, BoxSpace):
-        return [
-            (("mean", "std"), lambda outputs, rng: _clip(_gaussian(outputs, rng), space)),
-            (
-                ("mean_before_tanh", "std"),
-                lambda outputs, rng: _scale(np.tanh(_gaussian(outputs, rng)), space),
-            ),
-        ]
+        bound = _squashed(space) if spec.squashed else _clipped(space)
+        return ("mean", "std"), lambda outputs, rng: bound(_gaussian(outputs, rng))
     if isinstance(space, DiscreteSpace):
-        return [(("logits",), lambda outputs, rng: space.start + _category(outputs[0], rng))]
+        return ("logits",), lambda outputs, rng: space.start + _category(outputs[0], rng)
     if isinstance(space, MultiDiscreteSpace):
-        return [(("logits",), lambda outputs, rng: _categories(outputs[0], space, rng))]
+        return ("logits",), lambda outputs, rng: _categories(outputs[0], space, rng)
     if isinstance(space, MultiBinarySpace):
-        return [(("logits",), lambda outputs, rng: _bernoulli(outputs[0], rng))]
+        return ("logits",), lambda outputs, rng: _bernoulli(outputs[0], space, rng)
     raise AssertionError(f"not an action space: {space}")
+
+
+def _guarded(draw: Draw, guard: GuardInfo) -> Draw:
+    """Give the safe action where the observation is not finite."""
+
+    def guarded(outputs: Sequence[Array], rng: np.random.Generator) -> Array:
+        *parameters, ok = outputs
+        drawn = draw(parameters, rng)
+        drawn[~ok] = guard.action
+        return drawn
+
+    return guarded
 
 
 def _gaussian(outputs: Sequence[Array], rng: np.random.Generator) -> Array:
@@ -72,14 +82,21 @@ def _gaussian(outputs: Sequence[Array], rng: np.random.Generator) -> Array:
     return drawn
 
 
-def _clip(action: Array, space: BoxSpace) -> Array:
-    return np.clip(action, space.low.astype(np.float32), space.high.astype(np.float32))
+def _clipped(space: BoxSpace) -> Callable[[Array], Array]:
+    low, high = space.inner_bounds
+    return lambda gaussian: np.clip(gaussian, low, high)
 
 
-def _scale(action: Array, space: BoxSpace) -> Array:
-    """Scale from [-1, 1] to the bounds."""
-    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    return _clip(low + np.float32(0.5) * (action + np.float32(1)) * (high - low), space)
+def _squashed(space: BoxSpace) -> Callable[[Array], Array]:
+    """Scale tanh from [-1, 1] to the bounds, as the file's graph does."""
+    low, high = space.inner_bounds
+    half_range = space.half_range
+
+    def squash(gaussian: Array) -> Array:
+        scaled: Array = low + (np.tanh(gaussian) + np.float32(1)) * half_range
+        return np.clip(scaled, low, high)  # rounding may exceed a bound
+
+    return squash
 
 
 def _category(logits: Array, rng: np.random.Generator) -> Array:
@@ -95,7 +112,7 @@ def _categories(logits: Array, space: MultiDiscreteSpace, rng: np.random.Generat
     return action
 
 
-def _bernoulli(logits: Array, rng: np.random.Generator) -> Array:
+def _bernoulli(logits: Array, space: MultiBinarySpace, rng: np.random.Generator) -> Array:
     probabilities = 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))  # sigmoid, no overflow
     drawn: Array = (rng.random(logits.shape) < probabilities).astype(np.int8)
-    return drawn
+    return drawn.reshape(-1, *space.shape)

@@ -76,7 +76,9 @@ class PolicyZip:
             # Building samples initial weights; keep the caller's random state.
             with torch.random.fork_rng(devices=[]), _Bounded(self.weights):
                 policy = self._unloaded()
-            policy.load_state_dict(self._complete(policy.state_dict()))
+                policy.load_state_dict(self._complete(policy.state_dict()))
+                if policy.use_sde:
+                    policy.reset_noise()  # the noise of the trained deviation, as SB3's load does
         except TrpoDeployError:
             raise
         except Exception as error:  # SB3 and custom networks raise anything

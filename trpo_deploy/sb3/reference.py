@@ -116,7 +116,9 @@ class SB3Policy:
     def network_observation(self, inputs: Inputs) -> Any:
         """The observation that ``policy.predict`` takes: normalised, stacked, transposed."""
         arrays = {
-            name: chain.apply(inputs[name], inputs.get(state_name(name)))[0]
+            name: chain.apply(
+                inputs[name], inputs[state_name(name)] if chain.n_stack > 1 else None
+            )[0]
             for name, chain in self.chains.items()
         }
         observation = arrays if isinstance(self.observation_space, spaces.Dict) else arrays[OBS]

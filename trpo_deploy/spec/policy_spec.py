@@ -13,7 +13,7 @@ version  content
 =======  ==========================================================================
 1        trpo-deploy 0.1. Of the environment, ``env_id`` only.
 2        Adds ``environment``: id, arguments, wrappers, frame stack. ``env_id`` repeats
-         its id.
+         its id. Adds ``squashed``.
 =======  ==========================================================================
 """
 
@@ -44,8 +44,12 @@ OBS = "obs"
 ACTION = "action"
 """Name of the ONNX output that ``env.step`` takes."""
 
+_SQUASHED_IN_FORMAT_1 = "action: tanh of the Gaussian's mean, scaled to the action bounds"
+"""The line of ``preprocessing`` by which files without ``squashed`` tell that they squash."""
+
 Inputs: TypeAlias = Mapping[str, Array]
-"""A batch of ONNX inputs by name: raw observations, and earlier frames where frames are stacked."""
+"""A batch of ONNX inputs by :attr:`TensorSpec.key`: raw observations, and earlier frames where
+frames are stacked."""
 
 FrameHistory: TypeAlias = tuple[Array, ...]
 """The earlier frames of an episode, an array ``(batch, *shape)`` for each :class:`StateSpec`."""
@@ -65,10 +69,18 @@ class TensorSpec:
     """Name of a numpy dtype."""
     shape: tuple[int, ...]
     """Shape without the batch axis. The batch axis is the first one and has any size."""
+    other_key: str | None = None
+    """Key of the observation if an input cannot have it as its name."""
+
+    @property
+    def key(self) -> str:
+        """Key of the observation; in :data:`Inputs`, an input has this name."""
+        return self.name if self.other_key is None else self.other_key
 
     def to_json(self) -> Json:
         """The tensor as JSON values."""
-        return {"name": self.name, "dtype": self.dtype, "shape": ["batch", *self.shape]}
+        value: Json = {"name": self.name, "dtype": self.dtype, "shape": ["batch", *self.shape]}
+        return value if self.other_key is None else {**value, "key": self.other_key}
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,8 @@ class PolicySpec:
     """The earlier frames that the caller keeps between steps; empty without a frame stack."""
     guard: GuardInfo | None = None
     """The answer to NaN and infinities; without a guard it is undefined."""
+    squashed: bool = False
+    """Whether a Box action is the tanh of a Gaussian, scaled to the bounds, instead of clipped."""
 
     @property
     def env_id(self) -> str | None:
@@ -152,7 +166,7 @@ class PolicySpec:
 
     @cached_property
     def observation_spaces(self) -> Mapping[str, Space]:
-        """The spaces of the observation's ONNX inputs, by name."""
+        """The spaces of the observation's ONNX inputs, by key."""
         if isinstance(self.observation_space, DictSpace):
             return self.observation_space.spaces
         return {OBS: self.observation_space}
@@ -161,10 +175,28 @@ class PolicySpec:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """All ONNX inputs: the observation's, then the earlier frames."""
         observation = (
-            TensorSpec(name, str(space.dtype), space.shape)
-            for name, space in self.observation_spaces.items()
+            TensorSpec(name, str(space.dtype), space.shape, None if name == key else key)
+            for key, space in self.observation_spaces.items()
+            for name in [self._input_name(key)]
         )
         return (*observation, *(state.input for state in self.states))
+
+    @property
+    def renamed_inputs(self) -> dict[str, str]:
+        """Names of the inputs that cannot have the name of their key, by key."""
+        return {tensor.key: tensor.name for tensor in self.inputs if tensor.key != tensor.name}
+
+    def _input_name(self, key: str) -> str:
+        """The key; with a prefix if the graph has another tensor of this name.
+
+        All names of a graph are different. Those of its inner tensors begin with a slash. The
+        output keeps its name, which clients rely on; another key would need another training.
+        """
+        taken = {*self.observation_spaces} - {key} | {tensor.name for tensor in self.outputs}
+        name = key
+        while name in taken or not name or name.startswith("/"):
+            name = f"{OBS}_{name}"
+        return name
 
     def validate(self, observation: object) -> tuple[dict[str, Array], bool]:
         """Check an observation and convert it to the ONNX inputs.
@@ -174,7 +206,7 @@ class PolicySpec:
                 lists. For a space with keys: a mapping of these.
 
         Returns:
-            The inputs by name, each with a batch axis, and whether ``observation`` was a batch.
+            The inputs by key, each with a batch axis, and whether ``observation`` was a batch.
 
         Raises:
             ObservationError: The observation does not fit; the error names the key, what was
@@ -261,6 +293,7 @@ class PolicySpec:
                 "source_sha256": dict(self.source_sha256),
                 "states": [state.to_json() for state in self.states],
                 "guard": self.guard and self.guard.to_json(),
+                "squashed": self.squashed,
             },
             allow_nan=False,
         )
@@ -314,6 +347,7 @@ class PolicySpec:
                 for item in value.get("states", ())  # the first files of format 1 lack it
             ),
             guard=_guard_from_json(value.get("guard"), action_space),
+            squashed=bool(value.get("squashed", _SQUASHED_IN_FORMAT_1 in value["preprocessing"])),
         )
 
 

@@ -30,7 +30,7 @@ class Space(ABC):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the ONNX input or output: float32, or an integer dtype."""
+        """The dtype of the ONNX input or output: float32, an integer dtype or bool."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Array:
@@ -84,8 +84,8 @@ class Space(ABC):
         if array.dtype.kind not in kinds:
             raise ObservationError(name, self._expected(), _dtype_text(array), kind="dtype")
         if self.dtype.kind != "f" and array.size:
-            limits = np.iinfo(self.dtype)
-            if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            smallest, largest = dtype_limits(self.dtype)
+            if int(array.min()) < smallest or int(array.max()) > largest:
                 raise ObservationError(
                     name,
                     f"values that fit {self.dtype}",
@@ -104,6 +104,14 @@ def _dtype_text(array: Array) -> str:
     if array.dtype.kind in "USO":
         return "text or mixed values"
     return f"dtype {array.dtype}"
+
+
+def dtype_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The smallest and the largest finite number of a dtype."""
+    if dtype.kind == "b":
+        return 0, 1
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return limits.min, limits.max
 
 
 def _check_range(array: Array, low: Array | int, high: Array | int, name: str) -> None:
@@ -141,6 +149,22 @@ class BoxSpace(Space):
         """The environment's dtype; :attr:`input_dtype` if that is a floating-point one."""
         return np.dtype(self.input_dtype) if self.low.dtype.kind == "f" else self.low.dtype
 
+    @cached_property
+    def inner_bounds(self) -> tuple[Array, Array]:
+        """The bounds in :attr:`dtype`, rounded inwards, so that the environment accepts both."""
+        with np.errstate(over="ignore"):  # a float64 bound beyond float32 becomes infinite
+            low, high = self.low.astype(self.dtype), self.high.astype(self.dtype)
+        if self.dtype.kind == "f":
+            up, down = np.array([np.inf, -np.inf], self.dtype)
+            low = np.where(low < self.low, np.nextafter(low, up), low)
+            high = np.where(high > self.high, np.nextafter(high, down), high)
+        return low, high
+
+    @cached_property
+    def half_range(self) -> Array:
+        """Half the distance between finite bounds, as float32."""
+        return (0.5 * (self.high.astype(np.float64) - self.low)).astype(np.float32)
+
     def sample(self, rng: np.random.Generator) -> Array:
         """Draw uniformly between two finite bounds, exponentially from one, normally from none."""
         if self.dtype.kind != "f":
@@ -161,6 +185,8 @@ class BoxSpace(Space):
     def check_values(self, array: Array, name: str) -> None:
         """Raise on NaN and infinities. Bounds are not checked: real environments exceed them."""
         if array.dtype.kind != "f":
+            if array.dtype.kind == "b":  # bytes from a client may be neither 0 nor 1
+                _check_range(array.view(np.uint8), 0, 1, name)
             return
         # count_nonzero takes half the time of all(), and every prediction runs this check.
         if np.count_nonzero(np.isfinite(array)) != array.size:
@@ -347,6 +373,6 @@ def _short(numbers: Array | int) -> str:
     """A few of the numbers, for one line of text."""
     array = np.asarray(numbers)
     if array.size and (array == array.flat[0]).all():
-        return f"{array.flat[0]:g}"
+        return f"{array.flat[0].item():g}"
     text = np.array2string(array, separator=", ", threshold=6, edgeitems=3, precision=4)
     return " ".join(text.split())

@@ -12,11 +12,11 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from tests.runtime.policy_files import OBSERVATION_SPACES
+from tests.runtime.policy_files import OBSERVATION_SPACES, box, write_policy
 from tests.serve import model_names
-from tests.serve.server import Server
+from tests.serve.server import Server, running
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.spec.spaces import Array
+from trpo_deploy.spec.spaces import Array, DictSpace
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,24 @@ def test_tritons_client_receives_the_policys_actions(
     np.testing.assert_array_equal(result.as_numpy("action"), policy.run(["action"], arrays)[0])
     assert result.get_response()["id"] == "7"
     assert result.get_response()["model_version"] == policy.sha256[:12]
+
+
+def test_a_renamed_input_has_its_name_here_and_its_key_in_predict(tmp_path: Path) -> None:
+    space = DictSpace({"action": box(2), "joints": box(3)})
+    policy = OnnxPolicy(write_policy(tmp_path / "names" / "policy.onnx", space))
+    observation = {"action": [[0.1, -0.2]], "joints": [[0.3, 0.4, -0.5]]}
+    want, _ = policy.predict(observation)
+    with running(tmp_path / "names") as server:
+        answer = server.predict(observation).json()
+        np.testing.assert_array_equal(np.float32(answer["action"]), want)
+        described = server.client.get("/v2/models/names").json()["inputs"]
+        assert [each["name"] for each in described] == ["obs_action", "joints"]
+        client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+        named = {"obs_action": observation["action"], "joints": observation["joints"]}
+        arrays = {name: np.array(each, np.float32) for name, each in named.items()}
+        inputs = triton_inputs(arrays, binary=True)
+        np.testing.assert_array_equal(client.infer("names", inputs).as_numpy("action"), want)
+        client.close()
 
 
 def test_tritons_client_understands_health_and_metadata(client: Any) -> None:

@@ -54,6 +54,14 @@ def test_a_spaces_schema_accepts_its_samples_and_no_other_shape(name: str) -> No
         jsonschema_rs.validate(schema, [[[[0]]]])
 
 
+def test_the_schema_of_booleans_also_accepts_0_and_1() -> None:
+    schema = space_schema(ARRAY_SPACES["bool_box"])
+    jsonschema_rs.validate(schema, [True, False, 0, 1, 1])
+    for wrong in (2, 0.5, "true", None):
+        with pytest.raises(jsonschema_rs.ValidationError):
+            jsonschema_rs.validate(schema, [wrong, 0, 0, 0, 0])
+
+
 def test_the_docs_page_loads_nothing_from_other_hosts(server: Server) -> None:
     page = server.client.get("/docs").text
     assert "http:" not in page

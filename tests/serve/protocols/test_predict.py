@@ -81,6 +81,8 @@ BAD_REQUESTS: list[tuple[bytes, int, str, str | None]] = [
     (b'{"observation": [1,2,3,1e39], "model": "box"}', 422, "", "obs"),
     (b'{"observation": {"obs": [1,2,3,4]}, "model": "box"}', 422, "", "obs"),
     (b'{"observation": 4, "model": "discrete"}', 422, "", "obs"),
+    (b'{"observation": [0,1,2,0,1], "model": "bool_box"}', 422, "", "obs"),
+    (b'{"observation": [0.0,1,1,0,1], "model": "bool_box"}', 422, "", "obs"),
     (b'{"observation": 1.0, "model": "discrete"}', 422, "", "obs"),
     (b'{"observation": {"goal": 1, "joints": [1,2]}, "model": "dict"}', 422, "", "camera"),
 ]
@@ -98,6 +100,14 @@ def test_an_invalid_request_gets_the_documented_error(
     assert "Traceback" not in response.text
     assert not code or error["code"] == code
     assert field is None or error["field"] == field
+
+
+def test_booleans_are_true_and_false_or_0_and_1(server: Server, models: Path) -> None:
+    flags = [True, False, False, True, True]
+    want, _ = OnnxPolicy(models / "bool_box" / "policy.onnx").predict(np.array(flags))
+    for same in (flags, [int(flag) for flag in flags], [1, False, 0, True, 1]):
+        answer = server.predict(same, model="bool_box").json()
+        np.testing.assert_array_equal(np.float32(answer["action"]), want)
 
 
 def test_an_unknown_content_type_is_refused(server: Server) -> None:

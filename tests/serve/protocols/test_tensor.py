@@ -20,7 +20,9 @@ def post(
     return response.status_code, dict(response.headers), response.content
 
 
-@pytest.mark.parametrize("name", ["box", "bounded_box", "discrete", "multi_binary", "image"])
+@pytest.mark.parametrize(
+    "name", ["box", "bounded_box", "discrete", "multi_binary", "image", "bool_box"]
+)
 @pytest.mark.parametrize("rows", [None, 1, 6])
 def test_the_action_equals_that_of_the_array(
     server: Server, models: Path, name: str, rows: int | None
@@ -75,6 +77,16 @@ def test_non_finite_numbers_are_refused(server: Server) -> None:
         status, _, answer = post(server, "box", body, dtype="float32", shape="4")
         assert status == 422
         assert b"observation_not_finite" in answer
+
+
+def test_booleans_are_the_bytes_0_and_1(server: Server) -> None:
+    flags = bytes([0, 1, 1, 0, 1])
+    _, _, want = post(server, "bool_box", flags, dtype="bool", shape="5")
+    assert post(server, "bool_box", flags, dtype="uint8", shape="5")[2] == want
+    for dtype in ("bool", "uint8"):
+        status, _, body = post(server, "bool_box", b"\x00\x01\x02\xff\x00", dtype=dtype, shape="5")
+        assert status == 422
+        assert b"observation_out_of_range" in body
 
 
 def test_a_dict_observation_is_refused_with_the_endpoint_to_use(

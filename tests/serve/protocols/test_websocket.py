@@ -22,7 +22,7 @@ def test_a_text_frame_gets_the_answer_of_predict(server: Server) -> None:
             assert json.loads(socket.recv()) == want
 
 
-@pytest.mark.parametrize("name", ["box", "bounded_box", "discrete", "image"])
+@pytest.mark.parametrize("name", ["box", "bounded_box", "discrete", "image", "bool_box"])
 def test_a_binary_frame_has_one_observation_or_several(
     server: Server, models: Path, name: str
 ) -> None:

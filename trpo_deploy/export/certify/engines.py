@@ -85,7 +85,7 @@ def load_onnxruntime(content: bytes, inputs: tuple[TensorSpec, ...]) -> Engine:
 def _converted(run: Run, inputs: tuple[TensorSpec, ...]) -> Run:
     def converted(batch: Inputs) -> Outputs:
         with np.errstate(all="ignore"):  # float64 observations may exceed float32
-            return run({each.name: batch[each.name].astype(each.dtype) for each in inputs})
+            return run({each.name: batch[each.key].astype(each.dtype) for each in inputs})
 
     return converted
 

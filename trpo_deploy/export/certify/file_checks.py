@@ -64,8 +64,8 @@ def check_guard(engine: Engine, spec: PolicySpec, ordinary: Inputs) -> Check:
             continue
         bad = {name: array.copy() for name, array in rows.items()}
         for row, value in enumerate((np.nan, np.inf, -np.inf)):
-            bad[tensor.name] = bad[tensor.name].astype(tensor.dtype)
-            bad[tensor.name].reshape(4, -1)[row, -1] = value
+            bad[tensor.key] = bad[tensor.key].astype(tensor.dtype)
+            bad[tensor.key].reshape(4, -1)[row, -1] = value
         found = engine.run(bad)
         if found[OBS_OK].tolist() != [False, False, False, True]:
             wrong.append(f"{tensor.name}: {OBS_OK} is {found[OBS_OK].tolist()}")

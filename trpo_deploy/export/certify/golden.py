@@ -13,7 +13,7 @@ from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs, PolicySpec
-from trpo_deploy.spec.spaces import Json
+from trpo_deploy.spec.spaces import DictSpace, Json
 
 _ROWS = 4
 _MAX_NUMBERS = 4096  # numbers of one observation; larger observations do not belong in JSON
@@ -40,7 +40,7 @@ def golden_sample(spec: PolicySpec, engine: Engine, observations: Inputs) -> Jso
     action = engine.run({**rows, **start})[ACTION]
     lists = {name: array.tolist() for name, array in rows.items()}
     return {
-        "observation": lists[OBS] if list(lists) == [OBS] else lists,
+        "observation": lists if isinstance(spec.observation_space, DictSpace) else lists[OBS],
         "action": action.tolist(),
     }
 
@@ -62,11 +62,10 @@ def backend_test(folder: Path, file: ExportedFile, actor: ActorNetwork) -> dict[
     files = {folder / "model.onnx": file.content}
     for index, rows in enumerate((slice(0, 1), slice(1, 8))):
         batch = take(observations, rows)
-        inputs = {each.name: batch[each.name].astype(each.dtype) for each in file.spec.inputs}
-        outputs = engine.run(inputs)
+        outputs = engine.run(batch)
         data = folder / f"test_data_set_{index}"
-        for number, (name, array) in enumerate(inputs.items()):
-            tensor = numpy_helper.from_array(array, name)
+        for number, each in enumerate(file.spec.inputs):
+            tensor = numpy_helper.from_array(batch[each.key].astype(each.dtype), each.name)
             files[data / f"input_{number}.pb"] = tensor.SerializeToString()
         for number, each in enumerate(file.spec.outputs):
             tensor = numpy_helper.from_array(outputs[each.name], each.name)

@@ -7,7 +7,6 @@ import numpy as np
 from trpo_deploy.export.graph.distribution import PARAMETERS, Distribution
 from trpo_deploy.export.policy.categories import first_categories
 from trpo_deploy.spec.spaces import (
-    Array,
     BoxSpace,
     DiscreteSpace,
     MultiBinarySpace,
@@ -27,24 +26,15 @@ def add_action(distribution: Distribution, output: str) -> None:
         _add_categorical_action(distribution, space, output)
 
 
-def float32_bounds(space: BoxSpace) -> tuple[Array, Array]:
-    """The action's bounds, rounded inwards so that a float64 environment accepts both."""
-    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    low = np.where(low < space.low, np.nextafter(low, np.float32(np.inf)), low)
-    high = np.where(high > space.high, np.nextafter(high, np.float32(-np.inf)), high)
-    return low, high
-
-
 def _add_box_action(distribution: Distribution, space: BoxSpace, output: str) -> None:
     graph = distribution.graph
-    low, high = float32_bounds(space)
+    low, high = space.inner_bounds
     name = PARAMETERS
     if len(space.shape) != 1:
         name = graph.reshape(name, [-1, *space.shape], "/mean_shaped")
     lower = graph.constant("/action_low", low)
     if distribution.actor.squash:
-        half_range = 0.5 * (space.high.astype(np.float64) - space.low)
-        scale = graph.constant("/half_range", half_range)
+        scale = graph.constant("/half_range", space.half_range)
         one = graph.constant("/one", 1.0)
         name = graph.add("Tanh", [name], "/squashed")
         name = graph.add("Mul", [graph.add("Add", [name, one], "/shifted"), scale], "/scaled")

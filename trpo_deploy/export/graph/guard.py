@@ -39,7 +39,7 @@ def guard_info(actor: ActorNetwork) -> GuardInfo:
 def safe_action(space: Space) -> Array:
     """The value of the space closest to zero; the first value of a discrete space."""
     if isinstance(space, BoxSpace):
-        return np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
+        return np.clip(np.zeros(space.shape, space.dtype), *space.inner_bounds)
     start = np.asarray(getattr(space, "start", 0))
     return np.broadcast_to(start, space.shape).astype(space.dtype)
 
@@ -49,21 +49,29 @@ class FiniteGuard:
     """Nodes that replace non-finite inputs by zero and the action by a safe one."""
 
     sources: Mapping[str, str]
-    """Name of an input -> the tensor with finite numbers only."""
+    """Key of an input -> the tensor with finite numbers only."""
 
     @classmethod
-    def add_to(cls, graph: GraphBuilder, actor: ActorNetwork) -> FiniteGuard:
-        """Add the checks of all inputs and the output :data:`OBS_OK`."""
+    def add_to(
+        cls, graph: GraphBuilder, actor: ActorNetwork, inputs: Mapping[str, str]
+    ) -> FiniteGuard:
+        """Add the checks of all inputs and the output :data:`OBS_OK`.
+
+        Args:
+            graph: Graph to extend.
+            actor: The policy.
+            inputs: Key of an input -> its name.
+        """
         sources, rows = {}, []
-        for name, dtype in _float_inputs(actor).items():
-            prefix = f"/guard/{name}"
+        for key, dtype in _float_inputs(actor).items():
+            name, prefix = inputs[key], f"/guard/{key}"
             # Less is false for NaN. The largest finite number counts as infinite.
             limit = graph.constant(f"{prefix}/limit", np.finfo(dtype).max, dtype)
             size = graph.add("Abs", [name], f"{prefix}/size")
             finite = graph.add("Less", [size, limit], f"{prefix}/finite")
             flags = graph.cast(finite, np.float32, f"{prefix}/flags")
             zeros = _zeros(graph, flags, dtype, f"{prefix}/zeros")
-            sources[name] = graph.add("Where", [finite, name, zeros], f"{prefix}/clean")
+            sources[key] = graph.add("Where", [finite, name, zeros], f"{prefix}/clean")
             flags = graph.add("Flatten", [flags], f"{prefix}/row", axis=1)
             rows.append(graph.reduce("ReduceMin", flags, 1, f"{prefix}/all", keep=True))
         every = graph.concat(rows, 1, "/guard/rows")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from trpo_deploy.export.graph.action import float32_bounds
 from trpo_deploy.export.graph.distribution import PARAMETERS, Distribution
 from trpo_deploy.spec.spaces import BoxSpace, MultiBinarySpace
 
@@ -50,7 +49,7 @@ def _gaussian(distribution: Distribution, space: BoxSpace) -> str:
     height = graph.add("Sub", [norm, log_std], "/log_prob/height")
     if distribution.actor.squash:
         return graph.add("Sub", [height, _log_slope(distribution)], "/log_prob/each")
-    low, high = (bound.flatten() for bound in float32_bounds(space))
+    low, high = (bound.flatten() for bound in space.inner_bounds)
     lower = graph.constant("/log_prob/low", low)
     upper = graph.constant("/log_prob/high", high)
     action = graph.add("Max", [PARAMETERS, lower], "/log_prob/bounded_below")

@@ -72,8 +72,8 @@ def build_model(actor: ActorNetwork, spec: PolicySpec, opset: int = OPSET) -> on
 
 
 def _add_policy(graph: GraphBuilder, actor: ActorNetwork, spec: PolicySpec) -> None:
-    sources = {tensor.name: tensor.name for tensor in spec.inputs}
-    guard = FiniteGuard.add_to(graph, actor) if spec.guard is not None else None
+    sources = {tensor.key: tensor.name for tensor in spec.inputs}
+    guard = FiniteGuard.add_to(graph, actor, sources) if spec.guard is not None else None
     if guard is not None:
         sources |= guard.sources
     observations = {each.name: add_observation(graph, each, sources) for each in actor.inputs}

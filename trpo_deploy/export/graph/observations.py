@@ -25,12 +25,12 @@ def add_observation(graph: GraphBuilder, each: ObservationInput, sources: Mappin
     Args:
         graph: Graph to extend.
         each: The observation.
-        sources: Name of an input -> the tensor that holds it.
+        sources: Key of an input -> the tensor that holds it.
 
     Returns:
         The tensor with the preprocessed observation.
     """
-    name, prefix = sources[each.name], f"/{each.name}"
+    name, prefix = sources[each.name], f"/obs/{each.name}"
     dtype: npt.DTypeLike = each.space.dtype
     for step in each.steps:
         if isinstance(step, OneHot):

@@ -12,8 +12,6 @@ OPTIONAL_OUTPUTS = ("value", "log_prob", "logits", "mean", "std", "margin")
 """Outputs that a user can add to the action."""
 OBS_OK = "obs_ok"
 """Output of the guard: whether the observation is finite."""
-RESERVED_NAMES = (ACTION, *OPTIONAL_OUTPUTS, OBS_OK)
-"""Names that an observation's key must not have."""
 
 
 def output_tensors(

@@ -20,13 +20,11 @@ from trpo_deploy.export.policy.network import (
     StateDependentStd,
     Std,
 )
-from trpo_deploy.export.policy.observations import next_state_name
-from trpo_deploy.export.policy.outputs import RESERVED_NAMES
+from trpo_deploy.export.policy.observations import ObservationInput
 from trpo_deploy.export.reader.features import read_features
 from trpo_deploy.export.reader.layers import read_array, read_layers, read_linear
 from trpo_deploy.export.reader.observations import read_observation
 from trpo_deploy.sb3.reference import SB3Policy
-from trpo_deploy.spec.policy_spec import state_name
 from trpo_deploy.spec.spaces import BoxSpace, DictSpace, Space
 
 
@@ -42,7 +40,7 @@ def read_policy(
 
     Raises:
         SpaceError: A space is not supported, or the statistics do not fit it.
-        ExportError: A layer is not supported, or a key has a reserved name.
+        ExportError: A layer is not supported, or a key has the name of another key's state.
     """
     policy = reference.policy
     action_space = _action_space(reference.action_space)
@@ -52,8 +50,7 @@ def read_policy(
         for chain in reference.chains.values()
     )
     names = tuple(each.name for each in inputs)
-    if has_keys:
-        _check_keys(names)
+    _check_state_names(inputs)
     return ActorNetwork(
         inputs=inputs,
         has_keys=has_keys,
@@ -76,15 +73,13 @@ def _action_space(space: spaces.Space[Any]) -> Space:
     return found
 
 
-def _check_keys(keys: Iterable[str]) -> None:
-    keys = list(keys)
-    taken = {*RESERVED_NAMES, *map(state_name, keys), *map(next_state_name, keys)}
-    for key in keys:
-        if key in taken or key.startswith("/") or not key:
+def _check_state_names(inputs: Iterable[ObservationInput]) -> None:
+    states = {each.frame_stack.state.input.name: each for each in inputs if each.frame_stack}
+    for each in inputs:
+        if each.name in states:
             raise ExportError(
-                f"the observation key {key!r} is reserved ({', '.join(RESERVED_NAMES)}, "
-                f"{state_name('KEY')}, {next_state_name('KEY')}, and names that begin with /); "
-                "rename the key"
+                f"the observation key {each.name!r} is the name of the earlier frames of "
+                f"{states[each.name].name!r}; rename one of the two keys"
             )
 
 

@@ -101,7 +101,10 @@ def _check_golden(policy: OnnxPolicy, golden: Any) -> None:
             actions, want, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
         )
     except (ObservationError, KeyError, TypeError, ValueError) as error:
-        raise ServeError(f"the golden sample of {policy.path} cannot be run: {error}") from error
+        raise ServeError(
+            f"the golden sample of {policy.path} cannot be run: {error}; write the certificate "
+            "again with: trpo-deploy verify"
+        ) from error
     if not same:
         raise ServeError(
             f"{policy.path} does not return its golden action: expected {want.tolist()}, "

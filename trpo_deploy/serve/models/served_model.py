@@ -11,7 +11,7 @@ from trpo_deploy.errors import ObservationError
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.settings import Settings
-from trpo_deploy.spec.spaces import Array, BoxSpace, Json
+from trpo_deploy.spec.spaces import Array, BoxSpace, Json, dtype_limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def _finite_bounds(policy: OnnxPolicy) -> dict[str, tuple[Array, Array]]:
             continue  # spec.validate checks the bounds of the other spaces
         with np.errstate(over="ignore"):  # a float64 bound beyond float32 becomes infinite
             low, high = space.low.astype(space.dtype), space.high.astype(space.dtype)
-        limits = np.iinfo(space.dtype) if space.dtype.kind != "f" else np.finfo(space.dtype)
-        if (low > limits.min).any() or (high < limits.max).any():
+        smallest, largest = dtype_limits(space.dtype)
+        if (low > smallest).any() or (high < largest).any():
             bounds[name] = (low, high)
     return bounds

@@ -151,13 +151,13 @@ def _check_states(states: dict[str, Array], batch: int) -> None:
 
 def _observation(model: ServedModel, tensors: dict[str, Array]) -> object:
     """The observation in the tensors; each must have its input's datatype."""
-    spaces = model.policy.spec.observation_spaces
+    inputs = {tensor.name: tensor for tensor in model.policy.spec.inputs}
     for name, array in tensors.items():
-        space = spaces.get(name)
-        if space is not None and array.dtype != space.dtype:
-            raise _refuse(name, f"datatype {DATATYPE_OF[space.dtype]}", DATATYPE_OF[array.dtype])
+        if name in inputs and array.dtype != inputs[name].dtype:
+            datatype = DATATYPE_OF[np.dtype(inputs[name].dtype)]
+            raise _refuse(name, f"datatype {datatype}", DATATYPE_OF[array.dtype])
     if isinstance(model.policy.spec.observation_space, DictSpace):
-        return tensors
+        return {inputs[name].key if name in inputs else name: tensors[name] for name in tensors}
     if OBS not in tensors or len(tensors) > 1:
         raise _refuse("inputs", f"the one input {OBS!r}", sorted(tensors))
     return tensors[OBS]

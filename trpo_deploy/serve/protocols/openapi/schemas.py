@@ -119,6 +119,8 @@ def space_schema(space: Space) -> Json:
         low, high = space.start, space.start + space.nvec - 1
         return _nested_with_bounds("integer", low, high)
     assert isinstance(space, BoxSpace)
+    if space.dtype.kind == "b":
+        return _nested(space.shape, {"type": ["boolean", "integer"], "minimum": 0, "maximum": 1})
     kind = "number" if space.dtype.kind == "f" else "integer"
     return _nested_with_bounds(kind, space.low, space.high)
 
