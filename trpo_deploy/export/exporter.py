@@ -93,7 +93,7 @@ def export_policy(
 
     Raises:
         ExportError: The policy cannot be exported.
-        CertificateError: The file differs from the policy; nothing was written.
+        CertificateError: A check failed; nothing was written.
     """
     loaded = load_source(source, reading or SourceOptions())
     build = _build(loaded, options or ExportOptions())
@@ -175,7 +175,7 @@ class _Build:
         certificate = certify(self.file, policy, steps=steps)
         if not certificate.passed:
             raise CertificateError(
-                "the exported file differs from the policy, so it was not written; "
+                "the exported file is not the trained policy, so it was not written; "
                 f"{certificate.failures()}"
             )
         return certificate
@@ -214,7 +214,9 @@ def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:
 
 def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
     environment, note = loaded.environment_if_any()
-    return TrainedPolicy(loaded.reference, actor, loaded.sha256, environment, note)
+    return TrainedPolicy(
+        loaded.reference, actor, loaded.sha256, environment, note, loaded.recorded_returns()
+    )
 
 
 def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> PolicySpec:

@@ -11,8 +11,12 @@ from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
 from trpo_deploy.sb3.observation_chain import ImageLayout
 from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.sb3.training_record import TrainingRecord
 from trpo_deploy.spec.environment import EnvironmentSpec
-from trpo_deploy.spec.spaces import DictSpace
+from trpo_deploy.spec.spaces import Array, DictSpace
+
+_LAST = 10
+"""Episodes at the end of a training, whose policy is nearly the saved one."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,28 @@ class LoadedSource:
     sb3_version: str
     training: Mapping[str, float] = field(default_factory=dict)
     """``timesteps`` and the evaluation's ``return_mean``, ``return_std`` and ``episodes``."""
+    training_record: TrainingRecord = field(default_factory=TrainingRecord)
+    """What the model itself kept of its training."""
+    evaluations: Mapping[int, Array] = field(default_factory=dict)
+    """Returns of the run's evaluations nearest to the policy's timesteps, by timesteps."""
     skipped: tuple[str, ...] = ()
     """Entries of the zip that were not decoded, since the policy does not need them."""
     asked: bool = False
     """Whether the user named the environment's id."""
     trusted: tuple[str, ...] = ()
     """Names that may be imported to make the environment."""
+
+    def recorded_returns(self) -> dict[str, Array]:
+        """Returns that the training recorded, each ``(episodes,)``, by their source in words.
+
+        Samples of fewer than two episodes have no spread and are left out.
+        """
+        last = self.training_record.episode_returns
+        found = {f"evaluation at {at} steps": each for at, each in self.evaluations.items()}
+        if last is not None:
+            found["last training episodes"] = last
+            found[f"last {_LAST} training episodes"] = last[-_LAST:]
+        return {name: each for name, each in found.items() if len(each) > 1}
 
     def environment(self) -> Environment:
         """The environment to play the policy in.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.spec.spaces import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,3 +25,5 @@ class TrainedPolicy:
     compared."""
     environment_note: str = ""
     """Why there is no environment, or why it differs from the one in training."""
+    training_returns: Mapping[str, Array] = field(default_factory=dict)
+    """Returns that the training recorded, each ``(episodes,)``, by their source in words."""
