@@ -29,8 +29,8 @@ from trpo_deploy.spec.spaces import Array
 SECONDS = 120.0
 """Default time limit for playing. The first episodes are played in any case."""
 MIN_EPISODES, MAX_EPISODES = 48, 1024
-"""Number of episodes of each policy, if the time permits. If a file fails in one of twenty episodes,
-48 episodes contain a failure with a probability of 1 - 0.95^48 = 91 %."""
+"""Number of episodes of each policy, if the time permits. If a file fails in one of twenty
+episodes, 48 episodes contain a failure with a probability of 1 - 0.95^48 = 91 %."""
 LOSS = 0.05
 """The loss of return that the test is to see."""
 POWER = 0.9
