@@ -36,6 +36,18 @@ class SourceOptions:
 
 
 @dataclass(frozen=True, eq=False)
+class RecordedReturns:
+    """Returns that a training recorded."""
+
+    source: str
+    """What they are of, in words."""
+    returns: Array
+    """``(episodes,)``, at least two."""
+    same_policy: bool = False
+    """Whether they are of the policy itself or of the one before its last update."""
+
+
+@dataclass(frozen=True, eq=False)
 class LoadedSource:
     """A policy as SB3 runs it, and what is known about its training."""
 
@@ -62,17 +74,20 @@ class LoadedSource:
     trusted: tuple[str, ...] = ()
     """Names that may be imported to make the environment."""
 
-    def recorded_returns(self) -> dict[str, Array]:
-        """Returns that the training recorded, each ``(episodes,)``, by their source in words.
+    def recorded_returns(self) -> tuple[RecordedReturns, ...]:
+        """Returns that the training recorded.
 
         Samples of fewer than two episodes have no spread and are left out.
         """
+        found = [
+            RecordedReturns(f"evaluation at {at} steps", each, at == self.training.get("timesteps"))
+            for at, each in self.evaluations.items()
+        ]
         last = self.training_record.episode_returns
-        found = {f"evaluation at {at} steps": each for at, each in self.evaluations.items()}
         if last is not None:
-            found["last training episodes"] = last
-            found[f"last {_LAST} training episodes"] = last[-_LAST:]
-        return {name: each for name, each in found.items() if len(each) > 1}
+            found.append(RecordedReturns("last training episodes", last))
+            found.append(RecordedReturns(f"last {_LAST} training episodes", last[-_LAST:]))
+        return tuple(each for each in found if len(each.returns) > 1)
 
     def environment(self) -> Environment:
         """The environment to play the policy in.

@@ -105,7 +105,7 @@ def test_nothing_recorded_is_said_by_export_card_and_inspect(agents: Path, tmp_p
     run, _ = copied(agents, "CartPole-v1_1", tmp_path / "run")
     (run / "evaluations.npz").unlink()
     source = load_source(find_run(run), SourceOptions())
-    assert source.recorded_returns() == {}
+    assert source.recorded_returns() == ()
     onnx = run / "policy.onnx"
     exported = run_cli("export", run, "-o", onnx)
     inspected = run_cli("inspect", onnx)
@@ -139,9 +139,12 @@ def test_the_last_training_episodes_are_used(agents: Path) -> None:
     source = load_source(find_run(agents / "CartPole-v1_1"), SourceOptions())
     returns = np.arange(100.0)
     found = replace(source, training_record=TrainingRecord(episode_returns=returns))
-    assert found.recorded_returns()["last training episodes"].tolist() == returns.tolist()
-    assert found.recorded_returns()["last 10 training episodes"].tolist() == [*range(90, 100)]
+    evaluation, every, last = found.recorded_returns()
+    assert evaluation.same_policy
+    assert (every.same_policy, last.same_policy) == (False, False)
+    assert every.returns.tolist() == returns.tolist()
+    assert last.returns.tolist() == [*range(90, 100)]
     one = replace(
         source, evaluations={}, training_record=TrainingRecord(episode_returns=returns[:1])
     )
-    assert one.recorded_returns() == {}
+    assert one.recorded_returns() == ()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.sb3.reference import SB3Policy
-from trpo_deploy.spec.spaces import Array
+from trpo_deploy.sb3.source import RecordedReturns
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,5 +25,5 @@ class TrainedPolicy:
     compared."""
     environment_note: str = ""
     """Why there is no environment, or why it differs from the one in training."""
-    training_returns: Mapping[str, Array] = field(default_factory=dict)
-    """Returns that the training recorded, each ``(episodes,)``, by their source in words."""
+    training_returns: tuple[RecordedReturns, ...] = ()
+    """Returns that the training recorded."""
