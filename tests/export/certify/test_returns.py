@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from trpo_deploy.export import SourceOptions, export_policy
+from trpo_deploy.export.certify.engines import load_onnxruntime
+from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.returns import (
     FALSE_ALARM,
     MIN_EPISODES,
     POWER,
     PairedTest,
     check_returns,
+    compare_returns,
 )
 from trpo_deploy.export.certify.student import student_quantile
+from trpo_deploy.files.runs import find_run
+from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.spec.spaces import Array
 
 DRAWS = 1000
@@ -101,3 +109,24 @@ def test_the_margin_is_of_the_spread_where_the_mean_return_is_near_zero() -> Non
     lost = won.copy()
     lost[::8] = -1.0
     assert PairedTest.of(won, lost).passed is not True
+
+
+def test_playing_stops_at_the_time_limit(agents: Path, tmp_path: Path) -> None:
+    """The first sixteen episodes are always played; the observations are of all their steps."""
+    source = find_run(agents / "CartPole-v1_1")
+    content = export_policy(source, tmp_path / "policy.onnx", verify=False).path.read_bytes()
+    spec, loaded = ExportedFile.parse(content).spec, load_source(source, SourceOptions())
+    engine = load_onnxruntime(content, spec.inputs)
+    for seconds, episodes in ((0.0, 16), (60.0, MIN_EPISODES)):
+        found = compare_returns(
+            loaded.environment(),
+            loaded.reference,
+            engine,
+            spec,
+            seed=0,
+            steps=100,
+            seconds=seconds,
+        )
+        assert found.measured["episodes"] == len(found.file_returns) == episodes
+        assert found.check.passed
+        assert len(found.observations["obs"]) == 100

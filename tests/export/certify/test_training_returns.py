@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
+from gymnasium import spaces
 
 from tests.command import run_cli
+from tests.export.policies import BOX, make_model, save
+from trpo_deploy.export import Check, SourceOptions, export_policy, verify_policy
 from trpo_deploy.export.certify.training_returns import (
     EPISODES,
     FALSE_ALARM,
@@ -22,7 +29,6 @@ from trpo_deploy.files.certificate import read_certificate
 from trpo_deploy.files.runs import find_run
 from trpo_deploy.sb3.evaluations import read_evaluations
 from trpo_deploy.sb3.from_files import load_source
-from trpo_deploy.sb3.source import SourceOptions
 from trpo_deploy.sb3.training_record import TrainingRecord
 
 DRAWS = 1000
@@ -140,11 +146,99 @@ def test_the_last_training_episodes_are_used(agents: Path) -> None:
     returns = np.arange(100.0)
     found = replace(source, training_record=TrainingRecord(episode_returns=returns))
     evaluation, every, last = found.recorded_returns()
-    assert evaluation.same_policy
-    assert (every.same_policy, last.same_policy) == (False, False)
+    # At 100000 steps, but the policy has 100352.
+    assert [each.same_policy for each in (evaluation, every, last)] == [False] * 3
+    at_once = replace(source, training={"timesteps": 100_000})
+    assert [each.same_policy for each in at_once.recorded_returns()] == [True]
     assert every.returns.tolist() == returns.tolist()
     assert last.returns.tolist() == [*range(90, 100)]
     one = replace(
         source, evaluations={}, training_record=TrainingRecord(episode_returns=returns[:1])
     )
     assert one.recorded_returns() == ()
+
+
+class Alternate(gymnasium.Env[Any, Any]):
+    """Pays an amount for the action 0 or 1, if the action before was another one."""
+
+    observation_space = BOX
+    action_space = spaces.Discrete(8)
+
+    def __init__(self, amount: float = 1.0, *, repeated: bool = False) -> None:
+        self._amount, self._repeated = amount, repeated
+        self._steps, self._last = 0, -1
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self._steps, self._last = 0, -1
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        paid = action < 2 and (self._repeated or action != self._last)
+        self._last = int(action)
+        reward = self._amount if paid else 0.0
+        return np.zeros(3, np.float32), reward, False, self._steps >= 50, {}
+
+
+@pytest.fixture
+def undecided_between_0_and_1(tmp_path: Path) -> Path:
+    """A policy that draws one of both actions, and its evaluation with 25 rewards of 1."""
+    model = make_model(BOX, spaces.Discrete(8))
+    with torch.no_grad():
+        model.policy.action_net.weight.zero_()
+        model.policy.action_net.bias.zero_()
+        model.policy.action_net.bias[:2] = 6.0
+    save(model, tmp_path)
+    rewards = np.random.default_rng(0).binomial(50, 0.5, (1, 20))
+    np.savez(tmp_path / "evaluations.npz", timesteps=[0], results=rewards)
+    return tmp_path
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[..., None]]:
+    """Register :class:`Alternate` under an id until the end of the test."""
+    names = []
+
+    def registered(name: str, **arguments: Any) -> None:
+        gymnasium.register(name, lambda **_: Alternate(**arguments))
+        names.append(name)
+
+    yield registered
+    for name in names:
+        del gymnasium.registry[name]
+
+
+def witness(folder: Path, env_id: str) -> Check:
+    certificate = verify_policy(
+        find_run(folder), folder / "policy.onnx", reading=SourceOptions(env_id=env_id)
+    )
+    (check,) = (check for check in certificate.checks if check.name == NAME)
+    return check
+
+
+def test_a_policy_that_needs_its_noise_is_not_accused(
+    undecided_between_0_and_1: Path, register: Callable[..., None]
+) -> None:
+    register("Alternate-v0")
+    folder = undecided_between_0_and_1
+    export_policy(find_run(folder), folder / "policy.onnx")
+    check = witness(folder, "Alternate-v0")
+    assert check.passed
+    assert "actions drawn as in training get" in check.note
+
+
+def test_another_version_of_the_environment_is_undecided(
+    undecided_between_0_and_1: Path, register: Callable[..., None]
+) -> None:
+    """The file gets 43 % of the gain, or nothing of it."""
+    folder = undecided_between_0_and_1
+    export_policy(find_run(folder), folder / "policy.onnx")
+    register("Half-v1", amount=0.25, repeated=True)
+    half = witness(folder, "Half-v0")
+    assert half.passed is None
+    assert "undecided" in half.note
+    assert "Half-v1 in place of Half-v0" in half.note
+    assert witness(folder, "Half-v1").passed is False
+    register("Nothing-v1", amount=0.01)
+    assert witness(folder, "Nothing-v0").passed is False

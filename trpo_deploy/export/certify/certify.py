@@ -24,7 +24,7 @@ from trpo_deploy.export.certify.file_checks import check_guard, check_negative_c
 from trpo_deploy.export.certify.golden import golden_sample
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.certify.parity import Comparison
-from trpo_deploy.export.certify.returns import SECONDS, ReturnComparison, compare_returns
+from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.export.certify.training_returns import check_training_returns
 from trpo_deploy.spec.codec import plain_to_json
@@ -36,7 +36,7 @@ def certify(
     policy: TrainedPolicy,
     *,
     steps: int,
-    seconds: float = SECONDS,
+    seconds: float,
     seed: int = 0,
 ) -> Certificate:
     """Compare an ONNX file with the trained policy.

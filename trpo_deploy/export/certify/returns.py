@@ -26,8 +26,6 @@ from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.spec.policy_spec import ACTION, OBS, FrameHistory, Inputs, PolicySpec
 from trpo_deploy.spec.spaces import Array
 
-SECONDS = 120.0
-"""Default time limit for playing. The first episodes are played in any case."""
 MIN_EPISODES, MAX_EPISODES = 48, 1024
 """Number of episodes of each policy, if the time permits. If a file fails in one of twenty
 episodes, 48 episodes contain a failure with a probability of 1 - 0.95^48 = 91 %."""
@@ -123,7 +121,7 @@ def compare_returns(
         spec: Spec of the file.
         seed: Seed of the first episode.
         steps: Number of on-policy observations to keep.
-        seconds: Time limit.
+        seconds: Time limit. The first episodes are played in any case.
     """
     start = time.monotonic()
     sb3, file = np.empty(0), np.empty(0)
@@ -201,7 +199,7 @@ def check_returns(sb3: Array, file: Array) -> Check:
         f"{high:.3g}), power {test.power:.0%} to see a loss of {test.margin:.3g}"
     )
     if test.passed is None:
-        note = f"undecided, since more episodes are needed: {note}"
+        note = f"undecided, more episodes are needed (give them time with --seconds): {note}"
     return Check("returns", test.passed, _HOW, measured, note)
 
 
