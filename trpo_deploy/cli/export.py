@@ -85,6 +85,7 @@ def export(
         output,
         verify=verify,
         steps=reading.steps,
+        seconds=reading.seconds,
         golden=golden,
         options=file.export_options(),
         reading=source_options,

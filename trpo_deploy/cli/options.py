@@ -62,6 +62,10 @@ class ReadingOptions:
     steps: Annotated[
         int, typer.Option(min=1, metavar="N", help="Number of on-policy observations to compare.")
     ] = 2000
+    seconds: Annotated[
+        float,
+        typer.Option(min=0, metavar="S", help="Time limit for playing, to compare the returns."),
+    ] = 120.0
     image_layout: Annotated[
         ImageLayoutName | None,
         typer.Option(

@@ -104,9 +104,10 @@ def print_certificate(certificate: Certificate) -> None:
     if note:
         say(f"note: {escape(note)}")
     for check in certificate.checks:
-        mark = "[green]ok[/]  " if check.passed else "[red]FAIL[/]"
+        color = {True: "green", False: "red", None: "yellow"}[check.passed]
         measured = ", ".join(f"{name} {_short(value)}" for name, value in check.measured.items())
-        say(f"  {mark} {check.name}: {escape(measured)}")
+        words = escape(check.note or measured)
+        say(f"  [{color}]{check.result:<4}[/] {check.name}: {words}")
     verdict = "[green]the same policy[/]" if certificate.passed else "[red]NOT the same policy[/]"
     say(f"certificate: {verdict}")
 
@@ -125,3 +126,10 @@ def print_verdict(certificate: dict[str, Any] | None, sha256: str) -> None:
         checks = certificate.get("checks", [])
         passed = sum(bool(check.get("passed")) for check in checks)
         say(f"  certificate: {certificate.get('verdict')}, {passed} of {len(checks)} checks")
+        for check in checks:
+            if check.get("passed") is None:
+                say(f"  {escape(check.get('name'))}: {escape(check.get('note'))}")
+        if not any(str(check.get("name")).startswith("witness") for check in checks):
+            say(
+                "  no witness: the certificate is of an older version; run trpo-deploy export again"
+            )

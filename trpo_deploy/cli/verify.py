@@ -27,7 +27,13 @@ def verify(
     from trpo_deploy.export import verify_policy
     from trpo_deploy.files.atomic import atomic_write
 
-    certificate = verify_policy(found, policy, steps=reading.steps, reading=source_options)
+    certificate = verify_policy(
+        found,
+        policy,
+        steps=reading.steps,
+        seconds=reading.seconds,
+        reading=source_options,
+    )
     if output is not None:
         atomic_write(output, certificate.to_json())
     print_warnings(certificate.warnings)

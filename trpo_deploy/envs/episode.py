@@ -38,7 +38,8 @@ class Episodes:
     returns: Array
     """Sum of rewards of each episode, float64 ``(episodes,)``."""
     observations: tuple[tuple[Observation, FrameHistory | None], ...]
-    """The first batches of raw observations and of earlier frames, as the policy got them."""
+    """Batches of raw observations and of earlier frames, as the policy got them, evenly spaced
+    over the episodes' steps."""
 
 
 class Episode:
@@ -143,7 +144,8 @@ def play(environment: Environment, act: Act, seeds: Sequence[int], keep: int = 0
         environment: The environment to play.
         act: The policy.
         seeds: Seeds for ``env.reset``.
-        keep: Number of observations to keep of each group of episodes.
+        keep: Number of observations to keep of each group of episodes, if it has as many. At most
+            about twice as many are kept.
 
     Raises:
         EnvError: The environment cannot be made or fails; see :class:`Episode`.
@@ -164,12 +166,10 @@ def _play_side_by_side(
         episodes = [Episode(environment, *pair) for pair in zip(envs, seeds, strict=True)]
         running = episodes
         state: FrameHistory | None = None
-        observations: list[tuple[Observation, FrameHistory | None]] = []
+        kept = _EvenlySpaced(keep)
         while running:
             together = batch([episode.observation for episode in running])
-            if keep > 0:
-                observations.append((together, state))
-                keep -= len(running)
+            kept.offer((together, state), len(running))
             actions, state = act(together, state)
             for episode, action in zip(running, actions, strict=True):
                 episode.step(action)
@@ -177,7 +177,30 @@ def _play_side_by_side(
             running = [running[row] for row in rows]
             state = state and tuple(array[rows] for array in state)
         returns = np.array([episode.total for episode in episodes])
-        return Episodes(returns, tuple(observations))
+        return Episodes(returns, tuple(kept.batches))
+
+
+class _EvenlySpaced:
+    """Keeps every k-th batch, where k doubles each time that twice the wanted rows are there.
+
+    Args:
+        rows: Number of rows to keep at least, if as many are offered.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.batches: list[tuple[Observation, FrameHistory | None]] = []
+        self._sizes: list[int] = []
+        self._wanted, self._every, self._offered = rows, 1, 0
+
+    def offer(self, batch: tuple[Observation, FrameHistory | None], size: int) -> None:
+        """Keep a batch of ``size`` rows if it is its turn. Batches never grow."""
+        if self._wanted and self._offered % self._every == 0:
+            self.batches.append(batch)
+            self._sizes.append(size)
+            if sum(self._sizes) >= 2 * self._wanted:
+                del self.batches[1::2], self._sizes[1::2]
+                self._every *= 2
+        self._offered += 1
 
 
 def batch(observations: Sequence[Any]) -> Observation:

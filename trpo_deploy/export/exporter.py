@@ -39,6 +39,8 @@ from trpo_deploy.spec.spaces import BoxSpace
 
 STEPS = 2000
 """Default number of on-policy observations that are compared."""
+SECONDS = 120.0
+"""Default time limit for playing the policy and the file, so that their returns can be compared."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def export_policy(
     *,
     verify: bool = True,
     steps: int = STEPS,
+    seconds: float = SECONDS,
     golden: Path | None = None,
     options: ExportOptions | None = None,
     reading: SourceOptions | None = None,
@@ -89,18 +92,19 @@ def export_policy(
         output: Path of the ONNX file; an existing file is replaced.
         verify: Compare the file with the policy first, and write nothing if they differ.
         steps: Number of on-policy observations to compare.
+        seconds: Time limit for playing the policy and the file.
         golden: Folder for golden vectors in the layout of ONNX's backend tests.
         options: Properties of the ONNX file.
         reading: Facts that the source does not contain.
 
     Raises:
         ExportError: The policy cannot be exported.
-        CertificateError: The file differs from the policy; nothing was written.
+        CertificateError: A check failed; nothing was written.
     """
     _check_output(output, source.model_dir, [source.policy_zip, source.vecnormalize])
     loaded = load_source(source, reading or SourceOptions())
     build = _build(loaded, options or ExportOptions())
-    certificate = build.certify(steps) if verify else None
+    certificate = build.certify(steps, seconds) if verify else None
     return build.write(output, certificate, golden, source.model_dir)
 
 
@@ -111,6 +115,7 @@ def export_model(
     vecnormalize: VecNormalize | None = None,
     verify: bool = True,
     steps: int = STEPS,
+    seconds: float = SECONDS,
     golden: Path | None = None,
     options: ExportOptions | None = None,
     reading: SourceOptions | None = None,
@@ -126,7 +131,7 @@ def export_model(
     _check_output(output, None, [])
     loaded = load_model(model, vecnormalize, reading or SourceOptions())
     build = _build(loaded, options or ExportOptions())
-    certificate = build.certify(steps) if verify else None
+    certificate = build.certify(steps, seconds) if verify else None
     return build.write(output, certificate, golden, None)
 
 
@@ -135,6 +140,7 @@ def verify_policy(
     onnx_path: Path,
     *,
     steps: int = STEPS,
+    seconds: float = SECONDS,
     reading: SourceOptions | None = None,
 ) -> Certificate:
     """Compare an existing ONNX file with the policy that it should be.
@@ -143,6 +149,7 @@ def verify_policy(
         source: Files of the policy.
         onnx_path: The ONNX file.
         steps: Number of on-policy observations to compare.
+        seconds: Time limit for playing the policy and the file.
         reading: Facts that the source does not contain.
 
     Raises:
@@ -158,7 +165,7 @@ def verify_policy(
     float64 = any(isinstance(each, BoxSpace) and each.dtype == np.float64 for each in spaces)
     loaded = load_source(source, reading or SourceOptions())
     actor = _read_actor(loaded, float64_input=float64)
-    return certify(file, _trained_policy(loaded, actor), steps=steps)
+    return certify(file, _trained_policy(loaded, actor), steps=steps, seconds=seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,17 +184,17 @@ class _Build:
         )
         return (*renamed, *(certificate.warnings if certificate is not None else ()))
 
-    def certify(self, steps: int) -> Certificate:
+    def certify(self, steps: int, seconds: float) -> Certificate:
         """Compare the file with the policy.
 
         Raises:
             CertificateError: They differ.
         """
         policy = _trained_policy(self.loaded, self.actor)
-        certificate = certify(self.file, policy, steps=steps)
+        certificate = certify(self.file, policy, steps=steps, seconds=seconds)
         if not certificate.passed:
             raise CertificateError(
-                "the exported file differs from the policy, so it was not written; "
+                "the exported file is not the trained policy, so it was not written; "
                 f"{certificate.failures()}"
             )
         return certificate
@@ -245,6 +252,7 @@ def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
         loaded.sha256,
         environment,
         note,
+        training_returns=loaded.recorded_returns(),
         training_record=loaded.training_record,
         normalize_check=loaded.normalize_check,
     )

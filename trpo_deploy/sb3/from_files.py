@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from gymnasium import spaces
 
 from trpo_deploy.envs.environment import newest_environment
@@ -16,9 +14,10 @@ from trpo_deploy.envs.trust import imported_names, untrusted_names
 from trpo_deploy.errors import ExportError, TrpoDeployError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.runs import Run
+from trpo_deploy.sb3.evaluations import read_evaluations
 from trpo_deploy.sb3.normalizer_check import check_normalizer
 from trpo_deploy.sb3.observation_chain import Wrapping
-from trpo_deploy.sb3.policy_zip import PolicyZip, read_policy_zip
+from trpo_deploy.sb3.policy_zip import read_policy_zip
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
 from trpo_deploy.sb3.statistics import read_vecnormalize
@@ -62,6 +61,9 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
     if options.normalize_check:
         configured = run.settings.normalizes
         check_normalizer(policy_zip.training_record, statistics, configured=configured)
+    evaluations: dict[int, Array] = {}
+    if run.evaluations is not None:
+        evaluations = read_evaluations(run.evaluations, policy_zip.num_timesteps)
     space = policy_zip.observation_space
     layout = options.image_layout or _recorded_layout(recorded)
     environment = None if layout is not None else _environment_space(space, recorded, trusted)
@@ -78,9 +80,10 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         recorded=recorded if recorded.id else None,
         sha256=hashes,
         sb3_version=policy_zip.sb3_version,
-        training=_training(policy_zip, run.evaluations),
+        training=_training(policy_zip.num_timesteps, evaluations),
         training_record=policy_zip.training_record,
         normalize_check=options.normalize_check,
+        evaluations=evaluations,
         skipped=policy_zip.skipped,
         asked=options.env_id is not None,
         trusted=trusted,
@@ -123,16 +126,14 @@ def _environment_space(
         return None
 
 
-def _training(policy_zip: PolicyZip, evaluations: Path | None) -> dict[str, float]:
-    """Timesteps, and the returns of the run's evaluation that is nearest to them."""
-    training: dict[str, float] = {"timesteps": policy_zip.num_timesteps}
-    if evaluations is None:
-        return training
-    try:
-        with np.load(evaluations) as file:
-            timesteps, results = file["timesteps"], file["results"]
-        row: Array = results[int(np.abs(timesteps - policy_zip.num_timesteps).argmin())]
-        mean, std = float(row.mean()), float(row.std())
-    except (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError) as error:
-        raise ExportError(f"{evaluations} is not a file of evaluations ({error})") from error
-    return {**training, "return_mean": mean, "return_std": std, "episodes": len(row)}
+def _training(timesteps: int, evaluations: Mapping[int, Array]) -> dict[str, float]:
+    """Timesteps, and the returns of the evaluation that is nearest to them."""
+    if not evaluations:
+        return {"timesteps": timesteps}
+    returns = evaluations[min(evaluations, key=lambda at: abs(at - timesteps))]
+    return {
+        "timesteps": timesteps,
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "episodes": len(returns),
+    }

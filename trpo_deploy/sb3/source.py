@@ -13,7 +13,10 @@ from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.training_record import TrainingRecord
 from trpo_deploy.sb3.wrapper_search import ImageLayout
 from trpo_deploy.spec.environment import EnvironmentSpec
-from trpo_deploy.spec.spaces import DictSpace
+from trpo_deploy.spec.spaces import Array, DictSpace
+
+_LAST = 10
+"""Episodes at the end of a training, whose policy is nearly the saved one."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,18 @@ class SourceOptions:
     """Classes that the source's files may import, as ``package.module:Class``."""
     normalize_check: bool = True
     """Whether to refuse statistics that contradict what is known about the training."""
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedReturns:
+    """Returns that a training recorded."""
+
+    source: str
+    """What they are of, in words."""
+    returns: Array
+    """``(episodes,)``, at least two."""
+    same_policy: bool = False
+    """Whether they are of the policy itself or of the one before its last update."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +67,29 @@ class LoadedSource:
     """What the model itself kept of its training."""
     normalize_check: bool = True
     """See :class:`SourceOptions`."""
+    evaluations: Mapping[int, Array] = field(default_factory=dict)
+    """Returns of the run's evaluations nearest to the policy's timesteps, by timesteps."""
     skipped: tuple[str, ...] = ()
     """Entries of the zip that were not decoded, since the policy does not need them."""
     asked: bool = False
     """Whether the user named the environment's id."""
     trusted: tuple[str, ...] = ()
     """Names that may be imported to make the environment."""
+
+    def recorded_returns(self) -> tuple[RecordedReturns, ...]:
+        """Returns that the training recorded.
+
+        Samples of fewer than two episodes have no spread and are left out.
+        """
+        found = [
+            RecordedReturns(f"evaluation at {at} steps", each, at == self.training.get("timesteps"))
+            for at, each in self.evaluations.items()
+        ]
+        last = self.training_record.episode_returns
+        if last is not None:
+            found.append(RecordedReturns("last training episodes", last))
+            found.append(RecordedReturns(f"last {_LAST} training episodes", last[-_LAST:]))
+        return tuple(each for each in found if len(each.returns) > 1)
 
     def environment(self) -> Environment:
         """The environment to play the policy in.

@@ -2,7 +2,8 @@
 
 The file and Stable-Baselines3's own policy run on the same raw observations. The comparison covers
 the parameters of the action distribution, the actions, all other outputs, and the returns of both.
-A deliberately wrong copy must fail the same checks.
+The returns that the training recorded are a witness of their own. A deliberately wrong copy must
+fail the same checks.
 """
 
 from __future__ import annotations
@@ -27,17 +28,26 @@ from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
 from trpo_deploy.export.certify.rounding import check_rounding
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
+from trpo_deploy.export.certify.training_returns import check_training_returns
 from trpo_deploy.spec.codec import plain_to_json
 from trpo_deploy.spec.spaces import Json
 
 
-def certify(file: ExportedFile, policy: TrainedPolicy, *, steps: int, seed: int = 0) -> Certificate:
+def certify(
+    file: ExportedFile,
+    policy: TrainedPolicy,
+    *,
+    steps: int,
+    seconds: float,
+    seed: int = 0,
+) -> Certificate:
     """Compare an ONNX file with the trained policy.
 
     Args:
         file: The ONNX file.
         policy: The trained policy.
         steps: Number of on-policy observations to compare.
+        seconds: Time limit for playing the two policies.
         seed: Seed of the observations, the noise and the episodes.
 
     Raises:
@@ -58,10 +68,13 @@ def certify(file: ExportedFile, policy: TrainedPolicy, *, steps: int, seed: int 
                 file.spec,
                 seed=seed,
                 steps=steps,
+                seconds=seconds,
             )
             returns = played.measured
         found, golden = _compare(file, policy, engines, played, np.random.default_rng(seed))
         checks += [*check_observations(policy), *found]
+        returned = None if played is None else played.file_returns
+        checks.append(check_training_returns(policy, returned, file.spec.action_space, seed=seed))
     return Certificate(
         sha256={**policy.sha256, "policy.onnx": file.sha256},
         checks=tuple(checks),

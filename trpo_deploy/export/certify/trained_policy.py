@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.sb3.reference import SB3Policy
+from trpo_deploy.sb3.source import RecordedReturns
 from trpo_deploy.sb3.training_record import TrainingRecord
 
 
@@ -29,3 +30,5 @@ class TrainedPolicy:
     """What the model kept of its training."""
     normalize_check: bool = True
     """Whether observations of the training far outside of their range are a failure."""
+    training_returns: tuple[RecordedReturns, ...] = ()
+    """Returns that the training recorded."""
