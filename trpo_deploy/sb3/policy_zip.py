@@ -23,11 +23,8 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from stable_baselines3.common import policies
-from torch import nn
-from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-from trpo_deploy.class_path import import_class, split_class_path
 from trpo_deploy.envs.space_translation import sb3_action_space, sb3_observation_space
 from trpo_deploy.errors import (
     PolicyZipError,
@@ -35,6 +32,7 @@ from trpo_deploy.errors import (
     UnsafePickleError,
 )
 from trpo_deploy.sb3.archive import Entries, read_entries, read_weights
+from trpo_deploy.sb3.imported_classes import imported_classes
 from trpo_deploy.sb3.legacy import with_shared_layers
 from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 
@@ -168,7 +166,7 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
         UnsafePickleError: A needed entry refers to a name outside the allow-list.
         ConfigError: A class of ``allow_import`` cannot be imported.
     """
-    allowed = _imported(allow_import)
+    allowed = imported_classes(allow_import)
     content, version, weight_bytes = read_entries(path)
     try:
         data = json.loads(content)
@@ -223,16 +221,6 @@ def _policy_class(entries: Entries) -> type[policies.ActorCriticPolicy]:
     if isinstance(value, type) and issubclass(value, policies.ActorCriticPolicy):
         return value
     raise PolicyZipError(f"{entries.path}: policy_class is not a policy; supported: {SUPPORTED}")
-
-
-def _imported(names: Iterable[str]) -> dict[str, type]:
-    """Import classes; keyed by the names that a pickle can have for them."""
-    found = {}
-    for name in names:
-        value = import_class("--allow-import", name, nn.Module, Optimizer)
-        found[f"{value.__module__}.{value.__qualname__}"] = value
-        found[".".join(split_class_path(name))] = value
-    return found
 
 
 # Keywords that change the actions; the others of SB3 concern the training only.
