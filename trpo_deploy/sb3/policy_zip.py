@@ -178,7 +178,7 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
     policy_class = _policy_class(entries)
     policy_kwargs = _policy_kwargs(path, entries.get("policy_kwargs"))
     weights = read_weights(path, weight_bytes)
-    record = read_training_record(lambda name: entries.get(name) if name in entries else None)
+    record = read_training_record(lambda name: _kept(entries, name))
     return PolicyZip(
         path=path,
         algorithm=_algorithm(path, data),
@@ -221,6 +221,14 @@ def _policy_class(entries: Entries) -> type[policies.ActorCriticPolicy]:
     if isinstance(value, type) and issubclass(value, policies.ActorCriticPolicy):
         return value
     raise PolicyZipError(f"{entries.path}: policy_class is not a policy; supported: {SUPPORTED}")
+
+
+def _kept(entries: Entries, name: str) -> object:
+    """An entry that may be missing; errors do not name the zip, as they go into certificates."""
+    try:
+        return entries.get(name) if name in entries else None
+    except PolicyZipError as error:
+        raise PolicyZipError(str(error).removeprefix(f"{entries.path}: ")) from error
 
 
 # Keywords that change the actions; the others of SB3 concern the training only.

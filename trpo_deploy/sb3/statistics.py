@@ -34,6 +34,7 @@ def read_vecnormalize(path: Path, allow_import: Iterable[str] = ()) -> VecNormal
         UnsafePickleError: The file refers to a name outside the allow-list.
         ConfigError: A class of ``allow_import`` cannot be imported.
     """
+    allowed = imported_classes(allow_import)
     try:
         if path.stat().st_size > MAX_DATA_BYTES:
             raise PolicyZipError(
@@ -43,7 +44,7 @@ def read_vecnormalize(path: Path, allow_import: Iterable[str] = ()) -> VecNormal
     except OSError as error:
         raise PolicyZipError(f"cannot read {path}: {error.strerror}") from error
     try:
-        state = decode_state(content, VECNORMALIZE, _STATISTICS, imported_classes(allow_import))
+        state = decode_state(content, VECNORMALIZE, _STATISTICS, allowed)
         if state is None:
             raise PolicyZipError("this is not a VecNormalize; expected the run's vecnormalize.pkl")
         state.setdefault("norm_obs_keys", None)
