@@ -102,7 +102,10 @@ def test_a_name_that_is_not_utf_8_leaves_no_file(tmp_path: Path) -> None:
         (tmp_path / f"{name}.zip").write_bytes(source.read_bytes())
     except OSError:
         pytest.skip("the file system takes UTF-8 names only")
+    (tmp_path / f"{name}.pkl").write_bytes(b"")
     before = sorted(tmp_path.rglob("*"))
+    run = run_cli("export", source, "--vecnormalize", tmp_path / f"{name}.pkl")
+    run.assert_one_clear_line("caf\\xe9.pkl", "not UTF-8")
     run = run_cli("export", tmp_path / f"{name}.zip", cwd=tmp_path)
     run.assert_one_clear_line("caf\\xe9.zip", "not UTF-8", "rename")
     run = run_cli("export", source, "-o", tmp_path / f"{name}.onnx")

@@ -100,6 +100,22 @@ def test_normalised_stacks_play_as_in_sb3(order: str, tmp_path: Path) -> None:
             done = terminated or truncated
 
 
+def test_a_stack_in_vec_env_wrapper_becomes_the_files_state(tmp_path: Path) -> None:
+    model = make_model(spaces.Box(-9.0, 9.0, (12,)), spaces.Discrete(2), algorithm=PPO)
+    wrapper = "stable_baselines3.common.vec_env.VecFrameStack: {n_stack: 3}"
+    folder = zoo(tmp_path / "run", "Some-v0", model, f"vec_env_wrapper: [{{{wrapper}}}]\n")
+    spec = export_policy(find_run(folder), tmp_path / "policy.onnx").spec
+    assert [each.shape for each in spec.inputs] == [(4,), (8,)]
+
+
+def test_an_unknown_vec_env_wrapper_is_refused_by_name(tmp_path: Path) -> None:
+    config = "vec_env_wrapper: mine.vec.Shift\n"
+    folder = zoo(tmp_path / "run", "Some-v0", make_model(), config)
+    run = run_cli("export", folder, "-o", tmp_path / "policy.onnx")
+    run.assert_one_clear_line("mine.vec.Shift", "vec_env_wrapper")
+    assert not (tmp_path / "policy.onnx").exists()
+
+
 def test_arguments_of_the_environment_are_found(tmp_path: Path) -> None:
     model = make_model(spaces.Discrete(16), spaces.Discrete(4), algorithm=PPO)
     arguments = "env_kwargs:\n  is_slippery: false\n"

@@ -230,7 +230,9 @@ def _check_output(output: Path, model_dir: ModelDir | None, sources: Sequence[Pa
     existing = {path.resolve() for path in sources if path is not None}
     for path in files:
         if path.resolve() in existing:
-            raise ExportError(f"the export would replace its source {path}; give another name, -o")
+            raise ExportError(
+                f"the export would replace its source {path}; give another name with -o"
+            )
 
 
 def _build(loaded: LoadedSource, options: ExportOptions) -> _Build:

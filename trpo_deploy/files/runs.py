@@ -95,8 +95,8 @@ def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
         vecnormalize: Statistics to use instead of those that the layout tells.
 
     Raises:
-        ModelDirError: A path does not exist, or the folder has several policies to choose from.
-            Or the policy's name is not UTF-8.
+        ModelDirError: A path does not exist, the folder has several policies to choose from, or
+            a file's name is not UTF-8.
     """
     if not source.exists():
         raise ModelDirError(
@@ -112,7 +112,8 @@ def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
         found = _run_with_policy(source)
     else:
         found = _run_of_zip(source)
-    check_utf8(found.policy_zip)
+    for path in filter(None, (found.policy_zip, vecnormalize)):
+        check_utf8(path)
     return replace(found, chosen_statistics=vecnormalize)
 
 

@@ -48,7 +48,7 @@ def find_statistics(policy_zip: Path, folders: Sequence[Path]) -> Path | None:
     found = [path for place in places for name in _NAMES if (path := place / name).is_file()]
     if len(found) > 1:
         raise ModelDirError(
-            f"{policy_zip} may belong to the statistics {' or '.join(map(str, found))}; "
-            "choose with --vecnormalize FILE"
+            f"the statistics of {policy_zip} may be {' or '.join(map(str, found))}; name them with "
+            "--vecnormalize FILE, or move the others to another folder"
         )
     return found[0] if found else None

@@ -22,6 +22,13 @@ from trpo_deploy.sb3.pickles import Classes, decode
 MAX_DATA_BYTES = 64 * 2**20
 _MAX_WEIGHT_BYTES = 2 * 2**30
 
+_WITH_OWN_CLASSES = (
+    "policy_class",
+    "policy_kwargs",
+    *(f"{env}{which}_space" for env in ("", "env_") for which in ("observation", "action")),
+)
+"""Entries that may name a user's classes."""
+
 
 def read_entries(path: Path) -> tuple[bytes, str, bytes]:
     """Read the raw ``data``, the version and the raw weights, each of limited size.
@@ -144,11 +151,11 @@ class Entries:
         try:
             return decode(content, where, self._allowed)
         except UnsafePickleError as error:
-            if name not in ("policy_class", "policy_kwargs"):
+            if name not in _WITH_OWN_CLASSES:
                 raise
             raise UnsafePickleError(
-                f"{error}; allow a network of your own with --allow-import module:Class, or export "
-                "the model in Python with trpo_deploy.export.export_model"
+                f"{error}; allow a network or space of your own with --allow-import module:Class, "
+                "or export the model in Python with trpo_deploy.export.export_model"
             ) from error
 
     def skipped(self) -> tuple[str, ...]:

@@ -44,9 +44,9 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
             "--no-normalize-check"
         )
     recorded = recorded_by_run(run.settings)
-    # The classes of the policy's network; the others are of the environment.
-    named = set(options.allow_import) - set(imported_names(recorded))
-    policy_zip = read_policy_zip(run.policy_zip, sorted(named))
+    # The classes of the policy's network and spaces; the others are of the environment.
+    named = sorted(set(options.allow_import) - set(imported_names(recorded)))
+    policy_zip = read_policy_zip(run.policy_zip, named)
     recorded = replace(
         recorded,
         id=options.env_id or recorded.id,
@@ -56,7 +56,7 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
     hashes = {run.policy_zip.name: policy_zip.sha256}
     statistics = None
     if run.vecnormalize is not None:
-        statistics = read_vecnormalize(run.vecnormalize)
+        statistics = read_vecnormalize(run.vecnormalize, named)
         hashes[run.vecnormalize.name] = file_sha256(run.vecnormalize)
     if options.normalize_check:
         configured = run.settings.normalizes

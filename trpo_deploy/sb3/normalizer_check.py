@@ -28,15 +28,16 @@ def check_normalizer(
     """
     if statistics is None and record.last_original_observation is not None:
         raise ExportError(
-            "the policy was trained with VecNormalize, but there are no statistics; give them with "
-            "--vecnormalize FILE (in Python: vecnormalize). If only rewards were normalised, "
-            "--no-normalize-check (in Python: normalize_check=False) exports without them"
+            "the policy was trained with VecNormalize, but there are no statistics; trpo-deploy "
+            "export takes them with --vecnormalize FILE (in Python: vecnormalize), or none with "
+            "--no-normalize-check (in Python: normalize_check=False) if only rewards were "
+            "normalised"
         )
     if not record.was_trained or record.last_original_observation is not None or configured:
         return
     if statistics is not None and statistics.norm_obs:
         raise ExportError(
             "there are statistics of VecNormalize, but the policy was trained without it; move "
-            "them to another folder, or use them all the same with --no-normalize-check (in "
-            "Python: normalize_check=False)"
+            "them to another folder, or have trpo-deploy export use them all the same with "
+            "--no-normalize-check (in Python: normalize_check=False)"
         )

@@ -77,16 +77,20 @@ def decode(content: bytes, where: str, allowed: Classes | None = None) -> Any:
         raise PolicyZipError(f"{where} cannot be decoded ({error!r})") from error
 
 
-def decode_state(content: bytes, name: str, entries: Iterable[str]) -> dict[str, Any] | None:
+def decode_state(
+    content: bytes, name: str, entries: Iterable[str], allowed: Classes
+) -> dict[str, Any] | None:
     """Some entries of a pickled object's state; ``None`` if its class has another name.
+
+    See :func:`decode`.
 
     Raises:
         UnsafePickleError: The pickle refers to a name outside the allow-list.
     """
-    record = _load(content, {})
+    record = _load(content, allowed)
     if not isinstance(record, Record) or record.name != name:
         return None
-    resolver = _Resolver({}, len(content))
+    resolver = _Resolver(allowed, len(content))
     return {key: resolver.resolve(record.state[key]) for key in entries if key in record.state}
 
 
@@ -161,9 +165,10 @@ class _Resolver:
         if isinstance(value, Record):
             if value.name.startswith(_IGNORED):
                 return None
-            if value.name not in _BUILDERS:
+            builder = _BUILDERS.get(value.name) or _space_builder(self._allowed.get(value.name))
+            if builder is None:
                 raise UnsafePickleError(f"an instance of {value.name} is not on the allow-list")
-            return self._counted(_BUILDERS[value.name](value, self.resolve))
+            return self._counted(builder(value, self.resolve))
         if value.__name__.startswith(_IGNORED):
             return None
         for classes in (self._allowed, _CLASSES):
@@ -290,6 +295,26 @@ _BUILDERS: dict[str, Callable[[Record, Resolve], Any]] = {
     "numpy.ndarray": _only_inside,
     "stable_baselines3.common.running_mean_std.RunningMeanStd": _running_mean_std,
     VECNORMALIZE: _only_inside,
+}
+
+
+def _space_builder(space: type | None) -> Callable[[Record, Resolve], Any] | None:
+    """Makes an instance of the Gymnasium space from which a user's space derives.
+
+    Their bounds, shape and dtype are all that a policy needs.
+    """
+    for base, builder in _SPACE_BUILDERS.items():
+        if space is not None and issubclass(space, base):
+            return builder
+    return None
+
+
+_SPACE_BUILDERS: dict[type[spaces.Space[Any]], Callable[[Record, Resolve], Any]] = {
+    spaces.Box: _box,
+    spaces.Dict: _dict_space,
+    spaces.Discrete: _discrete,
+    spaces.MultiBinary: _multi_binary,
+    spaces.MultiDiscrete: _multi_discrete,
 }
 
 # Random states and optimisers are not needed; their records are skipped.

@@ -23,11 +23,8 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from stable_baselines3.common import policies
-from torch import nn
-from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-from trpo_deploy.class_path import import_class, split_class_path
 from trpo_deploy.envs.space_translation import sb3_action_space, sb3_observation_space
 from trpo_deploy.errors import (
     PolicyZipError,
@@ -35,6 +32,7 @@ from trpo_deploy.errors import (
     UnsafePickleError,
 )
 from trpo_deploy.sb3.archive import Entries, read_entries, read_weights
+from trpo_deploy.sb3.imported_classes import imported_classes
 from trpo_deploy.sb3.legacy import with_shared_layers
 from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 
@@ -170,7 +168,7 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
         UnsafePickleError: A needed entry refers to a name outside the allow-list.
         ConfigError: A class of ``allow_import`` cannot be imported.
     """
-    allowed = _imported(allow_import)
+    allowed = imported_classes(allow_import)
     content, version, weight_bytes = read_entries(path)
     try:
         data = json.loads(content)
@@ -182,7 +180,7 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
     policy_class = _policy_class(entries)
     policy_kwargs = _policy_kwargs(path, entries.get("policy_kwargs"))
     weights = read_weights(path, weight_bytes)
-    record = read_training_record(lambda name: entries.get(name) if name in entries else None)
+    record = read_training_record(lambda name: _kept(entries, name))
     return PolicyZip(
         path=path,
         algorithm=_algorithm(path, data),
@@ -227,14 +225,12 @@ def _policy_class(entries: Entries) -> type[policies.ActorCriticPolicy]:
     raise PolicyZipError(f"{entries.path}: policy_class is not a policy; supported: {SUPPORTED}")
 
 
-def _imported(names: Iterable[str]) -> dict[str, type]:
-    """Import classes; keyed by the names that a pickle can have for them."""
-    found = {}
-    for name in names:
-        value = import_class("--allow-import", name, nn.Module, Optimizer)
-        found[f"{value.__module__}.{value.__qualname__}"] = value
-        found[".".join(split_class_path(name))] = value
-    return found
+def _kept(entries: Entries, name: str) -> object:
+    """An entry that may be missing; errors do not name the zip, as they go into certificates."""
+    try:
+        return entries.get(name) if name in entries else None
+    except PolicyZipError as error:
+        raise PolicyZipError(str(error).removeprefix(f"{entries.path}: ")) from error
 
 
 # Keywords that change the actions; the others of SB3 concern the training only.

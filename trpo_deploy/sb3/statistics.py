@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,18 @@ from trpo_deploy.errors import (
     UnsafePickleError,
 )
 from trpo_deploy.sb3.archive import MAX_DATA_BYTES
+from trpo_deploy.sb3.imported_classes import imported_classes
 from trpo_deploy.sb3.pickles import VECNORMALIZE, decode_state
 
 
-def read_vecnormalize(path: Path) -> VecNormalize:
+def read_vecnormalize(path: Path, allow_import: Iterable[str] = ()) -> VecNormalize:
     """Read a file that ``VecNormalize.save`` wrote.
 
     The layout is that of ``VecNormalize.__getstate__`` in ``stable_baselines3.common.vec_env``.
+
+    Args:
+        path: The file.
+        allow_import: See :func:`~trpo_deploy.sb3.policy_zip.read_policy_zip`.
 
     Returns:
         The object in the state after ``VecNormalize.load`` and before ``set_venv``.
@@ -26,7 +32,9 @@ def read_vecnormalize(path: Path) -> VecNormalize:
     Raises:
         PolicyZipError: The file is missing or cannot be decoded.
         UnsafePickleError: The file refers to a name outside the allow-list.
+        ConfigError: A class of ``allow_import`` cannot be imported.
     """
+    allowed = imported_classes(allow_import)
     try:
         if path.stat().st_size > MAX_DATA_BYTES:
             raise PolicyZipError(
@@ -36,7 +44,7 @@ def read_vecnormalize(path: Path) -> VecNormalize:
     except OSError as error:
         raise PolicyZipError(f"cannot read {path}: {error.strerror}") from error
     try:
-        state = decode_state(content, VECNORMALIZE, _STATISTICS)
+        state = decode_state(content, VECNORMALIZE, _STATISTICS, allowed)
         if state is None:
             raise PolicyZipError("this is not a VecNormalize; expected the run's vecnormalize.pkl")
         state.setdefault("norm_obs_keys", None)
@@ -44,7 +52,9 @@ def read_vecnormalize(path: Path) -> VecNormalize:
         statistics.__setstate__({"old_reward": np.array([]), **state})
         _check_statistics(statistics)
     except UnsafePickleError as error:
-        raise UnsafePickleError(f"{path}: {error}") from error
+        raise UnsafePickleError(
+            f"{path}: {error}; allow a space of your own with --allow-import module:Class"
+        ) from error
     except PolicyZipError as error:
         raise PolicyZipError(f"{path}: {error}") from error
     except Exception as error:  # damaged pickles raise nearly every built-in exception

@@ -28,9 +28,9 @@ class TrainingRecord:
     ``(n_envs, ...)`` for each key; the key is ``"obs"`` for a space without keys."""
     last_original_observation: Inputs | None = None
     """The observations that ``VecNormalize`` was given at the last reset by ``learn``. ``None`` if
-    the training had no ``VecNormalize``. Not of the same step as ``last_observation``."""
+    the training had no ``VecNormalize``. They are of an earlier step than ``last_observation``."""
     episode_returns: Array | None = None
-    """Returns of the last training episodes, oldest first, ``(episodes,)``; drawn actions."""
+    """Returns of the last training episodes, with drawn actions, oldest first, ``(episodes,)``."""
     n_envs: int | None = None
     """Number of environments side by side."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def _returns(value: Any) -> Array:
     """Returns from ``Monitor``'s episodes: ``{"r": return, "l": length, "t": seconds}``."""
     if isinstance(value, Mapping) or not isinstance(value, Sequence):
         raise TypeError(f"{type(value).__name__}, expected a list of episodes")
-    returns = np.array([float(episode["r"]) for episode in value], dtype=np.float64)
+    returns = np.array([np.asarray(episode["r"], np.float64).item() for episode in value])
     if not np.isfinite(returns).all():
         raise ValueError("a return is not finite")
     return returns

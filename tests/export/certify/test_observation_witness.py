@@ -135,7 +135,8 @@ def test_statistics_of_another_model_in_the_folder_are_refused(tmp_path: Path) -
     )
     with pytest.raises(ExportError, match="trained without it"):
         export(tmp_path)
-    export(tmp_path, normalize_check=False)
+    found = witnesses(export(tmp_path, normalize_check=False))
+    assert "kept no raw observation" in found[RAW].measured["no witness"]
 
 
 def test_a_resumed_run_that_kept_no_raw_observation_is_exported(tmp_path: Path) -> None:

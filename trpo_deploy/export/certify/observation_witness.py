@@ -39,6 +39,9 @@ def check_observations(policy: TrainedPolicy) -> list[Check]:
         checks.append(_check_raw(policy, record.last_original_observation))
     elif "_last_original_obs" in record.unreadable:
         checks.append(_no_witness(_RAW, record.unreadable["_last_original_obs"]))
+    elif record.was_trained and any(each.statistics for each in policy.reference.chains.values()):
+        reason = "the file normalises, but the model kept no raw observation"
+        checks.append(_no_witness(_RAW, reason))
     if record.last_observation is not None:
         checks.append(_check_policys(policy, record.last_observation))
     else:
@@ -160,7 +163,8 @@ def _range_problems(
         if largest > chain.clip * (1 + _ROUNDING):
             yield (
                 f"{name!r} reached {largest:.4g} in training, but the normaliser clips at "
-                f"{chain.clip:g}; the statistics are likely of another run"
+                f"{chain.clip:g}; the statistics are likely of another run. "
+                "--no-normalize-check accepts it"
             )
         return
     low, high, slack = _bounds(part)
