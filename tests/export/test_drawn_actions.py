@@ -41,9 +41,13 @@ def parameters_of(action_space: spaces.Space[Any]) -> tuple[str, ...]:
     return ("mean", "std") if isinstance(action_space, spaces.Box) else ("logits",)
 
 
-def drawn(model: Any, action_space: spaces.Space[Any], folder: Path) -> tuple[Array, Array]:
+def drawn(
+    model: Any, action_space: spaces.Space[Any], folder: Path, observation: Any = OBSERVATION
+) -> tuple[Array, Array]:
     """Actions ``(ROWS, *shape)`` of the file, and of SB3."""
-    batch = np.tile(OBSERVATION, (ROWS, 1))
+    parts = observation if isinstance(observation, dict) else {"obs": observation}
+    rows = {key: np.tile(part, (ROWS, 1)) for key, part in parts.items()}
+    batch = rows if isinstance(observation, dict) else rows["obs"]
     options = ExportOptions(outputs=parameters_of(action_space))
     file = export_policy(save(model, folder), folder / "p.onnx", verify=False, options=options)
     found, _ = OnnxPolicy(file.path, seed=1).predict(batch, deterministic=False)
@@ -117,6 +121,16 @@ def test_draws_of_a_squashed_policy(space: spaces.Box, tmp_path: Path) -> None:
     assert_same_distribution(found, want)
     at_bounds = np.mean((found <= space.low + 1e-6) | (found >= space.high - 1e-6))
     assert at_bounds < 0.001  # a clipped Gaussian would be there often
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_draws_for_observations_with_keys(squash: bool, tmp_path: Path) -> None:
+    space = spaces.Dict({"action": BOX, "mask": spaces.Box(0, 1, (2,), np.bool_)})
+    keywords = {**SMALL, "squash_output": squash}
+    model = make_model(space, BOX, "MultiInputPolicy", algorithm=TRPO, policy_kwargs=keywords)
+    observation = {"action": OBSERVATION, "mask": np.array([True, False])}
+    found, want = drawn(model, BOX, tmp_path, observation)
+    assert_same_distribution(found, want)
 
 
 @pytest.mark.parametrize("squash", [False, True])

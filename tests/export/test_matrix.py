@@ -257,6 +257,7 @@ def stacked(space: spaces.Space[Any], n_stack: int) -> Any:
     ("space", "kind"),
     [
         (BOX, "MlpPolicy"),
+        (spaces.Box(0, 1, (3,), np.bool_), "MlpPolicy"),
         (GREY, "CnnPolicy"),
         (spaces.Box(0, 255, (1, 36, 40), np.uint8), "CnnPolicy"),
         (
@@ -264,7 +265,7 @@ def stacked(space: spaces.Space[Any], n_stack: int) -> Any:
             "MultiInputPolicy",
         ),
     ],
-    ids=["vector", "image hwc", "image chw", "dict"],
+    ids=["vector", "bool", "image hwc", "image chw", "dict"],
 )
 def test_frame_stacks_continue_as_in_sb3(
     space: spaces.Space[Any], kind: str, tmp_path: Path

@@ -152,12 +152,12 @@ def swapped(operator: str) -> Callable[[onnx.ModelProto], None]:
 @pytest.mark.parametrize(
     "mutate",
     [
-        scaled("/picture/255", 254 / 255),
+        scaled("/obs/picture/255", 254 / 255),
         scaled("/features/picture/0/weight", 1.001),
         scaled("/critic/4/bias", 1.01),
         scaled("/guard/safe_action", 0.5),
-        lambda model: edit(model, "/choice/values", lambda values: values[::-1]),
-        lambda model: edit(model, "/choice/columns", lambda columns: columns[::-1]),
+        lambda model: edit(model, "/obs/choice/values", lambda values: values[::-1]),
+        lambda model: edit(model, "/obs/choice/columns", lambda columns: columns[::-1]),
         swapped("Concat"),
     ],
     ids=["scale", "CNN", "value", "safe action", "one-hot", "numbers", "order of features"],

@@ -27,6 +27,7 @@ def check_spec(file: ExportedFile, actor: ActorNetwork) -> Check:
         "observation_space": actor.observation_space.to_json(),
         "action_space": actor.action_space.to_json(),
         "states": [state.to_json() for state in actor.states],
+        "squashed": actor.squash,
         "inputs": sorted(tensor.name for tensor in spec.inputs),
         "outputs": sorted(tensor.name for tensor in spec.outputs),
     }
@@ -34,6 +35,7 @@ def check_spec(file: ExportedFile, actor: ActorNetwork) -> Check:
         "observation_space": spec.observation_space.to_json(),
         "action_space": spec.action_space.to_json(),
         "states": [state.to_json() for state in spec.states],
+        "squashed": spec.squashed,
         "inputs": sorted(tensor.name for tensor in graph.input),
         "outputs": sorted(tensor.name for tensor in graph.output),
     }
