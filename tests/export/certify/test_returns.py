@@ -9,9 +9,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from tests.command import run_cli
 from tests.export.policies import BOX, SpaceEnv, make_model, save
+from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.episode import play
 from trpo_deploy.export import SourceOptions, export_policy
 from trpo_deploy.export.certify.engines import load_onnxruntime
 from trpo_deploy.export.certify.exported_file import ExportedFile
@@ -162,3 +165,35 @@ def test_undecided_returns_are_said_and_do_not_fail_the_certificate(tmp_path: Pa
     certificate = json.loads((tmp_path / "certificate.json").read_text())
     assert certificate["verdict"] == "pass"
     assert [each["passed"] for each in certificate["checks"] if each["name"] == "returns"] == [None]
+
+
+class Counting(SpaceEnv):
+    """Observes the number of steps; an episode has a hundred."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Box(0.0, 100.0, (1,)), spaces.Discrete(2))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        return np.full(1, self._steps, np.float32), 1.0, False, self._steps == 100, {}
+
+
+def test_observations_are_kept_from_whole_episodes() -> None:
+    gymnasium.register("Counting-v0", lambda **_: Counting())
+    try:
+        played = play(
+            Environment("Counting-v0"), lambda rows, _: (np.zeros(len(rows)), None), (0, 1), keep=10
+        )
+    finally:
+        del gymnasium.registry["Counting-v0"]
+    steps = np.concatenate(
+        [rows[:1, 0] for rows, _ in played.observations if isinstance(rows, np.ndarray)]
+    )
+    assert 10 <= 2 * len(steps) <= 20
+    (spacing,) = set(np.diff(steps))
+    assert steps[0] == 0
+    assert steps[-1] + spacing >= 100

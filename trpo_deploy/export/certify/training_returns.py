@@ -39,7 +39,7 @@ FALSE_ALARM = 0.001
 """Probability that a file which reaches exactly this share fails."""
 POWER = 0.9
 """Without this probability to see a file that acts at random, there is no witness."""
-EPISODES = 32
+EPISODES = 16
 """Episodes with random actions, and with drawn actions if they are needed."""
 _HOW = (
     "mean return of the file against returns that the training recorded: the evaluation at the "
