@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
+from tests.command import run_cli
+from tests.export.policies import BOX, SpaceEnv, make_model, save
+from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.episode import play
 from trpo_deploy.export import SourceOptions, export_policy
 from trpo_deploy.export.certify.engines import load_onnxruntime
 from trpo_deploy.export.certify.exported_file import ExportedFile
@@ -130,3 +138,61 @@ def test_playing_stops_at_the_time_limit(agents: Path, tmp_path: Path) -> None:
         assert found.measured["episodes"] == len(found.file_returns) == episodes
         assert found.check.passed
         assert len(found.observations["obs"]) == 100
+
+
+class Noisy(SpaceEnv):
+    """Rewards that vary and do not depend on the seed."""
+
+    rewards = np.random.default_rng(0)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, _, *ended = super().step(action)
+        return observation, self.rewards.normal(1.0, 3.0), *ended
+
+
+def test_undecided_returns_are_said_and_do_not_fail_the_certificate(tmp_path: Path) -> None:
+    gymnasium.register("Noisy-v0", lambda **_: Noisy(BOX, BOX))
+    try:
+        save(make_model(), tmp_path)
+        exported = run_cli("export", tmp_path, "--env", "Noisy-v0", "--seconds", 0)
+    finally:
+        del gymnasium.registry["Noisy-v0"]
+    assert exported.code == 0, exported.error
+    assert "open returns: undecided, more episodes are needed" in exported.output
+    assert "certificate: the same policy" in exported.output
+    assert "returns: undecided" in run_cli("inspect", tmp_path).output
+    assert "returns: open; undecided" in (tmp_path / "README.md").read_text()
+    certificate = json.loads((tmp_path / "certificate.json").read_text())
+    assert certificate["verdict"] == "pass"
+    assert [each["passed"] for each in certificate["checks"] if each["name"] == "returns"] == [None]
+
+
+class Counting(SpaceEnv):
+    """Observes the number of steps; an episode has a hundred."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Box(0.0, 100.0, (1,)), spaces.Discrete(2))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        super().step(action)
+        return np.full(1, self._steps, np.float32), 1.0, False, self._steps == 100, {}
+
+
+def test_observations_are_kept_from_whole_episodes() -> None:
+    gymnasium.register("Counting-v0", lambda **_: Counting())
+    try:
+        played = play(
+            Environment("Counting-v0"), lambda rows, _: (np.zeros(len(rows)), None), (0, 1), keep=10
+        )
+    finally:
+        del gymnasium.registry["Counting-v0"]
+    kept = [rows for rows, _ in played.observations if isinstance(rows, np.ndarray)]
+    steps = np.array([rows[0, 0] for rows in kept])
+    assert 10 <= 2 * len(steps) <= 20
+    (spacing,) = set(np.diff(steps))
+    assert steps[0] == 0
+    assert steps[-1] + spacing >= 100

@@ -242,3 +242,36 @@ def test_another_version_of_the_environment_is_undecided(
     assert witness(folder, "Half-v1").passed is False
     register("Nothing-v1", amount=0.01)
     assert witness(folder, "Nothing-v0").passed is False
+
+
+class OneLife(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Ends an episode after five steps, as Atari's wrapper does after a life."""
+
+    steps = 0
+
+    def reset(self, **arguments: Any) -> Any:
+        self.steps = 0
+        return super().reset(**arguments)
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated or self.steps == 5, truncated, info
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_returns_recorded_inside_a_wrapper_that_changes_rewards_do_not_accuse(
+    wrapped: bool, undecided_between_0_and_1: Path, register: Callable[..., None]
+) -> None:
+    register("Whole-v0", amount=1.0 if wrapped else 0.1, repeated=True)
+    folder = undecided_between_0_and_1
+    name = f"{OneLife.__module__}:OneLife"
+    (folder / "config.yaml").write_text(
+        f"env_id: Whole-v0\nenv_wrapper: {name if wrapped else 'null'}\n"
+    )
+    export_policy(find_run(folder), folder / "policy.onnx", verify=False)
+    reading = SourceOptions(allow_import=(name,) if wrapped else ())
+    certificate = verify_policy(find_run(folder), folder / "policy.onnx", reading=reading)
+    (check,) = (check for check in certificate.checks if check.name == NAME)
+    assert check.passed is (None if wrapped else False)
+    assert (name in check.note) is wrapped

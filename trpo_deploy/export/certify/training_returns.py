@@ -10,12 +10,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
+from trpo_deploy.class_path import import_class
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.episode import Observation, play
+from trpo_deploy.envs.wrappers import wrapper_classes
 from trpo_deploy.export.certify.check import Check, json_number
 from trpo_deploy.export.certify.student import student_quantile
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
@@ -35,7 +39,7 @@ FALSE_ALARM = 0.001
 """Probability that a file which reaches exactly this share fails."""
 POWER = 0.9
 """Without this probability to see a file that acts at random, there is no witness."""
-EPISODES = 32
+EPISODES = 16
 """Episodes with random actions, and with drawn actions if they are needed."""
 _HOW = (
     "mean return of the file against returns that the training recorded: the evaluation at the "
@@ -43,9 +47,9 @@ _HOW = (
     f"next to it. Fails if the file reaches less than {SHARE_SAME_POLICY:.0%}, or {SHARE:.0%} if "
     "the policy was not evaluated, of the training's gain over random actions, by a one-sided "
     f"Welch test at {FALSE_ALARM:.1%}, and actions drawn as in training do as well. In another "
-    f"environment than the training's it fails below {SHARE_ELSEWHERE:.0%} and is undecided above. "
-    "The power is the probability to see a file that acts at random; below "
-    f"{POWER:.0%} there is no witness"
+    f"environment than the training's it fails below {SHARE_ELSEWHERE:.0%} and is undecided above, "
+    "and always with wrappers that may change rewards. The power is the probability to see a file "
+    f"that acts at random; below {POWER:.0%} there is no witness"
 )
 
 
@@ -159,10 +163,24 @@ def _verdict(
             f"actions drawn as in training get {drawn.mean():.5g}, but the most probable actions, "
             "which the file returns, far less"
         )
+    inside = ", ".join(_reward_wrappers(environment))
+    if inside:
+        return None, f"undecided, since the returns were recorded inside of {inside}"
     suspects = ", or ".join(_suspects(policy))
     if elsewhere and not scale.is_below(file_returns, SHARE_ELSEWHERE):
         return None, f"undecided, since the environment is another one; {suspects} may be missing"
     return False, f"far below the training; what is missing may be {suspects}"
+
+
+def _reward_wrappers(environment: Environment) -> Iterator[str]:
+    """Wrappers that may change rewards and the length of episodes.
+
+    SB3's ``make_vec_env`` puts ``Monitor``, which records returns, inside of them.
+    """
+    for name in wrapper_classes(environment.env_wrapper):
+        wrapper: type[Any] = import_class("env_wrapper", name, gymnasium.Wrapper)
+        if not issubclass(wrapper, (gymnasium.ObservationWrapper, gymnasium.ActionWrapper)):
+            yield name
 
 
 def _suspects(policy: TrainedPolicy) -> Iterator[str]:
