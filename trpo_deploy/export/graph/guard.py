@@ -6,6 +6,7 @@ an observation that is not finite gives a fixed safe action and a flag.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from trpo_deploy.spec.policy_spec import GuardInfo
 from trpo_deploy.spec.spaces import Array, BoxSpace, Space
 
 _ALL = "/guard/all"
-"""1 if all inputs are finite, else 0: float32, ``(batch,)``."""
+"""1 if all inputs are finite, else 0: float32, ``(batch, 1)``."""
 
 
 def guard_info(actor: ActorNetwork) -> GuardInfo:
@@ -75,27 +76,29 @@ class FiniteGuard:
             flags = graph.add("Flatten", [flags], f"{prefix}/row", axis=1)
             rows.append(graph.reduce("ReduceMin", flags, 1, f"{prefix}/all", keep=True))
         every = graph.concat(rows, 1, "/guard/rows")
-        every = graph.reduce("ReduceMin", every, 1, _ALL, keep=False)
-        graph.cast(every, np.bool_, OBS_OK)
+        graph.reduce("ReduceMin", every, 1, _ALL, keep=True)
+        graph.cast(graph.reshape(_ALL, [-1], "/guard/flat"), np.bool_, OBS_OK)
         return cls(sources)
 
     def select(self, graph: GraphBuilder, action: str, space: Space, output: str) -> None:
         """Add a choice between the action and the safe action."""
-        ok = graph.reshape(_ALL, [-1, *(1 for _ in space.shape)], "/guard/ok")
-        spread = graph.constant("/guard/spread", np.zeros(space.shape))
-        flags = graph.add("Add", [ok, spread], "/guard/flags")  # of the action's shape
-        is_ok = graph.cast(flags, np.bool_, "/guard/is_ok")
         # Engines implement Where for int64, but few do for int8.
         dtype = np.dtype(np.int64) if space.dtype == np.int8 else space.dtype
+        numbers = math.prod(space.shape)
+        # Rows of numbers, since OpenCV 4 confuses (batch,) with (1, batch).
+        action = graph.reshape(action, [-1, numbers], "/guard/action")
         if dtype != space.dtype:
             action = graph.cast(action, dtype, "/guard/wide_action")
-        safe = graph.constant("/guard/safe_action", safe_action(space), dtype)
+        spread = graph.constant("/guard/spread", np.zeros(numbers))
+        flags = graph.add("Add", [_ALL, spread], "/guard/flags")
+        is_ok = graph.cast(flags, np.bool_, "/guard/is_ok")
+        safe = graph.constant("/guard/safe_action", safe_action(space).flatten(), dtype)
         zeros = _zeros(graph, flags, dtype, "/guard/zeros")
         safe = graph.add("Add", [zeros, safe], "/guard/safe_actions")
-        chosen = output if dtype == space.dtype else "/guard/chosen"
-        graph.add("Where", [is_ok, action, safe], chosen)
-        if chosen != output:
-            graph.cast(chosen, space.dtype, output)
+        chosen = graph.add("Where", [is_ok, action, safe], "/guard/chosen")
+        if dtype != space.dtype:
+            chosen = graph.cast(chosen, space.dtype, "/guard/narrow")
+        graph.reshape(chosen, [-1, *space.shape], output)
 
 
 def _zeros(graph: GraphBuilder, flags: str, dtype: npt.DTypeLike, output: str) -> str:
