@@ -48,7 +48,9 @@ def export(folder: Path, **reading: Any) -> Export:
 def witnesses(result: Export) -> dict[str, Any]:
     assert result.certificate is not None
     return {
-        each.name: each for each in result.certificate.checks if each.name.startswith("witness: ")
+        each.name: each
+        for each in result.certificate.checks
+        if each.name.startswith("witness: ") and "observations" in each.name
     }
 
 
