@@ -222,8 +222,9 @@ def main() -> None:
     table = markdown_table(header, rows)
     text = (
         "# Engines that run the exported files\n\n"
-        f"{len(cases)} files in batches of 1 and 7, compared with onnxruntime. Equal means: integers "
-        f"are identical, and floats within {EQUAL:.0e}.\n\n{table}\n{machine('onnxruntime', 'onnx', 'numpy')}\n"
+        f"{len(cases)} files in batches of 1 and 7, compared with onnxruntime. Equal means: "
+        f"integers are identical, and floats within {EQUAL:.0e}.\n\n{table}\n"
+        f"{machine('onnxruntime', 'onnx', 'numpy')}\n"
     )
     write_results("engines", values, text)
 
