@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from copy import deepcopy
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space_channels_first
 from stable_baselines3.common.vec_env import (
@@ -25,7 +27,9 @@ from stable_baselines3.common.vec_env import (
 )
 
 from tests.export.policies import SpaceEnv
+from trpo_deploy.envs.wrappers import wrap
 from trpo_deploy.errors import SpaceError
+from trpo_deploy.export import export_model
 from trpo_deploy.sb3.observation_chain import ObservationChain, Wrapping, observation_chains
 from trpo_deploy.sb3.wrapper_search import ArrayKind
 from trpo_deploy.spec.policy_spec import OBS
@@ -49,6 +53,11 @@ def floats(*shape: int) -> spaces.Box:
     return spaces.Box(low.astype(np.float32), -low.astype(np.float32))
 
 
+def _maker(space: spaces.Space[Any]) -> Any:
+    """Makes an environment that draws observations by its own seed."""
+    return lambda: SpaceEnv(deepcopy(space), spaces.Discrete(2))
+
+
 def wrapped(
     space: spaces.Space[Any],
     order: tuple[str, ...],
@@ -56,8 +65,7 @@ def wrapped(
     channels_order: str | None = None,
 ) -> VecEnv | None:
     """Two environments in SB3's wrappers, as a model has them; ``None`` if SB3 refuses."""
-    makers: Any = [lambda: SpaceEnv(space, spaces.Discrete(2))] * 2
-    env: VecEnv = DummyVecEnv(makers)
+    env: VecEnv = DummyVecEnv([_maker(space)] * 2)
     env.seed(0)
     try:
         for wrapper in order:
@@ -139,7 +147,7 @@ def test_a_known_environment_gives_sb3s_observation(
     space: Any = make(*shape)
     if has_keys:
         space = spaces.Dict({"a": space, "b": floats(2, 3)})
-    env = wrapped(deepcopy(space), order, n_stack, channels_order)
+    env = wrapped(space, order, n_stack, channels_order)
     if env is None:
         return
     warm_up(env)
@@ -150,6 +158,43 @@ def test_a_known_environment_gives_sb3s_observation(
     parts = space.spaces if has_keys else {OBS: space}
     assert {name: chain.frame for name, chain in chains.items()} == parts
     check(env, chains)
+
+
+def levels(*shape: int) -> spaces.Box:
+    """Small integers, which are no image."""
+    return spaces.Box(0, 7, shape, np.uint8)
+
+
+@given(shapes, st.sampled_from([image, floats, levels]), st.integers(2, 4))
+@settings(max_examples=100, deadline=None)
+def test_a_stack_within_the_environment_is_sb3s(
+    shape: tuple[int, int, int], make: Any, n_stack: int
+) -> None:
+    """Training and playing stack frames in the environment itself."""
+    space = make(*shape)
+    env = wrap(_maker(space)(), None, n_stack)
+    sb3 = wrapped(space, ("stack",), n_stack)
+    assert sb3 is not None
+    stack: Any = unwrap_vec_wrapper(sb3, VecFrameStack)
+    expected = stack.reset()
+    np.testing.assert_array_equal(env.reset(seed=0)[0], expected[0])
+    for _ in range(3):
+        observation, *_ = stack.step(np.zeros(2, np.int64))
+        np.testing.assert_array_equal(env.step(0)[0], observation[0])
+    model_env = BaseAlgorithm._wrap_env(env, verbose=0)
+    chains = chains_of(model_env, Wrapping(frame_stack=n_stack, environment=space))
+    assert chains[OBS].frame == space
+
+
+def test_images_of_a_dict_that_were_normalised_are_images(tmp_path: Path) -> None:
+    """VecNormalize writes floats into the Dict of the environment itself."""
+    space = spaces.Dict({"a": image(6, 7, 3), "b": floats(2)})
+    model = PPO(
+        "MultiInputPolicy", VecNormalize(DummyVecEnv([_maker(space)])), n_steps=8, batch_size=8
+    )
+    model.learn(8)
+    result = export_model(model, tmp_path / "policy.onnx")
+    assert {each.name: each.dtype for each in result.spec.inputs} == {"a": "uint8", "b": "float32"}
 
 
 @given(shapes, st.sampled_from([image, floats]), st.sampled_from(ORDERS), st.integers(2, 4))

@@ -76,7 +76,7 @@ def _stack_frames(env: AnyEnv, n: int) -> AnyEnv:
     space = env.observation_space
     if not isinstance(space, spaces.Box):
         raise SpaceError(f"frame_stack needs Box observations, not {space}; omit it")
-    # As is_image_space and is_image_space_channels_first of SB3, which plays need not install.
+    # As SB3's is_image_space and is_image_space_channels_first; playing a file needs no SB3.
     image = space.dtype == np.uint8 and len(space.shape) == 3
     image = image and not space.low.any() and bool((space.high == 255).all())
     axis = 0 if image and np.argmin(space.shape) == 0 else -1

@@ -261,7 +261,8 @@ def _frame_bound(stacked: Array, n_stack: int, axis: int) -> Array:
 
 
 def _misfit(name: str, policy: ArrayKind, facts: Facts) -> str:
-    if facts.n_stack > 1 and not any(size % facts.n_stack == 0 for size in policy.shape):
+    divides = any(size % facts.n_stack == 0 for size in policy.shape)
+    if facts.statistics is None or (facts.n_stack > 1 and not divides):
         return (
             f"the policy's {name!r} has the shape {policy.shape}, which is not a stack of "
             f"{facts.n_stack} frames; give the right --frame-stack"

@@ -40,9 +40,9 @@ class ArrayKind:
 
 @dataclass(frozen=True)
 class Wrappers:
-    """Wrappers around an environment: normalise, stack, normalise, transpose.
+    """Wrappers around an environment, in this order: normalise, stack, normalise, transpose.
 
-    A transposition at another place is moved to the end, and the axes of the others with it.
+    An earlier transposition is moved to the end: the axes of the others are those before it.
     """
 
     frame: ArrayKind
@@ -119,7 +119,8 @@ def _frames(policy: ArrayKind, facts: Facts, images: Collection[bool]) -> set[Ar
     known = facts.frame
     if known is None or not known.shape or len(known.shape) != len(policy.shape):
         return found
-    return {*found, known}
+    # VecNormalize changes the Dict space of an environment in memory, and so hides its images.
+    return {*found, known} if known.is_image in images else found
 
 
 @dataclass(frozen=True)
