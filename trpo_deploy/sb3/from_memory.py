@@ -46,9 +46,7 @@ def load_model(
         SpaceError: The statistics or the frame stack do not fit, or the image layout is unknown.
     """
     policy = model.policy if isinstance(model, BaseAlgorithm) else model
-    if not isinstance(policy, ActorCriticPolicy):
-        kind = type(policy).__name__
-        raise ExportError(f"{kind} cannot be exported; supported: {SUPPORTED}")
+    _check_supported(policy)
     env = model.get_env() if isinstance(model, BaseAlgorithm) else None
     own_statistics = getattr(model, "get_vec_normalize_env", lambda: None)()
     statistics = vecnormalize if vecnormalize is not None else own_statistics
@@ -79,6 +77,29 @@ def load_model(
         asked=options.env_id is not None,
         trusted=(*options.allow_import, *in_memory),
     )
+
+
+# They decide the action. A policy that overrides one, such as a recurrent policy, is not read right.
+_DECIDES_THE_ACTION = (
+    "predict",
+    "_predict",
+    "get_distribution",
+    "_get_action_dist_from_latent",
+    "extract_features",
+)
+
+
+def _check_supported(policy: object) -> None:
+    own = [
+        name
+        for name in _DECIDES_THE_ACTION
+        if getattr(type(policy), name, None) is not getattr(ActorCriticPolicy, name)
+    ]
+    if not isinstance(policy, ActorCriticPolicy) or own:
+        raise ExportError(
+            f"the model has a {type(policy).__name__}, which is not supported; supported: "
+            f"{SUPPORTED}"
+        )
 
 
 def _wrapping_of(env: Any) -> Wrapping:
