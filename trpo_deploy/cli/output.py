@@ -73,9 +73,10 @@ def print_certificate(certificate: Certificate) -> None:
     if note:
         say(f"note: {escape(note)}")
     for check in certificate.checks:
-        mark = "[green]ok[/]  " if check.passed else "[red]FAIL[/]"
+        color = {True: "green", False: "red", None: "yellow"}[check.passed]
         measured = ", ".join(f"{name} {_short(value)}" for name, value in check.measured.items())
-        say(f"  {mark} {check.name}: {escape(measured)}")
+        words = escape(check.note or measured)
+        say(f"  [{color}]{check.result:<4}[/] {check.name}: {words}")
     verdict = "[green]the same policy[/]" if certificate.passed else "[red]NOT the same policy[/]"
     say(f"certificate: {verdict}")
 

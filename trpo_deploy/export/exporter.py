@@ -29,6 +29,7 @@ from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.runs import Run
+from trpo_deploy.sb3.environment_in_memory import class_name
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import load_model
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
@@ -115,7 +116,8 @@ def export_model(
     """Write a model or policy that is in memory as one ONNX file.
 
     ``model`` is this project's ``TRPO``, SB3's ``PPO`` or ``A2C``, or the policy of one of them.
-    Its vec-env wrappers give the frame stack, the image layout and the normaliser.
+    The wrappers of its environment give the frame stack, the image layout and the normaliser. A
+    wrapper of observations or actions that the file cannot contain is refused by its name.
     ``vecnormalize`` is the normaliser if the model's environment has none. Custom features
     extractors need no permission, since their code is already loaded. All other arguments and
     the errors are those of :func:`export_policy`.
@@ -214,11 +216,14 @@ def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:
 
 def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
     environment, note = loaded.environment_if_any()
-    return TrainedPolicy(loaded.reference, actor, loaded.sha256, environment, note)
+    return TrainedPolicy(
+        loaded.reference, actor, loaded.sha256, environment, loaded.model, environment_note=note
+    )
 
 
 def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> PolicySpec:
     wrappers = () if loaded.recorded is None else loaded.recorded.wrappers
+    inside = (*loaded.reference.inside.observation, *reversed(loaded.reference.inside.action))
     return PolicySpec(
         observation_space=actor.observation_space,
         action_space=actor.action_space,
@@ -231,6 +236,7 @@ def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> 
                 f"outside of the file: the environment is wrapped in {each.name}"
                 for each in wrappers
             ),
+            *(f"inside of the file: {class_name(each)}" for each in inside),
             *describe_preprocessing(actor),
         ),
         training=loaded.training,

@@ -84,9 +84,8 @@ def _verification(certificate: Certificate | None) -> Iterator[str]:
         return
     yield "Compared with the trained policy; details are in the certificate:"
     yield ""
-    yield from (
-        f"- {check.name}: {'ok' if check.passed else 'FAIL'}" for check in certificate.checks
-    )
+    for check in certificate.checks:
+        yield f"- {check.name}: {check.result}" + (f"; {check.note}" if check.note else "")
     for who, values in certificate.returns.items():
         if isinstance(values, dict):
             yield f"- return of {who}: {values['mean']:.6g} ± {values['std']:.3g}"

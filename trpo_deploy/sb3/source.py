@@ -9,6 +9,7 @@ from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.recorded import remake_environment
 from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
+from trpo_deploy.sb3.model_in_memory import ModelInMemory
 from trpo_deploy.sb3.observation_chain import ImageLayout
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.spec.environment import EnvironmentSpec
@@ -27,6 +28,11 @@ class SourceOptions:
     """Number of frames that ``VecFrameStack`` stacked."""
     allow_import: tuple[str, ...] = ()
     """Classes that the source's files may import, as ``package.module:Class``."""
+    allow_wrappers: tuple[str, ...] = ()
+    """Wrappers of a model in memory that ``export_model`` would refuse, as
+    ``package.module:Class``. A Gymnasium wrapper stays outside of the file, as a part of the
+    environment. A vec-env wrapper must change neither observations nor actions, which the
+    certificate checks."""
     normalize_check: bool = True
     """Whether to refuse a run that normalised but has no statistics."""
 
@@ -47,6 +53,8 @@ class LoadedSource:
     sb3_version: str
     training: Mapping[str, float] = field(default_factory=dict)
     """``timesteps`` and the evaluation's ``return_mean``, ``return_std`` and ``episodes``."""
+    model: ModelInMemory | None = None
+    """The model with its environment, if it was in memory."""
     skipped: tuple[str, ...] = ()
     """Entries of the zip that were not decoded, since the policy does not need them."""
     asked: bool = False

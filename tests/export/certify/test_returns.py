@@ -20,7 +20,7 @@ def test_rare_falls_are_accepted() -> None:
     rng = np.random.default_rng(0)
     for often in (0.02, 0.06, 0.2, 0.4):
         passed = [
-            check_returns(*(_falling(rng, often) for _ in range(3)), discrete=False).passed
+            bool(check_returns(*(_falling(rng, often) for _ in range(3)), discrete=False).passed)
             for _ in range(1000)
         ]
         # For ten draws, three standard errors are Student's t beyond 3: 1.5 %.

@@ -10,7 +10,8 @@ from typing import Any
 from trpo_deploy.export.certify.check import Check
 from trpo_deploy.spec.spaces import Json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Since 2, a check can be undecided: ``"passed": null``, and ``"note"`` says why."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,15 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether the file is the trained policy."""
-        return all(check.passed for check in self.checks)
+        """Whether no check found a difference between the file and the trained policy.
+
+        Undecided checks do not count: parity decides about every output by itself.
+        """
+        return not any(check.failed for check in self.checks)
 
     def failures(self) -> str:
         """The failed checks as text."""
-        return "; ".join(f"{c.name}: {dict(c.measured)}" for c in self.checks if not c.passed)
+        return "; ".join(f"{c.name}: {c.note or dict(c.measured)}" for c in self.checks if c.failed)
 
     def to_json(self) -> str:
         """The certificate as indented JSON."""
@@ -47,6 +51,7 @@ class Certificate:
                     "passed": check.passed,
                     "how": check.how,
                     "measured": dict(check.measured),
+                    "note": check.note,
                 }
                 for check in self.checks
             ],

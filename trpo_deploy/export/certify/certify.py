@@ -21,6 +21,7 @@ from trpo_deploy.export.certify.engines import Engine, load_engines
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.file_checks import check_guard, check_negative_control, check_spec
 from trpo_deploy.export.certify.golden import golden_sample
+from trpo_deploy.export.certify.model_environment import check_model_environment
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
@@ -60,6 +61,12 @@ def certify(file: ExportedFile, policy: TrainedPolicy, *, steps: int, seed: int 
             returns = played.measured
         found, golden = _compare(file, policy, engines, played, np.random.default_rng(seed))
         checks += found
+        if policy.model is not None:
+            checks.append(
+                check_model_environment(
+                    policy.model, file.spec, engines["onnxruntime"], policy, seed
+                )
+            )
     return Certificate(
         sha256={**policy.sha256, "policy.onnx": file.sha256},
         checks=tuple(checks),

@@ -16,10 +16,23 @@ class Check:
     """The result of one comparison with the trained policy."""
 
     name: str
-    passed: bool
+    passed: bool | None
+    """``None`` if the comparison could not be decided or made; :attr:`note` says why."""
     how: str
     """What was compared, and where the tolerance comes from."""
     measured: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    """The result in words, where the numbers alone do not explain it."""
+
+    @property
+    def result(self) -> str:
+        """``ok``, ``FAIL`` or ``open``."""
+        return {True: "ok", False: "FAIL", None: "open"}[self.passed]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the file differs from the policy; false for an undecided check."""
+        return self.passed is False
 
 
 def json_number(value: float | np.floating | Array) -> float | str:

@@ -67,7 +67,8 @@ def _frames(space: Space, scale: Scale | None, rng: np.random.Generator, rows: i
         return np.stack([space.sample(rng) for _ in range(rows)])
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     if scale is not None:
-        values = scale[0] + 2.0 * scale[1] * rng.normal(size=(rows, *space.shape))
+        mean, std = (each.reshape(space.shape) for each in scale)
+        values = mean + 2.0 * std * rng.normal(size=(rows, *space.shape))
     else:
         factor = rng.choice([0.3, 1.0, 3.0], size=(rows, *(1 for _ in space.shape)))
         values = factor * rng.normal(size=(rows, *space.shape))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from gymnasium import spaces
 
 from trpo_deploy.export.certify.batches import as_float32, is_finite, one_ulp_off, size_of, take
 from trpo_deploy.export.graph.distribution import PARAMETERS
@@ -127,7 +128,8 @@ def _batch_noise(
         # At least the rounding error, since SB3 may agree with itself by chance.
         largest = np.abs(array).max(initial=1e-3, where=np.isfinite(array))
         spacing = np.spacing(np.float32(largest))
-        noise[name] = float(max(difference, spacing, _layer_rounding(name, actor)))
+        rounding = _layer_rounding(name, actor) + _scaling_rounding(name, reference)
+        noise[name] = float(max(difference, spacing, rounding))
     return noise
 
 
@@ -148,6 +150,22 @@ def _layer_rounding(name: str, actor: ActorNetwork) -> float:
         size = max(size, 1.0)  # probabilities are of order one
     activations = sum(isinstance(layer, Activation) for layer in layers)
     return float(np.finfo(np.float32).eps) * size * (1 + activations)
+
+
+def _scaling_rounding(name: str, reference: SB3Policy) -> float:
+    """Rounding error of scaling an action to its bounds, which is of the order of the bounds.
+
+    An action near zero is the difference of two numbers of that order.
+    """
+    squash, rescale = reference.policy.squash_output, bool(reference.inside.action)
+    scaled = squash or rescale if name == ACTION else rescale and not squash
+    own, outer = reference.action_space, reference.policy_action_space
+    if not scaled or name not in (ACTION, PARAMETERS, "mean"):
+        return 0.0
+    assert isinstance(own, spaces.Box)
+    assert isinstance(outer, spaces.Box)
+    sizes = np.abs([own.low, own.high, *(reference.inside.scale * [outer.low, outer.high])])
+    return float(np.finfo(np.float32).eps * sizes.max(initial=0, where=np.isfinite(sizes)))
 
 
 def _response_to_noise(
