@@ -55,10 +55,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*precision lowered")
 
 AnyEnv = gymnasium.Env[Any, Any]
 WITNESS = "witness: the model's environment"
-POSITIONS = spaces.Box(np.float32([0, -5, 100]), np.float32([1, 5, 300]))
+POSITIONS = spaces.Box(np.array([0, -5, 100], np.float32), np.array([1, 5, 300], np.float32))
 GRID = spaces.Box(-5.0, 5.0, (2, 3), np.float32)
 COUNTS = spaces.Box(0, 9, (3,), np.int32)
-TORQUES = spaces.Box(np.float32([-2, -1]), np.float32([2, 3]))
+TORQUES = spaces.Box(np.array([-2, -1], np.float32), np.array([2, 3], np.float32))
 
 
 class Recorded(gymnasium.Env[Any, Any]):
@@ -93,13 +93,21 @@ class Recorded(gymnasium.Env[Any, Any]):
 gymnasium.register("Recorded-v0", entry_point=Recorded)
 
 
+def rescaled(env: AnyEnv, low: Any, high: Any) -> AnyEnv:
+    return RescaleAction(env, low, high)
+
+
+def rescaled_observations(env: AnyEnv, low: Any, high: Any) -> AnyEnv:
+    return RescaleObservation(env, low, high)
+
+
 def model_of(env: Any, *, ours: bool = False) -> Any:
     """A model with random weights, whose environment has run for a while."""
     if isinstance(env, gymnasium.Env):
         made = env
         env = DummyVecEnv([lambda: made])
     policy = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
-    model = (TRPO if ours else sb3_contrib.TRPO)(policy, env, seed=0)
+    model: Any = (TRPO if ours else sb3_contrib.TRPO)(policy, env, seed=0)
     randomize(model.policy)
     vec = model.get_env()
     vec.seed(0)
@@ -112,7 +120,8 @@ def model_of(env: Any, *, ours: bool = False) -> Any:
 def given_in(model: Any, steps: int = 12) -> list[tuple[Any, Any]]:
     """What each environment of the model gives and is given, with frozen statistics."""
     env = model.get_env()
-    cores = [each.unwrapped for each in environment_in_memory.base_env(env).envs]
+    base: Any = environment_in_memory.base_env(env)
+    cores = [each.unwrapped for each in base.envs]
     layer: Any = env
     while isinstance(layer, VecEnvWrapper):
         layer.training = False
@@ -145,21 +154,21 @@ def witness_of(result: Export) -> Check:
 INSIDE: dict[str, Callable[[], AnyEnv]] = {
     "nothing": Recorded,
     "monitor and limit": lambda: Monitor(TimeLimit(ClipReward(Recorded(), 0.0), 3)),
-    "RescaleAction": lambda: RescaleAction(Recorded(), -0.3, 1.0),
-    "RescaleAction by dimension": lambda: RescaleAction(
-        Recorded(), np.float32([0, -9]), np.float32([1, 9])
+    "RescaleAction": lambda: rescaled(Recorded(), -0.3, 1.0),
+    "RescaleAction by dimension": lambda: rescaled(
+        Recorded(), np.array([0, -9], np.float32), np.array([1, 9], np.float32)
     ),
     "ClipAction": lambda: ClipAction(Recorded()),
     "NormalizeObservation": lambda: NormalizeObservation(Recorded()),
-    "RescaleObservation": lambda: RescaleObservation(Recorded(), -1.0, 1.0),
+    "RescaleObservation": lambda: rescaled_observations(Recorded(), -1.0, 1.0),
     "DtypeObservation": lambda: DtypeObservation(Recorded(COUNTS), np.float32),
     "DtypeObservation of float64": lambda: DtypeObservation(
         Recorded(spaces.Box(-5.0, 5.0, (3,), np.float64)), np.float32
     ),
     "FlattenObservation": lambda: FlattenObservation(Recorded(GRID)),
     "ReshapeObservation": lambda: ReshapeObservation(Recorded(GRID), (3, 2)),
-    "five of them": lambda: RescaleAction(
-        NormalizeObservation(RescaleObservation(FlattenObservation(Recorded(GRID)), 0.0, 1.0)),
+    "five of them": lambda: rescaled(
+        NormalizeObservation(rescaled_observations(FlattenObservation(Recorded(GRID)), 0.0, 1.0)),
         0.0,
         1.0,
     ),
@@ -197,7 +206,7 @@ def episode_length(name: str) -> int:
 def test_the_distribution_is_in_the_units_of_the_environment(kwargs: Any, tmp_path: Path) -> None:
     if kwargs == "squashed":
         kwargs = {"use_sde": True, "policy_kwargs": {"squash_output": True}}
-    model = sb3_contrib.TRPO("MlpPolicy", RescaleAction(Recorded(), -0.3, 1.0), seed=0, **kwargs)
+    model = sb3_contrib.TRPO("MlpPolicy", rescaled(Recorded(), -0.3, 1.0), seed=0, **kwargs)
     outputs = ("mean", "std", "log_prob", "value")
     result = exported_from(model, tmp_path, options=ExportOptions(outputs))
     assert witness_of(result).passed is True
@@ -213,17 +222,20 @@ class Counted(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class Slower(RescaleAction[Any, Any, Any]):
+    def __init__(self, env: AnyEnv) -> None:
+        super().__init__(env, np.float32(-1), np.float32(1))
+
     def action(self, action: Array) -> Array:
         return np.asarray(0.5 * super().action(action))
 
 
 class VecShifted(VecEnvWrapper):
     def reset(self) -> Any:
-        return self.venv.reset() + np.float32(0.5)
+        return np.asarray(self.venv.reset()) + np.float32(0.5)
 
     def step_wait(self) -> Any:
         observations, *rest = self.venv.step_wait()
-        return (observations + np.float32(0.5), *rest)
+        return (np.asarray(observations) + np.float32(0.5), *rest)
 
 
 class VecCounted(VecEnvWrapper):
@@ -237,7 +249,7 @@ class VecCounted(VecEnvWrapper):
 KEYS = spaces.Dict({"a": POSITIONS, "b": POSITIONS})
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "observations": (lambda: Shifted(Recorded()), "Shifted"),
-    "actions": (lambda: Slower(Recorded(), -1.0, 1.0), "Slower"),
+    "actions": (lambda: Slower(Recorded()), "Slower"),
     "function": (
         lambda: TransformObservation(Recorded(), lambda x: x, None),
         "gymnasium.wrappers:TransformObservation",
@@ -282,7 +294,7 @@ def test_a_wrapper_that_is_not_understood_is_named(name: str, verify: bool, tmp_
 
 
 def test_an_allowed_wrapper_of_gymnasium_is_a_part_of_the_environment(tmp_path: Path) -> None:
-    model = model_of(RescaleAction(Shifted(gymnasium.make("Recorded-v0")), -1.0, 1.0))
+    model = model_of(rescaled(Shifted(gymnasium.make("Recorded-v0")), -1.0, 1.0))
     result = exported_from(model, tmp_path, f"{__name__}:Shifted")
     assert witness_of(result).passed is True
     assert result.spec.environment is not None
@@ -386,7 +398,7 @@ def test_environments_in_processes_are_known_by_their_names(tmp_path: Path) -> N
 
 
 def _rescaled() -> AnyEnv:
-    return RescaleAction(gymnasium.make("Pendulum-v1"), -1.0, 1.0)
+    return rescaled(gymnasium.make("Pendulum-v1"), -1.0, 1.0)
 
 
 def _function() -> AnyEnv:
@@ -403,7 +415,7 @@ def test_an_environment_is_played_with_its_arguments(tmp_path: Path) -> None:
 
 def test_wrappers_of_the_registered_environment_are_part_of_it(tmp_path: Path) -> None:
     if "RecordedRescaled-v0" not in gymnasium.registry:
-        gymnasium.register("RecordedRescaled-v0", entry_point=_registered)
+        gymnasium.register("RecordedRescaled-v0", entry_point=f"{__name__}:_registered")
     result = exported_from(model_of(gymnasium.make("RecordedRescaled-v0")), tmp_path)
     assert witness_of(result).passed is True
     recorded = result.spec.environment
@@ -413,4 +425,4 @@ def test_wrappers_of_the_registered_environment_are_part_of_it(tmp_path: Path) -
 
 
 def _registered() -> AnyEnv:
-    return RescaleAction(Recorded(), -1.0, 1.0)
+    return rescaled(Recorded(), -1.0, 1.0)
