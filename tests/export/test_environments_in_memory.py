@@ -90,7 +90,7 @@ class Recorded(gymnasium.Env[Any, Any]):
         return self._last, 1.0, self._steps >= self.length, False, {}
 
 
-gymnasium.register("Recorded-v0", entry_point=Recorded)
+gymnasium.register("Recorded-v0", entry_point=f"{__name__}:Recorded")
 
 
 def rescaled(env: AnyEnv, low: Any, high: Any) -> AnyEnv:
@@ -113,7 +113,7 @@ def model_of(env: Any, *, ours: bool = False) -> Any:
     vec.seed(0)
     vec.reset()
     for _ in range(40):
-        vec.step(np.stack([TORQUES.sample() for _ in range(vec.num_envs)]))
+        vec.step(np.zeros((vec.num_envs, 2), np.float32))
     return model
 
 
@@ -123,10 +123,10 @@ def given_in(model: Any, steps: int = 12) -> list[tuple[Any, Any]]:
     base: Any = environment_in_memory.base_env(env)
     cores = [each.unwrapped for each in base.envs]
     layer: Any = env
-    while isinstance(layer, VecEnvWrapper):
+    while layer is not base:
         layer.training = False
         layer = layer.venv
-    for each in layer.envs:
+    for each in base.envs:
         while isinstance(each, gymnasium.Wrapper):
             if isinstance(each, NormalizeObservation):
                 each.update_running_mean = False
@@ -200,6 +200,20 @@ def test_the_file_answers_what_the_environment_is_given(
 
 def episode_length(name: str) -> int:
     return 3 if name == "monitor and limit" else 5
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_wrappers_in_float64(normalised: bool, tmp_path: Path) -> None:
+    far = spaces.Box(-1e6, 1e6, (2, 3), np.float64)
+
+    def make() -> AnyEnv:
+        flat = FlattenObservation(Recorded(far))
+        return NormalizeObservation(flat) if normalised else flat
+
+    model = model_of(VecFrameStack(DummyVecEnv([make]), 2))
+    result = exported_from(model, tmp_path, options=ExportOptions(float64_input=True))
+    assert witness_of(result).passed is True
+    assert result.spec.inputs[0].dtype == "float64"
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"use_sde": True}, "squashed"])
@@ -369,7 +383,7 @@ class Locked(Recorded):
         self.lock = threading.Lock()
 
 
-gymnasium.register("Locked-v0", entry_point=Locked)
+gymnasium.register("Locked-v0", entry_point=f"{__name__}:Locked")
 
 
 def test_an_environment_that_cannot_be_copied_is_made_again_or_is_no_witness(

@@ -44,8 +44,9 @@ def read_observation(
     wrappers = reference.inside.observation
     first = wrappers[0].env.observation_space if wrappers else chain.frame
     space = _frame_space(first, float64_input)
-    wrapped = _frame_space(chain.frame, float64_input=False) if wrappers else space
-    steps = [*_wrapper_steps(wrappers), *_steps(chain, wrapped, reference.policy)]
+    steps = list(_wrapper_steps(wrappers))
+    still_float64 = float64_input and all(isinstance(step, Reshape) for step in steps)
+    steps += _steps(chain, _frame_space(chain.frame, still_float64), reference.policy)
     return ObservationInput(chain.name, space, tuple(steps))
 
 
