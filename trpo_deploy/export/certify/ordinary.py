@@ -93,6 +93,9 @@ def _earlier_frames(
     if scale is not None:
         values = scale[0] + 2.0 * scale[1] * rng.normal(size=(rows, *state.shape))
         return np.asarray(values.astype(state.dtype))
-    assert each.frame_stack is not None
-    frames = [_frames(each.space, None, rng, rows) for _ in range(each.frame_stack.n_stack - 1)]
-    return np.concatenate(frames, axis=each.frame_stack.axis).astype(state.dtype)
+    stack = each.frame_stack
+    assert stack is not None
+    shape = [rows, *state.shape]
+    shape[stack.axis] //= stack.n_stack - 1
+    frames = [_frames(each.space, None, rng, rows).reshape(shape) for _ in range(stack.n_stack - 1)]
+    return np.concatenate(frames, axis=stack.axis).astype(state.dtype)
