@@ -59,3 +59,34 @@ class ExportAware(BaseFeaturesExtractor):
 
     def forward(self, observations: Tensor) -> Tensor:
         return observations if torch.onnx.is_in_onnx_export() else 2.0 * observations
+
+
+class OneRow(Residual):
+    """Writes the batch size as the number 1."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return super().forward(observations).view(1, -1)
+
+
+class BatchInTheGraph(Residual):
+    """Right in torch; the traced graph has the example's batch size as a constant."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return super().forward(observations).view(int(observations.shape[0]), -1)
+
+
+class Centred(Residual):
+    """The features of a row depend on the other rows of its batch."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        features = super().forward(observations)
+        return features - features.mean(dim=0)
+
+
+class Attention(Residual):
+    """Attention between the numbers of an observation; ONNX has it since opset 14."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        tokens = super().forward(observations).unsqueeze(-1)
+        attended: Tensor = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+        return attended.squeeze(-1)

@@ -10,9 +10,18 @@ import pytest
 from gymnasium import spaces
 
 from tests.command import run_cli
-from tests.export.extractors import ExportAware, KeyedSum, Normalized, Residual
+from tests.export.extractors import (
+    Attention,
+    BatchInTheGraph,
+    Centred,
+    ExportAware,
+    KeyedSum,
+    Normalized,
+    OneRow,
+    Residual,
+)
 from tests.export.policies import BOX, exported, make_model, save
-from trpo_deploy.errors import CertificateError
+from trpo_deploy.errors import CertificateError, ExportError
 from trpo_deploy.export import ExportOptions, SourceOptions, export_model, export_policy
 from trpo_deploy.runtime import OnnxPolicy
 
@@ -74,3 +83,41 @@ def test_a_file_that_differs_from_the_policy_is_not_written(tmp_path: Path) -> N
     with pytest.raises(CertificateError, match="not written"):
         export_policy(source, tmp_path / "policy.onnx", reading=reading)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(
+    ("extractor", "says"),
+    [
+        (OneRow, r"a batch of 2 gives features of the shape \(1, 12\)"),
+        (BatchInTheGraph, r"a batch of 1 gives features of the shape \(2, 3\)"),
+        (Centred, "a row has other features in a batch of 2 than alone"),
+    ],
+)
+def test_an_extractor_without_a_free_batch_is_refused(
+    extractor: type[Residual], says: str, verify: bool, tmp_path: Path
+) -> None:
+    model = make_model(policy_kwargs={"features_extractor_class": extractor})
+    with pytest.raises(ExportError, match=f"{extractor.__name__} does not take.*{says}"):
+        export_model(model, tmp_path / "policy.onnx", verify=verify)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_extractor_that_needs_a_newer_opset_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(policy_kwargs={"features_extractor_class": Attention})
+    with pytest.raises(ExportError, match=r"Attention with opset 13 .*--opset N"):
+        export_model(model, tmp_path / "policy.onnx")
+    assert capfd.readouterr() == ("", "")
+    result = export_model(model, tmp_path / "policy.onnx", options=ExportOptions(opset=14))
+    assert result.certificate is not None
+    assert result.certificate.passed
+
+
+def test_a_failed_export_of_an_extractor_prints_one_line(tmp_path: Path) -> None:
+    save(make_model(policy_kwargs={"features_extractor_class": Attention}), tmp_path)
+    name = "tests.export.extractors:Attention"
+    run = run_cli("export", tmp_path, "--allow-import", name)
+    run.assert_one_clear_line("Attention", "--opset N")
+    assert run.output == ""

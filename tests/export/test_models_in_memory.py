@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3 import SAC
+from sb3_contrib import QRDQN, MaskablePPO, RecurrentPPO
+from stable_baselines3 import DQN, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from tests.export.policies import BOX, SpaceEnv, make_model, randomize
@@ -36,6 +38,22 @@ def test_a_policy_without_its_model_has_no_normaliser(tmp_path: Path) -> None:
     assert result.spec.normalizer is None
 
 
-def test_a_policy_of_an_unsupported_algorithm_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"SACPolicy.*supported"):
-        export_model(make_model(algorithm=SAC).policy, tmp_path / "p.onnx")
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(
+    ("algorithm", "policy", "named"),
+    [
+        (SAC, "MlpPolicy", "SACPolicy"),
+        (DQN, "MlpPolicy", "DQNPolicy"),
+        (QRDQN, "MlpPolicy", "QRDQNPolicy"),
+        (MaskablePPO, "MlpPolicy", "MaskableActorCriticPolicy"),
+        (RecurrentPPO, "MlpLstmPolicy", "RecurrentActorCriticPolicy"),
+    ],
+)
+def test_a_policy_of_an_unsupported_algorithm_is_refused(
+    algorithm: type[BaseAlgorithm], policy: str, named: str, verify: bool, tmp_path: Path
+) -> None:
+    actions = BOX if algorithm is SAC else spaces.Discrete(2)
+    model = make_model(BOX, actions, policy, algorithm=algorithm)
+    with pytest.raises(ExportError, match=f"{named}, which is not supported; supported: Mlp"):
+        export_model(model, tmp_path / "policy.onnx", verify=verify)
+    assert list(tmp_path.iterdir()) == []

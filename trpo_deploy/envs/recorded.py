@@ -22,9 +22,7 @@ def record_environment(environment: Environment) -> EnvironmentSpec:
     Raises:
         ConfigError: The wrappers are written in an unknown form.
     """
-    unrecorded = [
-        name for name, value in environment.kwargs.items() if not _is_plain({name: value})
-    ]
+    unrecorded = [name for name, value in environment.kwargs.items() if not is_plain({name: value})]
     arguments = {
         name: value for name, value in environment.kwargs.items() if name not in unrecorded
     }
@@ -32,7 +30,7 @@ def record_environment(environment: Environment) -> EnvironmentSpec:
     for each in wrapper_list(environment.env_wrapper):
         for name, wrapper_arguments in each.items():
             wrapper = WrapperSpec(name, wrapper_arguments)
-            if _is_plain(wrapper_arguments):
+            if is_plain(wrapper_arguments):
                 wrappers.append(wrapper)
             else:
                 unrecorded.append(wrapper.name)
@@ -144,7 +142,8 @@ def _check_complete(recorded: EnvironmentSpec) -> None:
         )
 
 
-def _is_plain(arguments: Mapping[str, Any]) -> bool:
+def is_plain(arguments: Mapping[str, Any]) -> bool:
+    """Whether JSON can represent the arguments."""
     try:
         plain_to_json(arguments)
     except TypeError:

@@ -27,6 +27,11 @@ _KNOWN_WRAPPERS = re.compile(
 _COMPATIBILITY_IDS = re.compile(r"GymV\d+Environment-v\d+")
 
 
+def is_known_wrapper(name: str) -> bool:
+    """Whether ``module:Class`` is a wrapper of a known library, which may be imported."""
+    return _KNOWN_WRAPPERS.fullmatch(name) is not None
+
+
 def imported_names(recorded: EnvironmentSpec) -> tuple[str, ...]:
     """Names whose modules are imported to make the environment: the wrappers' and the id."""
     return (*(wrapper.name for wrapper in recorded.wrappers), recorded.id)
@@ -39,9 +44,7 @@ def untrusted_names(recorded: EnvironmentSpec, trusted: Collection[str]) -> list
         recorded: The environment.
         trusted: Names that may be imported in addition to the known wrappers.
     """
-    names = [
-        wrapper.name for wrapper in recorded.wrappers if not _KNOWN_WRAPPERS.fullmatch(wrapper.name)
-    ]
+    names = [wrapper.name for wrapper in recorded.wrappers if not is_known_wrapper(wrapper.name)]
     if ":" in recorded.id or _COMPATIBILITY_IDS.fullmatch(recorded.id):
         names.append(recorded.id)
     return [name for name in names if name not in trusted]

@@ -31,6 +31,7 @@ from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.names import check_names
 from trpo_deploy.files.runs import Run
+from trpo_deploy.sb3.environment_in_memory import class_name
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import load_model
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
@@ -123,7 +124,8 @@ def export_model(
     """Write a model or policy that is in memory as one ONNX file.
 
     ``model`` is this project's ``TRPO``, SB3's ``PPO`` or ``A2C``, or the policy of one of them.
-    Its vec-env wrappers give the frame stack, the image layout and the normaliser.
+    The wrappers of its environment give the frame stack, the image layout and the normaliser. A
+    wrapper of observations or actions that the file cannot contain is refused by its name.
     ``vecnormalize`` is the normaliser if the model's environment has none. Custom features
     extractors need no permission, since their code is already loaded. All other arguments and
     the errors are those of :func:`export_policy`.
@@ -253,7 +255,8 @@ def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
         actor,
         loaded.sha256,
         environment,
-        note,
+        environment_note=note,
+        model=loaded.model,
         training_returns=loaded.recorded_returns(),
         training_record=loaded.training_record,
         normalize_check=loaded.normalize_check,
@@ -262,6 +265,7 @@ def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
 
 def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> PolicySpec:
     wrappers = () if loaded.recorded is None else loaded.recorded.wrappers
+    inside = (*loaded.reference.inside.observation, *reversed(loaded.reference.inside.action))
     return PolicySpec(
         observation_space=actor.observation_space,
         action_space=actor.action_space,
@@ -274,6 +278,7 @@ def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> 
                 f"outside of the file: the environment is wrapped in {each.name}"
                 for each in wrappers
             ),
+            *(f"inside of the file: {class_name(each)}" for each in inside),
             *describe_preprocessing(actor),
         ),
         training=loaded.training,

@@ -32,20 +32,44 @@ def extra_outputs(reference: SB3Policy, inputs: Inputs) -> dict[str, Array]:
         if isinstance(reference.action_space, spaces.Box):
             normal = distribution.distribution
             shape = (-1, *reference.action_space.shape)
-            found = {"mean": normal.mean.reshape(shape), "std": normal.stddev.reshape(shape)}
-            mode = _gaussian_action(reference, reference.action_space, normal.mean)
+            mean, std = _in_env_units(reference, normal.mean, normal.stddev)
+            found = {"mean": mean.reshape(shape), "std": std.reshape(shape)}
+            mode = _gaussian_action(reference, normal.mean)
         else:
             found = {"logits": policy.action_net(latent), "margin": _margin(distribution)}
             mode = distribution.mode()
         found["value"] = policy.predict_values(tensor).flatten()
         found["log_prob"] = _log_prob(distribution, mode, squashed=policy.squash_output)
+        if isinstance(reference.action_space, spaces.Box) and not policy.squash_output:
+            found["log_prob"] = found["log_prob"] - _log_scale(reference)
     return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 
-def _gaussian_action(reference: SB3Policy, space: spaces.Box, mean: torch.Tensor) -> torch.Tensor:
+def _in_env_units(
+    reference: SB3Policy, mean: torch.Tensor, std: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The Gaussian behind the wrappers of actions; a squashed one is not scaled yet."""
+    if reference.policy.squash_output:
+        return mean, std
+    scale, shift = (
+        torch.as_tensor(each.astype(np.float32)).flatten()
+        for each in (reference.inside.scale, reference.inside.shift)
+    )
+    return scale * mean.cpu() + shift, scale * std.cpu()
+
+
+def _log_scale(reference: SB3Policy) -> float:
+    """Logarithm of the volume that the wrappers of actions give to a unit of volume."""
+    shape = reference.action_space.shape or ()
+    return float(np.log(np.broadcast_to(reference.inside.scale, shape)).sum())
+
+
+def _gaussian_action(reference: SB3Policy, mean: torch.Tensor) -> torch.Tensor:
     """The deterministic action in the Gaussian's space: clipped, or not squashed yet."""
     if reference.policy.squash_output:
         return mean
+    space = reference.policy_action_space
+    assert isinstance(space, spaces.Box)
     low, high = (
         torch.as_tensor(bound.astype(np.float32)).flatten() for bound in (space.low, space.high)
     )

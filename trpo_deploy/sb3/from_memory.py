@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
+import gymnasium
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import (
-    VecEnvWrapper,
     VecFrameStack,
     VecNormalize,
     VecTransposeImage,
@@ -21,6 +20,14 @@ from stable_baselines3.common.vec_env import (
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.recorded import record_environment
 from trpo_deploy.errors import ExportError
+from trpo_deploy.sb3.environment_in_memory import (
+    EnvironmentInMemory,
+    base_env,
+    gymnasium_spec,
+    read_environment,
+)
+from trpo_deploy.sb3.inside_wrappers import NO_WRAPPERS
+from trpo_deploy.sb3.model_in_memory import ModelInMemory
 from trpo_deploy.sb3.normalizer_check import check_normalizer
 from trpo_deploy.sb3.observation_chain import Wrapping
 from trpo_deploy.sb3.policy_zip import SUPPORTED
@@ -30,9 +37,6 @@ from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import OBS
 
-_MONITOR = "stable_baselines3.common.monitor:Monitor"
-"""SB3 puts it around every environment; it changes neither observations nor rewards."""
-
 
 def load_model(
     model: BaseAlgorithm | ActorCriticPolicy,
@@ -41,21 +45,20 @@ def load_model(
 ) -> LoadedSource:
     """Take a policy from a model, or a bare policy.
 
-    The vec-env wrappers of a model's environment tell the frame stack, the image layout and the
-    normaliser. A bare policy has no environment.
+    The wrappers of a model's environment tell the frame stack, the image layout, the normaliser and
+    what else the file must contain. A bare policy has no environment.
 
     Raises:
-        ExportError: The policy is not an actor-critic policy, or was trained with a normaliser and
-            has none.
+        ExportError: The policy is not a supported one, a wrapper of the environment is unknown, or
+            the policy was trained with a normaliser and has none.
         SpaceError: The statistics or the frame stack do not fit, or the image layout is unknown.
     """
-    policy = model.policy if isinstance(model, BaseAlgorithm) else model
-    if not isinstance(policy, ActorCriticPolicy):
-        kind = type(policy).__name__
-        raise ExportError(f"{kind} cannot be exported; supported: {SUPPORTED}")
+    policy = _supported(model.policy if isinstance(model, BaseAlgorithm) else model)
     env = model.get_env() if isinstance(model, BaseAlgorithm) else None
-    own_statistics = getattr(model, "get_vec_normalize_env", lambda: None)()
+    environment = None if env is None else read_environment(env, options.allow_wrappers)
+    own_statistics = None if environment is None else environment.statistics
     statistics = vecnormalize if vecnormalize is not None else own_statistics
+    inside = NO_WRAPPERS if environment is None else environment.inside
     record = TrainingRecord()
     if isinstance(model, BaseAlgorithm):
         record = read_training_record(vars(model).get)
@@ -71,7 +74,13 @@ def load_model(
     # Our TRPO keeps the environment's spaces here if SB3 was given translated ones.
     observation_space = getattr(model, "env_observation_space", None)
     action_space = getattr(model, "env_action_space", None)
-    recorded = _recorded(env, wrapping.frame_stack, options.env_id)
+    if inside.action:
+        action_space = inside.action[0].env.action_space
+    recorded = None
+    if environment is not None:
+        recorded = _recorded(environment, wrapping.frame_stack, options.env_id)
+    elif options.env_id is not None:
+        recorded = EnvironmentSpec(options.env_id, frame_stack=wrapping.frame_stack)
     in_memory = () if recorded is None else [each.name for each in recorded.wrappers]
     weights = [each.detach().cpu().numpy().tobytes() for each in policy.state_dict().values()]
     return LoadedSource(
@@ -81,6 +90,7 @@ def load_model(
             policy.observation_space if observation_space is None else observation_space,
             policy.action_space if action_space is None else action_space,
             wrapping,
+            inside,
         ),
         algorithm=type(model).__name__,
         has_std=True,
@@ -90,9 +100,45 @@ def load_model(
         training={"timesteps": getattr(model, "num_timesteps", 0)},
         training_record=record,
         normalize_check=options.normalize_check,
+        model=_playable(model, environment, statistics),
         asked=options.env_id is not None,
         trusted=(*options.allow_import, *in_memory),
     )
+
+
+# These decide the action. A policy with its own, such as a recurrent one, would be misread.
+_DECIDES_THE_ACTION = (
+    "predict",
+    "_predict",
+    "get_distribution",
+    "_get_action_dist_from_latent",
+    "extract_features",
+)
+
+
+def _supported(policy: object) -> ActorCriticPolicy:
+    own = [
+        name
+        for name in _DECIDES_THE_ACTION
+        if getattr(type(policy), name, None) is not getattr(ActorCriticPolicy, name)
+    ]
+    if not isinstance(policy, ActorCriticPolicy) or own:
+        raise ExportError(
+            f"the model has a {type(policy).__name__}, which is not supported; supported: "
+            f"{SUPPORTED}"
+        )
+    return policy
+
+
+def _playable(
+    model: BaseAlgorithm | ActorCriticPolicy,
+    environment: EnvironmentInMemory | None,
+    statistics: VecNormalize | None,
+) -> ModelInMemory | None:
+    """The model with its environment, unless the statistics are not the environment's."""
+    if not isinstance(model, BaseAlgorithm) or environment is None:
+        return None
+    return ModelInMemory(model, environment) if statistics is environment.statistics else None
 
 
 def _wrapping_of(env: Any) -> Wrapping:
@@ -109,30 +155,26 @@ def _wrapping_of(env: Any) -> Wrapping:
     )
 
 
-def _recorded(env: Any, frame_stack: int, asked: str | None) -> EnvironmentSpec | None:
-    """The environment's id, arguments and wrappers, from its Gymnasium spec."""
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    try:
-        (spec, *_) = env.get_attr("spec")
-        environment_id, arguments = str(spec.id), dict(spec.kwargs)
-        around = list(spec.additional_wrappers)
-    except (AttributeError, TypeError, ValueError):  # not a Gymnasium environment
-        environment_id, arguments, around = "", {}, []
-    environment_id = asked or environment_id
+def _recorded(
+    environment: EnvironmentInMemory, frame_stack: int, asked: str | None
+) -> EnvironmentSpec | None:
+    """The environment's id and arguments, from its Gymnasium spec, and the wrappers around it."""
+    spec = gymnasium_spec(base_env(environment.env))
+    environment_id = asked or ("" if spec is None else str(spec.id))
     if not environment_id:
         return None
+    arguments = {} if spec is None else dict(spec.kwargs)
     arguments.pop("render_mode", None)
+    if spec is not None and spec.max_episode_steps is not None:
+        registered = gymnasium.registry.get(spec.id)
+        if registered is not None and registered.max_episode_steps != spec.max_episode_steps:
+            arguments["max_episode_steps"] = spec.max_episode_steps
     # A wrapper that does not record its arguments has None for them.
-    named = [(_wrapper_name(each.entry_point), each.kwargs) for each in around]
-    wrappers = [{name: arguments} for name, arguments in named if arguments is not None]
+    wrappers = [
+        {each.name: each.arguments} for each in environment.outside if each.arguments is not None
+    ]
     recorded = record_environment(
         Environment(environment_id, arguments, env_wrapper=wrappers, frame_stack=frame_stack)
     )
-    unknown = [name for name, arguments in named if arguments is None and name != _MONITOR]
+    unknown = [each.name for each in environment.outside if each.arguments is None]
     return replace(recorded, unrecorded=(*(recorded.unrecorded or ()), *unknown))
-
-
-def _wrapper_name(entry_point: str) -> str:
-    """``module:Class``, in the public module of Gymnasium's wrappers."""
-    return re.sub(r"^gymnasium\.wrappers\.\w+:", "gymnasium.wrappers:", entry_point)

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.envs.space_translation import action_from_sb3, observation_to_sb3
 from trpo_deploy.envs.spaces import space_from_gymnasium
+from trpo_deploy.sb3.inside_wrappers import NO_WRAPPERS, InsideWrappers
 from trpo_deploy.sb3.observation_chain import (
     NO_WRAPPING,
     ObservationChain,
@@ -27,9 +28,9 @@ from trpo_deploy.spec.spaces import Array, DictSpace, Space
 
 @dataclass(frozen=True)
 class SB3Policy:
-    """SB3's vec-env wrappers of observations, then ``policy.predict``.
+    """Wrappers of observations, then ``policy.predict``, then wrappers of actions.
 
-    SB3's own classes compute everything, so an exported file is compared with this.
+    The classes of SB3 and Gymnasium compute everything, so an exported file is compared with this.
     """
 
     policy: ActorCriticPolicy
@@ -39,6 +40,8 @@ class SB3Policy:
     action_space: spaces.Space[Any]
     """The environment's."""
     wrapping: Wrapping = NO_WRAPPING
+    inside: InsideWrappers = NO_WRAPPERS
+    """Gymnasium wrappers between the environment and the vec-env wrappers."""
 
     @cached_property
     def chains(self) -> dict[str, ObservationChain]:
@@ -52,10 +55,18 @@ class SB3Policy:
     @property
     def frame_space(self) -> Space | DictSpace:
         """The environment's observation space: one raw frame of each array."""
+        if self.inside.observation:
+            return space_from_gymnasium(self.inside.observation[0].env.observation_space)
         frames = {name: chain.frame for name, chain in self.chains.items()}
         if isinstance(self.observation_space, spaces.Dict):
             return space_from_gymnasium(spaces.Dict(frames))
         return space_from_gymnasium(frames[OBS])
+
+    @property
+    def policy_action_space(self) -> spaces.Space[Any]:
+        """The space of the policy's actions, which the wrappers turn into the environment's."""
+        action = self.inside.action
+        return action[-1].action_space if action else self.action_space
 
     def predict(
         self,
@@ -86,23 +97,31 @@ class SB3Policy:
         actions, _ = self.policy.predict(
             self.network_observation(inputs), deterministic=deterministic
         )
-        return np.asarray(action_from_sb3(np.asarray(actions), self.action_space))
+        actions = action_from_sb3(np.asarray(actions), self.policy_action_space)
+        return self.inside.act(np.asarray(actions))
 
     def next_states(self, inputs: Inputs) -> dict[str, Array]:
         """The earlier frames for the next step, by the observation's name."""
         found = {}
         for name, chain in self.chains.items():
             if chain.n_stack > 1:
-                _, following = chain.apply(inputs[name], inputs[state_name(name)])
+                frames = self.inside.observe(inputs[name])
+                _, following = chain.apply(frames, inputs[state_name(name)])
                 assert following is not None
                 found[name] = following
         return found
 
     def parameters(self, inputs: Inputs) -> Array:
-        """Output of the last layer: mean or logits, ``(batch, n)``."""
+        """Output of the last layer: mean or logits, ``(batch, n)``.
+
+        The mean is in the environment's units, unless the policy squashes it.
+        """
         with torch.no_grad():
             parameters: Array = self.policy.action_net(self.latent(inputs)).cpu().numpy()
-        return parameters
+        if self.policy.squash_output or not self.inside.action:
+            return parameters
+        scale, shift = (each.flatten() for each in (self.inside.scale, self.inside.shift))
+        return (scale * parameters + shift).astype(parameters.dtype)
 
     def latent(self, inputs: Inputs) -> torch.Tensor:
         """Input of the last layer, ``(batch, latent)``."""
@@ -117,7 +136,8 @@ class SB3Policy:
         """The observation that ``policy.predict`` takes: normalised, stacked, transposed."""
         arrays = {
             name: chain.apply(
-                inputs[name], inputs[state_name(name)] if chain.n_stack > 1 else None
+                self.inside.observe(inputs[name]),
+                inputs[state_name(name)] if chain.n_stack > 1 else None,
             )[0]
             for name, chain in self.chains.items()
         }

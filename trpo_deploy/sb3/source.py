@@ -9,6 +9,7 @@ from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.recorded import remake_environment
 from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
+from trpo_deploy.sb3.model_in_memory import ModelInMemory
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.training_record import TrainingRecord
 from trpo_deploy.sb3.wrapper_search import ImageLayout
@@ -31,6 +32,11 @@ class SourceOptions:
     """Number of frames that ``VecFrameStack`` stacked."""
     allow_import: tuple[str, ...] = ()
     """Classes that the source's files may import, as ``package.module:Class``."""
+    allow_wrappers: tuple[str, ...] = ()
+    """Wrappers of a model in memory that ``export_model`` would refuse, as
+    ``package.module:Class``. A Gymnasium wrapper stays outside of the file, as a part of the
+    environment. A vec-env wrapper must change neither observations nor actions, which the
+    certificate checks."""
     normalize_check: bool = True
     """Whether to refuse statistics that contradict what is known about the training."""
 
@@ -69,6 +75,8 @@ class LoadedSource:
     """See :class:`SourceOptions`."""
     evaluations: Mapping[int, Array] = field(default_factory=dict)
     """Returns of the run's evaluations nearest to the policy's timesteps, by timesteps."""
+    model: ModelInMemory | None = None
+    """The model with its environment, if it was in memory."""
     skipped: tuple[str, ...] = ()
     """Entries of the zip that were not decoded, since the policy does not need them."""
     asked: bool = False

@@ -138,7 +138,7 @@ def test_statistics_of_another_model_in_the_folder_are_refused(tmp_path: Path) -
     with pytest.raises(ExportError, match="trained without it"):
         export(tmp_path)
     found = witnesses(export(tmp_path, normalize_check=False))
-    assert "kept no raw observation" in found[RAW].measured["no witness"]
+    assert "kept no raw observation" in found[RAW].note
 
 
 def test_a_resumed_run_that_kept_no_raw_observation_is_exported(tmp_path: Path) -> None:
@@ -226,7 +226,8 @@ def test_a_model_that_was_never_trained_has_no_witness(tmp_path: Path) -> None:
     PPO("MlpPolicy", environments(WIDE)).save(tmp_path / "model.zip")
     found = witnesses(export(tmp_path))
     assert list(found) == [POLICYS]
-    assert found[POLICYS].measured == {"no witness": "the model kept no observation"}
+    assert found[POLICYS].passed is None
+    assert found[POLICYS].note == "no witness: the model kept no observation"
 
 
 def test_checkpoints_of_sb3_are_exported_with_their_own_statistics(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from trpo_deploy.export.certify.engines import Engine, load_engines
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.file_checks import check_guard, check_negative_control, check_spec
 from trpo_deploy.export.certify.golden import golden_sample
+from trpo_deploy.export.certify.model_environment import check_model_environment
 from trpo_deploy.export.certify.observation_witness import check_observations
 from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.certify.parity import Comparison
@@ -75,6 +76,10 @@ def certify(
         checks += [*check_observations(policy), *found]
         returned = None if played is None else played.file_returns
         checks.append(check_training_returns(policy, returned, file.spec.action_space, seed=seed))
+        if policy.model is not None:
+            checks.append(
+                check_model_environment(policy.model, file, engines["onnxruntime"], policy, seed)
+            )
     return Certificate(
         sha256={**policy.sha256, "policy.onnx": file.sha256},
         checks=tuple(checks),

@@ -72,7 +72,7 @@ def _box_edges(each: ObservationInput, space: BoxSpace) -> Iterator[Array]:
     scale, _ = observation_scales(each)
     center = np.zeros(space.shape)
     if scale is not None and each.normalizer is not None:
-        center, std = scale
+        center, std = (part.reshape(space.shape) for part in scale)
         yield center
         for factor in (1.0, 1 - 1e-6, 1 + 1e-6):
             yield center + std * each.normalizer.clip * factor

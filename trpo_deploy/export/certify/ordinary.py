@@ -60,7 +60,8 @@ def _frames(space: Space, scale: Scale | None, rng: np.random.Generator, rows: i
         return np.stack([space.sample(rng) for _ in range(rows)])
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     if scale is not None:
-        values = scale[0] + 2.0 * scale[1] * rng.normal(size=(rows, *space.shape))
+        mean, std = (each.reshape(space.shape) for each in scale)
+        values = mean + 2.0 * std * rng.normal(size=(rows, *space.shape))
     else:
         factor = rng.choice([0.3, 1.0, 3.0], size=(rows, *(1 for _ in space.shape)))
         values = factor * rng.normal(size=(rows, *space.shape))
@@ -85,6 +86,9 @@ def _earlier_frames(
     if scale is not None:
         values = scale[0] + 2.0 * scale[1] * rng.normal(size=(rows, *state.shape))
         return np.asarray(values.astype(state.dtype))
-    assert each.frame_stack is not None
-    frames = [_frames(each.space, None, rng, rows) for _ in range(each.frame_stack.n_stack - 1)]
-    return np.concatenate(frames, axis=each.frame_stack.axis).astype(state.dtype)
+    stack = each.frame_stack
+    assert stack is not None
+    shape = [rows, *state.shape]
+    shape[stack.axis] //= stack.n_stack - 1
+    frames = [_frames(each.space, None, rng, rows).reshape(shape) for _ in range(stack.n_stack - 1)]
+    return np.concatenate(frames, axis=stack.axis).astype(state.dtype)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from trpo_deploy.export.certify.batches import is_finite, one_ulp_off, size_of, take
 from trpo_deploy.export.graph.distribution import PARAMETERS
@@ -144,7 +145,8 @@ def _batch_noise(
         # At least the rounding error, since SB3 may agree with itself by chance.
         largest = np.abs(array).max(initial=1e-3, where=np.isfinite(array))
         spacing = np.spacing(np.float32(largest))
-        noise[name] = float(max(difference, spacing, _layer_rounding(name, actor)))
+        rounding = _layer_rounding(name, actor) + _scaling_rounding(name, reference)
+        noise[name] = float(max(difference, spacing, rounding))
     return noise
 
 
@@ -167,6 +169,22 @@ def _layer_rounding(name: str, actor: ActorNetwork) -> float:
     return float(np.finfo(np.float32).eps) * size * (1 + activations)
 
 
+def _scaling_rounding(name: str, reference: SB3Policy) -> float:
+    """Rounding error of scaling an action to its bounds, which is of the order of the bounds.
+
+    An action near zero is the difference of two numbers of that order.
+    """
+    squash, rescale = reference.policy.squash_output, bool(reference.inside.action)
+    scaled = squash or rescale if name == ACTION else rescale and not squash
+    own, outer = reference.action_space, reference.policy_action_space
+    if not scaled or name not in (ACTION, PARAMETERS, "mean"):
+        return 0.0
+    assert isinstance(own, spaces.Box)
+    assert isinstance(outer, spaces.Box)
+    sizes = np.abs([own.low, own.high, *(reference.inside.scale * [outer.low, outer.high])])
+    return float(np.finfo(np.float32).eps * sizes.max(initial=0, where=np.isfinite(sizes)))
+
+
 def _response_to_noise(
     observations: Inputs,
     values: Mapping[str, Array],
@@ -178,14 +196,16 @@ def _response_to_noise(
     """SB3's largest response in each row to one-ulp noise on the network's input and weights.
 
     Noise on the weights imitates the rounding in each layer, which differs between engines. A file
-    that rounds the normaliser's mean has an error as if the raw observation had that noise.
+    that rounds the normaliser's mean, or contains a wrapper's arithmetic, has an error as if the raw
+    observation had that noise.
     """
+    raw_noise = rounds_mean or bool(reference.inside.observation)
     response = {name: np.zeros(len(array)) for name, array in values.items()}
     own = {each.name: getattr(reference, each.name) for each in fields(reference)}
     noisy = _NoisyPolicy(**own, rng=rng)
     for _ in range(_ULP_DRAWS):
         with weights_one_ulp_off(reference.policy, rng):
-            given = one_ulp_off(observations, rng) if rounds_mean else observations
+            given = one_ulp_off(observations, rng) if raw_noise else observations
             after = reference_values_or_nan(noisy, given, tuple(values))
         for name in response:
             change = distance(after[name], values[name]).max(axis=1, initial=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.export.policy.network import ActorNetwork
+from trpo_deploy.sb3.model_in_memory import ModelInMemory
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.source import RecordedReturns
 from trpo_deploy.sb3.training_record import TrainingRecord
@@ -24,6 +25,8 @@ class TrainedPolicy:
     environment: Environment | None = None
     """Source of on-policy observations and returns; without it only synthetic observations are
     compared."""
+    model: ModelInMemory | None = None
+    """The model with its environment, if it was in memory."""
     environment_note: str = ""
     """Why there is no environment, or why it differs from the one in training."""
     training_record: TrainingRecord = field(default_factory=TrainingRecord)

@@ -15,7 +15,10 @@ from trpo_deploy.export.policy.observations import (
     Normalizer,
     ObservationInput,
     OneHot,
+    Rescale,
+    Reshape,
     ScaleImage,
+    ToFloat,
 )
 
 
@@ -32,11 +35,20 @@ def add_observation(graph: GraphBuilder, each: ObservationInput, sources: Mappin
     """
     name, prefix = sources[each.name], f"/obs/{each.name}"
     dtype: npt.DTypeLike = each.space.dtype
-    for step in each.steps:
+    for index, step in enumerate(each.steps):
         if isinstance(step, OneHot):
             return _one_hot(graph, name, step, prefix)
         if isinstance(step, Normalizer):
-            name, dtype = _normalize(graph, name, step, dtype, prefix), np.float32
+            own = prefix if step is each.normalizer else f"{prefix}/{index}"
+            name, dtype = _normalize(graph, name, step, dtype, own), np.float32
+        elif isinstance(step, Rescale):
+            name, dtype = _rescale(graph, name, step, dtype, f"{prefix}/{index}"), np.float32
+        elif isinstance(step, Reshape):
+            name = graph.reshape(name, [-1, *step.shape], f"{prefix}/{index}/reshaped")
+        elif isinstance(step, ToFloat):
+            if np.dtype(dtype) != np.float32:
+                name = graph.cast(name, np.float32, f"{prefix}/{index}/float")
+            dtype = np.float32
         elif isinstance(step, FrameStack):
             name = _stack(graph, name, step, sources[step.state.input.name], prefix)
         elif isinstance(step, ChannelsFirst):
@@ -73,6 +85,18 @@ def _normalize(
     if precision == np.float32:
         return name
     return graph.cast(name, np.float32, f"{prefix}/normalized_float32")
+
+
+def _rescale(
+    graph: GraphBuilder, name: str, step: Rescale, dtype: npt.DTypeLike, prefix: str
+) -> str:
+    factor = graph.constant(f"{prefix}/factor", step.factor, dtype)
+    offset = graph.constant(f"{prefix}/offset", step.offset, dtype)
+    name = graph.add("Mul", [name, factor], f"{prefix}/scaled")
+    name = graph.add("Add", [name, offset], f"{prefix}/rescaled")
+    if np.dtype(dtype) == np.float32:
+        return name
+    return graph.cast(name, np.float32, f"{prefix}/rescaled_float32")
 
 
 def _stack(graph: GraphBuilder, name: str, step: FrameStack, state: str, prefix: str) -> str:

@@ -32,7 +32,8 @@ class StateDependentStd:
 
     variance: Array
     """float32, ``(latent, actions)``."""
-    epsilon: float
+    epsilon: Array
+    """Of one element, or ``(actions,)``."""
 
 
 Std: TypeAlias = FixedStd | StateDependentStd

@@ -30,7 +30,43 @@ class Normalizer:
 
     def describe(self) -> str:
         """The step as text."""
+        if np.isinf(self.clip):
+            return "normalise: (x - mean) / std"
         return f"normalise: clip((x - mean) / std, -{self.clip:g}, {self.clip:g})"
+
+
+@dataclass(frozen=True, eq=False)
+class Rescale:
+    """``factor * x + offset``, as Gymnasium's ``RescaleObservation`` computes it."""
+
+    factor: Array
+    """float64, of the observation's shape."""
+    offset: Array
+    """float64, of the observation's shape."""
+
+    def describe(self) -> str:
+        """The step as text."""
+        return "rescale: factor * x + offset"
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """Give each observation another shape, with its numbers in the same order."""
+
+    shape: tuple[int, ...]
+
+    def describe(self) -> str:
+        """The step as text."""
+        return f"reshape: to {self.shape}"
+
+
+@dataclass(frozen=True)
+class ToFloat:
+    """Convert to float32, as Gymnasium's ``DtypeObservation`` does before other steps."""
+
+    def describe(self) -> str:
+        """The step as text."""
+        return "convert: to float32"
 
 
 @dataclass(frozen=True)
@@ -101,7 +137,9 @@ class OneHot:
         return f"one-hot of {', '.join(map(str, sizes[:6]))}" + (", ..." if len(sizes) > 6 else "")
 
 
-Step: TypeAlias = Normalizer | FrameStack | ChannelsFirst | ScaleImage | OneHot
+Step: TypeAlias = (
+    Normalizer | Rescale | Reshape | ToFloat | FrameStack | ChannelsFirst | ScaleImage | OneHot
+)
 
 
 @dataclass(frozen=True)

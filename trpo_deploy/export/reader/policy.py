@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
@@ -12,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import ExportError, SpaceError
-from trpo_deploy.export.policy.layers import Layer
+from trpo_deploy.export.policy.layers import Layer, Linear
 from trpo_deploy.export.policy.network import (
     ActorNetwork,
     Critic,
@@ -46,7 +47,7 @@ def read_policy(
     action_space = _action_space(reference.action_space)
     has_keys = isinstance(reference.observation_space, spaces.Dict)
     inputs = tuple(
-        read_observation(chain, policy, float64_input=float64_input)
+        read_observation(chain, reference, float64_input=float64_input)
         for chain in reference.chains.values()
     )
     names = tuple(each.name for each in inputs)
@@ -57,9 +58,9 @@ def read_policy(
         action_space=action_space,
         features=read_features(policy.pi_features_extractor, policy, names),
         layers=_mlp(policy, "policy_net"),
-        head=read_linear(policy.action_net),
+        head=_head(reference),
         critic=_critic(policy, names),
-        std=_std(policy) if has_std and isinstance(action_space, BoxSpace) else None,
+        std=_std(reference) if has_std and isinstance(action_space, BoxSpace) else None,
         squash=policy.squash_output,
     )
 
@@ -95,10 +96,32 @@ def _mlp(policy: ActorCriticPolicy, net: str) -> tuple[Layer, ...]:
     return read_layers([*shared, *getattr(policy.mlp_extractor, net)])
 
 
-def _std(policy: ActorCriticPolicy) -> Std:
+def _head(reference: SB3Policy) -> Linear:
+    """The last layer. Its mean is in the environment's units, unless the policy squashes it.
+
+    A wrapper that rescales actions is part of the layer: the policy's bounds become the
+    environment's, so the clip after it is the same.
+    """
+    head = read_linear(reference.policy.action_net)
+    if reference.policy.squash_output or not reference.inside.action:
+        return head
+    scale, shift = (each.flatten() for each in (reference.inside.scale, reference.inside.shift))
+    return Linear(
+        (scale[:, np.newaxis] * head.weight).astype(np.float32),
+        (scale * head.bias + shift).astype(np.float32),
+    )
+
+
+def _std(reference: SB3Policy) -> Std:
+    """The standard deviation, in the units of the mean."""
+    policy = reference.policy
     distribution = policy.action_dist
+    plain = policy.squash_output or not reference.inside.action
+    scale = np.ones(()) if plain else reference.inside.scale.flatten()
     with torch.no_grad():
         if not isinstance(distribution, StateDependentNoiseDistribution):
-            return FixedStd(read_array(policy.log_std.exp()))
-        variance = distribution.get_std(policy.log_std) ** 2
-        return StateDependentStd(read_array(variance), distribution.epsilon)
+            return FixedStd((scale * read_array(policy.log_std.exp())).astype(np.float32))
+        variance = read_array(distribution.get_std(policy.log_std) ** 2)
+        return StateDependentStd(
+            (scale**2 * variance).astype(np.float32), scale**2 * distribution.epsilon
+        )

@@ -6,7 +6,11 @@ code can only be traced while it runs.
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +25,7 @@ from torch import nn
 
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.policy.features import TracedFeatures
+from trpo_deploy.export.reader.free_batch import BATCHES, check_free_batch
 
 
 def traced_features(
@@ -38,55 +43,85 @@ def traced_features(
     parts = space.spaces if isinstance(space, spaces.Dict) else {names[0]: space}
     example = []
     for name in names:
-        batch = torch.as_tensor(np.stack([parts[name].sample()] * 2))
+        batch = torch.as_tensor(np.stack([parts[name].sample() for _ in range(max(BATCHES))]))
         tensor = preprocess_obs(batch, parts[name], normalize_images=policy.normalize_images)
         assert isinstance(tensor, torch.Tensor)
         example.append(tensor)
-    tracer = _Tracer(extractor, names, tuple(example), has_keys)
-    return TracedFeatures(type(extractor).__name__, names, tracer.trace)
+    module = _Positional(extractor, list(names) if has_keys else None).eval()
+    tracer = _Tracer(module, type(extractor).__name__, names, tuple(example))
+    return TracedFeatures(tracer.name, names, tracer.trace)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tracer:
     """An extractor and an example of its inputs."""
 
-    extractor: nn.Module
+    module: _Positional
+    name: str
+    """Name of the extractor's class, for messages."""
     inputs: tuple[str, ...]
     example: tuple[torch.Tensor, ...]
-    """Preprocessed observations in the order of :attr:`inputs`, each ``(2, ...)``."""
-    has_keys: bool
+    """Preprocessed observations in the order of :attr:`inputs`, each ``(batch, ...)``."""
 
     def trace(self, opset: int) -> bytes:
         """The extractor as an ONNX model with the output ``features``.
 
         Raises:
-            ExportError: torch cannot export the extractor with this opset.
+            ExportError: torch cannot export the extractor with this opset, or the extractor or its
+                graph does not take batches of any size.
         """
-        names = list(self.inputs)
-        module = _Positional(self.extractor, names if self.has_keys else None).eval()
+        content = self._export(opset)
+        check_free_batch(self.name, self.module, content, self.example)
+        return content
+
+    def _export(self, opset: int) -> bytes:
+        names = [f"in_{name}" for name in self.inputs]
         try:
-            with TemporaryDirectory() as folder, warnings.catch_warnings():
+            with TemporaryDirectory() as folder, warnings.catch_warnings(), _without_output():
                 path = Path(folder) / "features.onnx"
                 # The TorchScript exporter warns that it is deprecated. The newer one cannot write
                 # opset 13.
                 warnings.simplefilter("ignore")
                 torch.onnx.export(
-                    module,
-                    self.example,
+                    self.module,
+                    tuple(each[:2] for each in self.example),
                     path,
                     dynamo=False,
                     opset_version=opset,
-                    input_names=[f"in_{name}" for name in names],
+                    input_names=names,
                     output_names=["features"],
-                    dynamic_axes={f"in_{name}": {0: "batch"} for name in names},
+                    dynamic_axes={name: {0: "batch"} for name in names},
                 )
                 return path.read_bytes()
         except Exception as error:  # torch and custom code can raise anything
             reason = " ".join(str(error).split())[:300]
             raise ExportError(
-                f"torch cannot export the features extractor {type(self.extractor).__name__} with "
-                f"opset {opset} ({reason})"
+                f"torch cannot export the features extractor {self.name} with opset {opset} "
+                f"({reason}); try a newer opset (--opset N, ExportOptions(opset=N)), or write the "
+                "extractor with simpler operations"
             ) from error
+
+
+@contextmanager
+def _without_output() -> Iterator[None]:
+    """Discard what the block writes to stdout and stderr, from C++ too.
+
+    torch's exporter prints its whole graph before it raises, and has no switch for that.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(descriptor) for descriptor in (1, 2)]
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            for descriptor in (1, 2):
+                os.dup2(nowhere.fileno(), descriptor)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, before in zip((1, 2), saved, strict=True):
+            os.dup2(before, descriptor)
+            os.close(before)
 
 
 class _Positional(nn.Module):
