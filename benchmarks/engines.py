@@ -77,11 +77,11 @@ SMALL = {
     "MultiDiscrete": Small(spaces.MultiDiscrete([3, 4]), spaces.MultiDiscrete([3, 2, 2])),
     "MultiBinary": Small(spaces.MultiBinary(5), spaces.MultiBinary(3)),
     "CNN": Small(GREY, spaces.Discrete(6), "CnnPolicy"),
-    "CNN, stack of 4": Small(GREY, spaces.Discrete(6), "CnnPolicy", n_stack=4),
-    "stack of 3, normalised": Small(BOX, BOX, n_stack=3, normalize=True),
-    "guard, Box": Small(BOX, BOX, options=ExportOptions(guard=True)),
-    "guard, Discrete": Small(BOX, spaces.Discrete(3), options=ExportOptions(guard=True)),
-    "guard, MultiBinary": Small(BOX, spaces.MultiBinary(3), options=ExportOptions(guard=True)),
+    "CNN with a stack of 4": Small(GREY, spaces.Discrete(6), "CnnPolicy", n_stack=4),
+    "normalised stack of 3": Small(BOX, BOX, n_stack=3, normalize=True),
+    "guarded Box": Small(BOX, BOX, options=ExportOptions(guard=True)),
+    "guarded Discrete": Small(BOX, spaces.Discrete(3), options=ExportOptions(guard=True)),
+    "guarded MultiBinary": Small(BOX, spaces.MultiBinary(3), options=ExportOptions(guard=True)),
     "all outputs": Small(BOX, BOX, options=ExportOptions(("value", "log_prob", "mean", "std"))),
 }
 
@@ -127,7 +127,7 @@ def prepare(folder: Path) -> list[Path]:
         np.save(case / "names.npy", np.array([name.encode() for name in names]))
         for index, data in enumerate(sorted(case.glob("test_data_set_*"))):
             inputs = read_inputs(data)
-            if case.name.startswith("guard"):
+            if case.name.startswith("guarded"):
                 inputs["obs"][-1, 0] = np.nan
             expected = dict(zip(names, session.run(names, inputs), strict=True))
             np.savez(case / f"inputs_{index}.npz", **inputs)
@@ -193,6 +193,20 @@ def run_engine(name: str, cases: list[Path], folder: Path) -> Iterator[tuple[str
         yield case.name, run_case(python, worker, case)
 
 
+def row_of(results: dict[str, Result]) -> list[str]:
+    """An engine's row of the table, without its name."""
+    loaded = [each for each in results.values() if each.loaded]
+    equal = [case for case, each in results.items() if each.equal]
+    others = [case for case in results if case not in equal]
+    which = f"all but {', '.join(others)}" if others else "all"
+    return [
+        f"{len(loaded)} of {len(results)}",
+        f"{len(equal)} of {len(results)}",
+        f"{max((results[case].error for case in equal), default=0):.1e}",
+        f"only {', '.join(equal)}" if len(equal) < len(others) else which,
+    ]
+
+
 def main() -> None:
     """Run the engines, print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -205,20 +219,9 @@ def main() -> None:
         for name in engines:
             results = dict(run_engine(name, cases, folder))
             print(name, results, file=sys.stderr)
-            loaded = [each for each in results.values() if each.loaded]
-            equal = [each for each in loaded if each.equal]
-            others = [case for case, each in results.items() if not each.equal]
-            rows.append(
-                [
-                    name,
-                    f"{len(loaded)} of {len(cases)}",
-                    f"{len(equal)} of {len(cases)}",
-                    f"{max((each.error for each in equal), default=0):.1e}",
-                    ", ".join(others) or "none",
-                ]
-            )
+            rows.append([name, *row_of(results)])
             values[name] = {case: vars(each) for case, each in results.items()}
-    header = ["engine", "files loaded", "files equal", "worst error of these", "not equal"]
+    header = ["engine", "files loaded", "files equal", "worst error of these", "which"]
     table = markdown_table(header, rows)
     text = (
         "# Engines that run the exported files\n\n"

@@ -2,8 +2,8 @@
 
     python engine_worker.py ENGINE CASE
 
-``CASE`` has ``model.onnx`` and ``inputs_0.npz``, ``inputs_1.npz``, ... The outputs are written to
-``outputs_0.npz``, ... there. It imports nothing but numpy and the engine.
+``CASE`` has ``model.onnx``, the names of its outputs in ``names.npy``, and ``inputs_0.npz``, ...
+The outputs are written to ``outputs_0.npz``, ... there. It imports numpy and the engine only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ import numpy as np
 
 Arrays = Mapping[str, Any]
 Run = Callable[[Arrays], Arrays]
+
+
+def output_names(path: str) -> list[str]:
+    """The file's outputs in order, for engines that rename them."""
+    return [name.decode() for name in np.load(Path(path).parent / "names.npy")]
 
 
 def onnxruntime(path: str) -> Run:
@@ -42,15 +47,20 @@ def openvino(path: str) -> Run:
     from openvino import Core
 
     model = Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    names = [output.any_name for output in model.outputs]
-    return lambda inputs: {name: model(dict(inputs))[name] for name in names}
+    names = output_names(path)
+
+    def run(inputs: Arrays) -> Arrays:
+        results = model(dict(inputs))
+        return {name: results[index] for index, name in enumerate(names)}
+
+    return run
 
 
 def opencv(path: str) -> Run:
     """OpenCV's module ``dnn``. Version 4 knows float32 inputs only."""
     import cv2
 
-    names = [name.decode() for name in np.load(Path(path).parent / "names.npy")]
+    names = output_names(path)
     net = cv2.dnn.readNetFromONNX(path)
     is_old = cv2.__version__.startswith("4")
 

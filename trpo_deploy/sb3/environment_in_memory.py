@@ -98,7 +98,7 @@ class EnvironmentInMemory:
     env: VecEnv
     """With all its wrappers."""
     statistics: VecNormalize | None
-    """Normaliser of the observations."""
+    """The normaliser; it may normalise rewards only."""
     inside: InsideWrappers
     outside: tuple[EnvWrapper, ...]
     """Gymnasium wrappers that are not in the file and have an effect, from the environment
@@ -172,17 +172,18 @@ def has_effect(wrapper: VecEnvWrapper) -> bool:
 
 
 def _read_vec_wrappers(env: VecEnv, allowed: Collection[str]) -> VecNormalize | None:
-    """Check the vec-env wrappers; return the normaliser of observations."""
+    """Check the vec-env wrappers; return the normaliser."""
     seen: dict[type[VecEnvWrapper], VecEnvWrapper] = {}
     while isinstance(env, VecEnvWrapper):
         name, kind = class_name(env), type(env)
-        if kind in seen and has_effect(env):
+        if kind in seen and has_effect(env) and has_effect(seen[kind]):
             raise ExportError(
                 f"the model's environment is wrapped in two {kind.__name__}, of which the file can "
                 "hold one; train with one"
             )
         if kind in (VecNormalize, VecFrameStack, VecTransposeImage):
-            if has_effect(env):
+            # A normaliser of rewards only makes way for one of observations.
+            if has_effect(env) or (kind is VecNormalize and kind not in seen):
                 seen[kind] = env
         elif has_effect(env) and name not in allowed:
             raise ExportError(

@@ -47,7 +47,7 @@ def as_float32(batch: Inputs) -> Inputs:
 def as_inputs(batch: Inputs, inputs: Iterable[TensorSpec]) -> Inputs:
     """Convert a batch to the dtypes of a file's inputs."""
     with np.errstate(over="ignore"):  # float64 observations may exceed float32
-        return {each.name: batch[each.name].astype(each.dtype) for each in inputs}
+        return {each.key: batch[each.key].astype(each.dtype) for each in inputs}
 
 
 def one_ulp_off(batch: Inputs, rng: np.random.Generator) -> Inputs:

@@ -196,7 +196,7 @@ def _response_to_noise(
     """SB3's largest response in each row to one-ulp noise on the network's input and weights.
 
     Noise on the weights imitates the rounding in each layer, which differs between engines. A file
-    that rounds the normaliser's mean, or contains a wrapper's arithmetic, has an error as if the raw
+    that rounds the normaliser's mean, or has a wrapper's arithmetic, has an error as if the raw
     observation had that noise.
     """
     raw_noise = rounds_mean or bool(reference.inside.observation)
