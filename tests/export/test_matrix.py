@@ -247,6 +247,7 @@ def test_actions_of_saturated_policies_stay_in_bounds(squash: bool, tmp_path: Pa
 
 
 GREY = spaces.Box(0, 255, (36, 40, 1), np.uint8)
+FLAGS: spaces.Space[Any] = spaces.Box(0, 1, (3,), np.bool_)
 
 
 def stacked(space: spaces.Space[Any], n_stack: int) -> Any:
@@ -257,7 +258,7 @@ def stacked(space: spaces.Space[Any], n_stack: int) -> Any:
     ("space", "kind"),
     [
         (BOX, "MlpPolicy"),
-        (spaces.Box(0, 1, (3,), np.bool_), "MlpPolicy"),
+        (FLAGS, "MlpPolicy"),
         (GREY, "CnnPolicy"),
         (spaces.Box(0, 255, (1, 36, 40), np.uint8), "CnnPolicy"),
         (
