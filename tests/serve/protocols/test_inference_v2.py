@@ -71,6 +71,8 @@ def test_a_renamed_input_has_its_name_here_and_its_key_in_predict(tmp_path: Path
         arrays = {name: np.array(each, np.float32) for name, each in named.items()}
         inputs = triton_inputs(arrays, binary=True)
         np.testing.assert_array_equal(client.infer("names", inputs).as_numpy("action"), want)
+        with pytest.raises(InferenceServerException, match="names out of"):
+            client.infer("names", triton_inputs({**arrays, "action": arrays["obs_action"]}, True))
         client.close()
 
 

@@ -153,12 +153,14 @@ def _observation(model: ServedModel, tensors: dict[str, Array]) -> object:
     """The observation in the tensors; each must have its input's datatype."""
     inputs = {tensor.name: tensor for tensor in model.policy.spec.inputs}
     for name, array in tensors.items():
-        if name in inputs and array.dtype != inputs[name].dtype:
+        if name not in inputs:
+            raise _refuse("inputs", f"names out of {sorted(inputs)}", name)
+        if array.dtype != inputs[name].dtype:
             datatype = DATATYPE_OF[np.dtype(inputs[name].dtype)]
             raise _refuse(name, f"datatype {datatype}", DATATYPE_OF[array.dtype])
     if isinstance(model.policy.spec.observation_space, DictSpace):
-        return {inputs[name].key if name in inputs else name: tensors[name] for name in tensors}
-    if OBS not in tensors or len(tensors) > 1:
+        return {inputs[name].key: array for name, array in tensors.items()}
+    if OBS not in tensors:
         raise _refuse("inputs", f"the one input {OBS!r}", sorted(tensors))
     return tensors[OBS]
 
