@@ -24,6 +24,8 @@ from gymnasium.wrappers import (
     FlattenObservation,
     FrameStackObservation,
     NormalizeObservation,
+    OrderEnforcing,
+    PassiveEnvChecker,
     RescaleAction,
     RescaleObservation,
     ReshapeObservation,
@@ -31,6 +33,7 @@ from gymnasium.wrappers import (
     TransformAction,
     TransformObservation,
 )
+from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -440,3 +443,70 @@ def test_wrappers_of_the_registered_environment_are_part_of_it(tmp_path: Path) -
 
 def _registered() -> AnyEnv:
     return rescaled(Recorded(), -1.0, 1.0)
+
+
+class Negated(gymnasium.ObservationWrapper[Any, Any, Any]):
+    def observation(self, observation: Any) -> Any:
+        return -observation
+
+
+def _negated() -> AnyEnv:
+    return Monitor(Negated(gymnasium.make("Pendulum-v1")))
+
+
+def _pendulum() -> AnyEnv:
+    return Monitor(gymnasium.make("Pendulum-v1"))
+
+
+class HumanRendering(Negated):
+    """An own class with the name of a known one."""
+
+
+def _named_as_a_known_one() -> AnyEnv:
+    return Monitor(HumanRendering(Recorded()))
+
+
+def test_an_order_enforcer_hides_no_wrapper(tmp_path: Path) -> None:
+    env = OrderEnforcing(PassiveEnvChecker(Negated(gymnasium.make("Pendulum-v1"))))
+    with pytest.raises(ExportError, match="Negated"):
+        exported_from(model_of(env), tmp_path)
+    exported_from(model_of(OrderEnforcing(gymnasium.make("Pendulum-v1"))), tmp_path)
+
+
+def test_processes_with_other_wrappers_are_refused(tmp_path: Path) -> None:
+    env = SubprocVecEnv([_pendulum, _negated])
+    with pytest.raises(ExportError, match="not all wrapped alike"):
+        exported_from(model_of(env), tmp_path)
+    env.close()
+
+
+def test_an_own_class_in_a_process_is_not_taken_for_a_known_one(tmp_path: Path) -> None:
+    env = SubprocVecEnv([_named_as_a_known_one])
+    with pytest.raises(ExportError, match="HumanRendering"):
+        exported_from(model_of(env), tmp_path)
+    env.close()
+
+
+def test_rounding_of_float64_observations_does_not_accuse_a_file(tmp_path: Path) -> None:
+    """Statistics of a training that normalised float64 numbers far from zero."""
+    env = VecNormalize(DummyVecEnv([Precise]))
+    model = PPO("MlpPolicy", env, n_steps=64, seed=0).learn(128)
+    assert witness_of(exported_from(model, tmp_path)).passed is True
+
+
+class Precise(Recorded):
+    """Observes numbers whose deviation is a thousandth of their size."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Box(-np.inf, np.inf, (3,), np.float64))
+
+    def reset(self, **arguments: Any) -> Any:
+        super().reset(**arguments)
+        return self._observe(), {}
+
+    def step(self, action: Any) -> Any:
+        _, *others = super().step(action)
+        return self._observe(), *others
+
+    def _observe(self) -> Any:
+        return 1.2345678 + 1e-3 * self.np_random.standard_normal(3)

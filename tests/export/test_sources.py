@@ -212,3 +212,29 @@ def test_the_card_keeps_the_other_text_of_the_readme(tmp_path: Path) -> None:
         "robot.certificate.json",
         "robot.md",
     }
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.Discrete(4, start=-2), spaces.MultiDiscrete([2, 3], start=[1, -4])]
+)
+def test_discrete_actions_of_sb3_are_those_that_it_sent(
+    space: spaces.Space[Any], tmp_path: Path
+) -> None:
+    """SB3 counts actions from zero, whatever the start of their space."""
+    model = make_model(BOX, space, algorithm=PPO)
+    model.save(tmp_path / "model.zip")
+    export_policy(find_run(tmp_path / "model.zip"), tmp_path / "model.onnx")
+    observations = np.random.default_rng(0).uniform(-1, 1, (64, 3)).astype(np.float32)
+    expected, _ = model.predict(observations, deterministic=True)
+    found, _ = OnnxPolicy(tmp_path / "model.onnx").predict(observations)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_actions_of_other_units_are_refused(tmp_path: Path) -> None:
+    """A policy that was trained behind RescaleAction acts in [-1, 1], Pendulum in [-2, 2]."""
+    action = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    make_model(BOX, action, algorithm=PPO).save(tmp_path / "model.zip")
+    onnx = tmp_path / "p.onnx"
+    run = run_cli("export", tmp_path / "model.zip", "--env", "Pendulum-v1", "-o", onnx)
+    run.assert_one_clear_line("Box(-2.0, 2.0", "[-1, 1]")
+    assert not onnx.exists()

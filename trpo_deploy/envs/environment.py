@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 
 from trpo_deploy.envs.spaces import space_from_gymnasium
@@ -106,7 +107,7 @@ def find_environment(
             ("observations", observation_space, made.observation_space),
             ("actions", action_space, made.action_space),
         ):
-            if not _fits(expected, found):
+            if not _fits(expected, found) or (role == "actions" and _scales(expected, found)):
                 raise EnvError(
                     f"{environment.env_id} has the {role} {found}, but the policy was trained for "
                     f"{expected.describe()}; name the right environment with --env"
@@ -129,6 +130,14 @@ def _fits(expected: Space | DictSpace, found: spaces.Space[Any]) -> bool:
         same = len(dtypes) == 1 or {dtype.kind for dtype in dtypes} == {"f"}
         return expected.shape == space.shape and same
     return expected.to_json() == space.to_json()
+
+
+def _scales(expected: Space | DictSpace, found: spaces.Space[Any]) -> bool:
+    """Whether two Boxes of actions have other bounds, so that a number means another action."""
+    if not isinstance(expected, BoxSpace) or not isinstance(found, spaces.Box):
+        return False
+    pairs = ((expected.low, found.low), (expected.high, found.high))
+    return not all(np.allclose(own, other, rtol=1e-5) for own, other in pairs)
 
 
 def _newest_version(env_id: str) -> str | None:

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
+from gymnasium.wrappers import OrderEnforcing
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
@@ -72,6 +72,12 @@ _VEC_WITHOUT_EFFECT = {
     "stable_baselines3.common.vec_env.vec_video_recorder:VecVideoRecorder",
     "trpo_deploy.train.vec_env.checked:CheckedVecEnv",
 }
+
+
+_GONE = (
+    "a process of the model's SubprocVecEnv has ended: its environment's spec cannot be sent to "
+    "another process; export the model with a DummyVecEnv (model.set_env)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,15 +147,24 @@ def base_env(env: VecEnv) -> VecEnv:
 
 
 def gym_wrappers(env: AnyEnv) -> list[AnyWrapper]:
-    """The wrappers around what ``gymnasium.make`` returned, from the environment outwards."""
-    is_made = env.unwrapped.spec is not None
+    """The wrappers around what ``gymnasium.make`` returned, from the environment outwards.
+
+    ``make`` puts an order enforcer around the environment, unless its registration says otherwise.
+    All that is inside of the innermost enforcer belongs to the environment's id.
+    """
+    spec = env.unwrapped.spec
+    registered = None if spec is None else gymnasium.registry.get(spec.id)
+    is_enforced = registered is not None and registered.order_enforce
     found: list[AnyWrapper] = []
-    while isinstance(env, gymnasium.Wrapper) and not (
-        is_made and isinstance(env, (OrderEnforcing, PassiveEnvChecker))
-    ):
+    while isinstance(env, gymnasium.Wrapper):
         found.append(env)
         env = env.env
-    return found[::-1]
+    made = [
+        index
+        for index, each in enumerate(found)
+        if is_enforced and isinstance(each, OrderEnforcing)
+    ]
+    return found[: max(made, default=len(found))][::-1]
 
 
 def class_name(instance: object) -> str:
@@ -274,14 +289,37 @@ def _wrappers_in_process(env: SubprocVecEnv) -> list[EnvWrapper]:
     wrappers = () if spec is None else spec.additional_wrappers
     recorded = {each.name: (public_name(each.entry_point), each.kwargs) for each in wrappers}
     names = _names_in_process(env)
-    made = [names.index(each) for each in ("OrderEnforcing", "PassiveEnvChecker") if each in names]
-    own = names[: min(made, default=len(names))]
-    return [EnvWrapper(*recorded.get(name, (name, None)), None) for name in reversed(own)]
+    made = [index for index, each in enumerate(names) if each == "OrderEnforcing"]
+    own = names[: max(made, default=len(names))]
+    found = [recorded.get(name, (_in_process(name, made), None)) for name in reversed(own)]
+    return [EnvWrapper(*each, None) for each in found]
+
+
+def _in_process(name: str, made: list[int]) -> str:
+    """The name of a wrapper that is not recorded.
+
+    Without ``gymnasium.make`` only ``Monitor``, which SB3 puts around every environment, is known
+    by its class's name: another class may have the name of a known one.
+    """
+    return name if made or name == "Monitor" else f"{name} (in another process)"
 
 
 def _names_in_process(env: SubprocVecEnv) -> list[str]:
-    """The classes of all wrappers of the first environment, from the outermost inwards."""
-    (text, *_) = env.env_method("__str__", indices=[0])
+    """The classes of all wrappers of an environment, from the outermost inwards.
+
+    Raises:
+        ExportError: The environments are wrapped differently, or cannot be asked.
+    """
+    try:
+        texts = set(env.env_method("__str__"))
+    except (EOFError, OSError) as error:
+        raise ExportError(_GONE) from error
+    if len(texts) > 1:
+        raise ExportError(
+            f"the model's environments are not all wrapped alike: {', '.join(sorted(texts))}; no "
+            "single file fits them"
+        )
+    (text,) = texts
     # <Monitor<TimeLimit<CartPoleEnv<CartPole-v1>>>>, or <Monitor<MyEnv instance>>.
     return re.findall(r"<(\w+)", re.sub(r"<\w+( instance|<[^<> ]*>)>.*$", "", text))
 
@@ -300,6 +338,8 @@ def gymnasium_spec(base: VecEnv) -> EnvSpec | None:
             spec = base.envs[0].unwrapped.spec
     except (AttributeError, TypeError, ValueError):  # not a Gymnasium environment
         return None
+    except (EOFError, OSError) as error:
+        raise ExportError(_GONE) from error
     return spec if isinstance(spec, EnvSpec) else None
 
 

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import (
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.recorded import record_environment
+from trpo_deploy.envs.space_translation import sb3_action_space
 from trpo_deploy.errors import ExportError
 from trpo_deploy.sb3.environment_in_memory import (
     EnvironmentInMemory,
@@ -88,7 +89,8 @@ def load_model(
             policy,
             statistics,
             policy.observation_space if observation_space is None else observation_space,
-            policy.action_space if action_space is None else action_space,
+            # SB3 itself sends discrete actions counted from zero.
+            sb3_action_space(policy.action_space) if action_space is None else action_space,
             wrapping,
             inside,
         ),

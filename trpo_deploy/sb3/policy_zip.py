@@ -267,9 +267,14 @@ def _policy_kwargs(path: Path, value: object) -> dict[str, Any]:
 
 
 def _space(entries: Entries, name: str) -> spaces.Space[Any]:
-    """The environment's space if our TRPO saved it in addition to SB3's, else SB3's."""
+    """The environment's space if our TRPO saved it in addition to SB3's, else SB3's.
+
+    SB3 sends discrete actions counted from zero, whatever the start of their space.
+    """
     own = f"env_{name}"
     value = entries.get(own if own in entries else name)
+    if isinstance(value, (spaces.Discrete, spaces.MultiDiscrete)) and own not in entries:
+        return sb3_action_space(value) if name == "action_space" else value
     if isinstance(value, spaces.Space):
         return value
     raise PolicyZipError(f"{entries.path}: {name} is {type(value).__name__}, expected a space")

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from tests.command import run_cli
 from tests.export.policies import BOX, exported, make_model, save, statistics_for
+from trpo_deploy import TRPO
 from trpo_deploy.export import (
     ExportOptions,
     SourceOptions,
@@ -112,7 +113,7 @@ def test_a_changed_file_is_not_certified(
     tmp_path: Path,
 ) -> None:
     observations = spaces.Box(-100.0, 100.0, (3,))
-    model = make_model(observations, action_space)
+    model = make_model(observations, action_space, algorithm=TRPO)
     result = exported(model, tmp_path, statistics_for(observations))
     assert result.certificate is not None
     assert result.certificate.passed
