@@ -161,7 +161,7 @@ def test_a_known_environment_gives_sb3s_observation(
 
 
 def levels(*shape: int) -> spaces.Box:
-    """Small integers, which are no image."""
+    """Small integers that are not an image."""
     return spaces.Box(0, 7, shape, np.uint8)
 
 

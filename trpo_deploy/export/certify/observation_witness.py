@@ -133,7 +133,7 @@ def _form_problems(
 ) -> Iterator[str]:
     """A wrong shape, or floating-point numbers for whole ones.
 
-    Another precision is no problem: environments often give another than their space has.
+    Precision may differ: environments often return another than their space declares.
     """
     if array.shape[1:] not in shapes:
         expected = " or ".join(map(str, shapes))
