@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -510,3 +511,29 @@ class Precise(Recorded):
 
     def _observe(self) -> Any:
         return 1.2345678 + 1e-3 * self.np_random.standard_normal(3)
+
+
+def _unsendable() -> AnyEnv:
+    make: Any = lambda: Recorded()  # noqa: E731 - a function that cannot be pickled
+    gymnasium.register("Unsendable-v0", entry_point=make)
+    return Monitor(gymnasium.make("Unsendable-v0"))
+
+
+def test_a_process_that_cannot_send_its_spec_is_one_clear_error(tmp_path: Path) -> None:
+    env = SubprocVecEnv([_unsendable])
+    with pytest.raises(ExportError, match="export the model with a DummyVecEnv"):
+        exported_from(model_of(env), tmp_path)
+    with suppress(EOFError, OSError):  # the process has ended
+        env.close()
+
+
+@pytest.mark.parametrize(
+    "actions", [spaces.Discrete(4, start=-2), spaces.MultiDiscrete([2, 3], start=[1, -4])]
+)
+def test_sb3_counts_discrete_actions_from_zero(actions: Any, tmp_path: Path) -> None:
+    env = DummyVecEnv([lambda: Recorded(action_space=actions)])
+    model = PPO("MlpPolicy", env, n_steps=64, seed=0).learn(64)
+    result = exported_from(model, tmp_path)
+    assert witness_of(result).passed is True
+    low = getattr(result.spec.action_space, "start", 0)
+    assert np.all(np.asarray(low) == 0)
