@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 import trpo_deploy
+from trpo_deploy.envs.known_wrappers import class_name
 from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.export.certify.certify import certify
@@ -31,7 +32,6 @@ from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.names import check_names
 from trpo_deploy.files.runs import Run
-from trpo_deploy.sb3.environment_in_memory import class_name
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import load_model
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
