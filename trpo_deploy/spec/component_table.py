@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from trpo_deploy.spec.codec import Array
 from trpo_deploy.spec.components import Component
 from trpo_deploy.spec.policy_spec import PolicySpec
-from trpo_deploy.spec.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
+from trpo_deploy.spec.spaces import DiscreteSpace, Space, bounds
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def period_text(spec: PolicySpec) -> str:
 def _table(
     title: str, components: tuple[Component, ...], space: Space, numbers: dict[str, Array]
 ) -> Table:
-    low, high = _bounds(space)
+    low, high = bounds(space)
     columns: dict[str, list[str]] = {"": [str(index) for index in range(low.size)]}
     if components:
         columns["name"] = [each.name for each in components]
@@ -59,14 +57,3 @@ def _table(
     for name, array in {"low": low, "high": high, **numbers}.items():
         columns[name] = [f"{number:.4g}" for number in array.flatten().tolist()]
     return Table(title, tuple(columns), tuple(zip(*columns.values(), strict=True)))
-
-
-def _bounds(space: Space) -> tuple[Array, Array]:
-    """The smallest and the largest value of each number, flat."""
-    if isinstance(space, BoxSpace):
-        return space.low.flatten(), space.high.flatten()
-    if isinstance(space, DiscreteSpace):
-        return np.array([space.start]), np.array([space.start + space.n - 1])
-    if isinstance(space, MultiDiscreteSpace):
-        return space.start.flatten(), (space.start + space.nvec - 1).flatten()
-    return np.zeros(space.shape, int).flatten(), np.ones(space.shape, int).flatten()

@@ -212,7 +212,7 @@ class PolicySpec:
     @cached_property
     def observation_spaces(self) -> Mapping[str, Space]:
         """The spaces of the observation's ONNX inputs, by key."""
-        return _spaces_by_key(self.observation_space)
+        return spaces_by_key(self.observation_space)
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -372,7 +372,7 @@ class PolicySpec:
         if isinstance(action_space, DictSpace):
             raise ValueError("the action space is a Dict")
         observation_space = space_from_json(value["observation_space"])
-        spaces = _spaces_by_key(observation_space)
+        spaces = spaces_by_key(observation_space)
         guard = _guard_from_json(value.get("guard"), action_space)
         control = control_from_json(value, spaces, action_space)
         if control.safe_action is None and guard is not None:  # an older file
@@ -401,7 +401,8 @@ class PolicySpec:
         )
 
 
-def _spaces_by_key(space: Space | DictSpace) -> Mapping[str, Space]:
+def spaces_by_key(space: Space | DictSpace) -> Mapping[str, Space]:
+    """The arrays of an observation space; the key is :data:`OBS` for a space without keys."""
     return space.spaces if isinstance(space, DictSpace) else {OBS: space}
 
 
