@@ -23,6 +23,7 @@ from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.envs.wrapped_components import wrapped_control
 from trpo_deploy.errors import SpaceError
 from trpo_deploy.spec.components import (
+    Component,
     ControlSpec,
     check_action_components,
     check_observation_components,
@@ -65,7 +66,8 @@ def fitting(
         with suppress(ValueError):
             check_observation_components(components, key, observation_spaces)
             observations[key] = components
-    actions, safe = (), None
+    actions: tuple[Component, ...] = ()
+    safe = None
     if action_space is not None:
         with suppress(ValueError):
             check_action_components(control.action_components, action_space)
