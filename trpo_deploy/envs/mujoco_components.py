@@ -173,7 +173,7 @@ def _named(names: Iterable[str], quantities: Iterable[tuple[str, str]]) -> tuple
 
 
 def _joint_name(model: Any, joint: int) -> str:
-    return model.joint(joint).name or f"joint[{joint}]"
+    return str(model.joint(joint).name) or f"joint[{joint}]"
 
 
 def _actions(model: Any) -> tuple[Component, ...]:
@@ -189,9 +189,12 @@ def _actions(model: Any) -> tuple[Component, ...]:
         for kind, target in zip(model.actuator_trntype, model.actuator_trnid[:, 0], strict=True)
     ]
     return tuple(
-        Component(model.actuator(index).name or f"actuator[{index}]")
-        if joint is None or driven.count(joint) > 1
-        else Component(_joint_name(model, joint), _action_unit(model, index, joint))
+        Component(
+            model.actuator(index).name or f"actuator[{index}]"
+            if joint is None or driven.count(joint) > 1
+            else _joint_name(model, joint),
+            None if joint is None else _action_unit(model, index, joint),
+        )
         for index, joint in enumerate(driven)
     )
 
