@@ -98,7 +98,12 @@ _LUNAR_LANDER = _Known(
         "right_leg.contact": "1",
         "left_leg.contact": "1",
     },
-    ("do nothing", "fire left engine", "fire main engine", "fire right engine"),
+    (
+        "do nothing",
+        "fire left orientation engine",
+        "fire main engine",
+        "fire right orientation engine",
+    ),
     {"main_engine": None, "lateral_engines": None},
     _per_frame,
 )

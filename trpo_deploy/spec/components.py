@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from trpo_deploy.errors import ObservationError
 from trpo_deploy.spec.codec import Array, Json
 from trpo_deploy.spec.spaces import BoxSpace, DiscreteSpace, Space
@@ -170,15 +172,17 @@ def checked_action(value: object, space: Space) -> Array:
         ) from error
     if action.shape != space.shape:
         raise ValueError(f"the safe action has shape {action.shape}, expected {space.shape}")
-    if isinstance(space, BoxSpace):
-        low, high = space.inner_bounds
-        wrong = (action < low) | (action > high)
-        if wrong.any():
-            raise ValueError(
-                f"the safe action contains {action[wrong][0]}, expected numbers in "
-                f"[{low[wrong][0]}, {high[wrong][0]}]"
-            )
-    return action
+    if not isinstance(space, BoxSpace):
+        return action
+    with np.errstate(over="ignore"):  # a float64 bound beyond float32 becomes infinite
+        low, high = space.low.astype(space.dtype), space.high.astype(space.dtype)
+    wrong = (action < low) | (action > high)
+    if wrong.any():
+        raise ValueError(
+            f"the safe action contains {action[wrong][0]}, expected numbers in "
+            f"[{low[wrong][0]}, {high[wrong][0]}]"
+        )
+    return np.clip(action, *space.inner_bounds)  # a bound may be rounded out of the space
 
 
 def _check_names(components: Sequence[Component], where: str, expected: int) -> None:
