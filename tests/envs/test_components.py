@@ -79,7 +79,7 @@ class Degrees(gymnasium.ObservationWrapper[Any, Any, Any]):
     control_period = 0.1
 
     def observation(self, observation: Any) -> Any:
-        return observation * np.float32([1, 1, 57.29578])
+        return observation * np.array([1, 1, 57.29578], np.float32)
 
 
 def test_attributes_win_over_the_table() -> None:
@@ -134,7 +134,7 @@ def test_attributes_that_do_not_fit_are_not_used_and_named(told: Any, says: str)
 def test_an_environment_whose_attributes_fail_has_no_names() -> None:
     class Broken(Named):
         @property
-        def action_names(self) -> Any:  # type: ignore[override]
+        def action_names(self) -> Any:
             raise OSError("the robot is off")
 
     control, (note,) = find_control(Broken())
@@ -147,7 +147,7 @@ def test_an_environment_whose_attributes_fail_has_no_names() -> None:
     [
         Monitor,
         wrappers.RecordEpisodeStatistics,
-        lambda env: wrappers.TransformReward(env, lambda reward: 2 * reward),
+        lambda env: wrappers.TransformReward(env, lambda reward: 2 * float(reward)),
         lambda env: wrappers.NormalizeReward(env),
         lambda env: wrappers.DtypeObservation(env, np.float32),
         lambda env: wrappers.FlattenObservation(env),
@@ -165,7 +165,7 @@ def test_wrappers_that_keep_the_numbers_keep_all(wrap: Any) -> None:
 
 
 def test_a_changed_scale_has_no_unit() -> None:
-    control = found(wrappers.RescaleAction(pendulum(), -1, 1))
+    control = found(wrappers.RescaleAction(pendulum(), np.float32(-1), np.float32(1)))
     assert control.action_components == (Component("torque"),)
     assert control.observation_components[OBS][2].unit == "rad/s"
     for wrapped in (
@@ -178,7 +178,7 @@ def test_a_changed_scale_has_no_unit() -> None:
 
 
 def test_a_safe_action_of_another_scale_is_unknown() -> None:
-    assert found(wrappers.RescaleAction(Named(), -2, 2)).safe_action is None
+    assert found(wrappers.RescaleAction(Named(), np.float32(-2), np.float32(2))).safe_action is None
     assert found(wrappers.ClipAction(Named())).safe_action is not None
 
 
@@ -244,7 +244,7 @@ def test_a_flattened_dict_has_the_names_of_its_keys_in_gymnasiums_order() -> Non
     env.reset(seed=0)
     flat = wrappers.FlattenObservation(env)
     control = found(flat)
-    sample = {"a": np.float32([1]), "b": np.float32([2, 3])}
+    sample = {"a": np.array([1], np.float32), "b": np.array([2, 3], np.float32)}
     order = dict(zip(flat.observation(sample).tolist(), names(control), strict=True))
     assert order == {1: "a.x", 2: "b.y", 3: "b.z"}
     some = Named(space, observation_names={"b": ["y", "z"]}, observation_units=None)

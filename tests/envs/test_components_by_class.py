@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from trpo_deploy.envs.components import find_control
 from trpo_deploy.envs.environment import Environment
@@ -136,7 +136,9 @@ def test_bipedal_walker() -> None:
     assert control.period == 1 / 50
 
 
-@pytest.mark.parametrize(("continuous", "right"), [(False, 1), (True, np.float32([1, 0, 0]))])
+@pytest.mark.parametrize(
+    ("continuous", "right"), [(False, 1), (True, np.array([1, 0, 0], np.float32))]
+)
 def test_car_racing_has_names_of_actions_only(continuous: bool, right: Any) -> None:
     env = Environment("CarRacing-v3", {"continuous": continuous}).make()
     control, _ = find_control(env)
@@ -152,7 +154,7 @@ def test_car_racing_has_names_of_actions_only(continuous: bool, right: Any) -> N
 
 
 def test_a_subclass_is_not_taken_for_its_ancestor() -> None:
-    class Mirrored(gymnasium.envs.classic_control.CartPoleEnv):  # type: ignore[misc]
+    class Mirrored(CartPoleEnv):
         pass
 
     control, _ = find_control(Mirrored())

@@ -111,13 +111,21 @@ def trained_on(env: gymnasium.Env[Any, Any]) -> Any:
     return sb3_contrib.TRPO("MlpPolicy", DummyVecEnv([lambda: env]), seed=0)
 
 
+def rescaled(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    return wrappers.RescaleAction(env, np.float32(-3), np.float32(3))
+
+
 def test_a_model_in_memory_has_the_names_of_its_own_environment(tmp_path: Path) -> None:
     """Also if it is not registered. A wrapper in the file changes nothing before it."""
-    model = trained_on(wrappers.RescaleAction(Named(safe_action=None), -3, 3))
+    model = trained_on(
+        wrappers.RescaleAction(Named(safe_action=None), np.float32(-3), np.float32(3))
+    )
     result = export_model(model, tmp_path / "policy.onnx", verify=False)
     assert result.spec.action_components == (Component("wheel"), Component("arm"))
     assert result.spec.period == 0.01
-    units = trained_on(wrappers.RescaleAction(Named(action_units=["N m", "N m"]), -3, 3))
+    units = trained_on(
+        wrappers.RescaleAction(Named(action_units=["N m", "N m"]), np.float32(-3), np.float32(3))
+    )
     result = export_model(units, tmp_path / "policy.onnx", verify=False)
     assert [each.unit for each in result.spec.action_components] == ["N m", "N m"]
     assert result.warnings == ()
@@ -143,7 +151,7 @@ def test_the_names_of_another_environment_are_not_taken(tmp_path: Path) -> None:
 
 
 def test_a_wrapper_outside_of_the_file_changes_the_unit(tmp_path: Path) -> None:
-    env = wrappers.RescaleAction(gymnasium.make("Pendulum-v1"), -1, 1)
+    env = wrappers.RescaleAction(gymnasium.make("Pendulum-v1"), np.float32(-1), np.float32(1))
     save(sb3_contrib.TRPO("MlpPolicy", env, seed=0), tmp_path)
     wrapper = "{'gymnasium.wrappers:RescaleAction': {min_action: -1, max_action: 1}}"
     (tmp_path / "config.yaml").write_text(f"env_id: Pendulum-v1\nenv_wrapper: [{wrapper}]\n")

@@ -14,14 +14,14 @@ from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.spec.components import Component, ControlSpec
 from trpo_deploy.spec.spaces import BoxSpace, DiscreteSpace, MultiBinarySpace, Space
 
-BOX = BoxSpace(np.float32([-1, -np.inf]), np.float32([1, np.inf]))
+BOX = BoxSpace(np.array([-1, -np.inf], np.float32), np.array([1, np.inf], np.float32))
 IMAGE = BoxSpace(np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8))
 SPACES: dict[str, Space] = {"joints": BOX, "camera": IMAGE, "no": DiscreteSpace(4)}
 KNOWN = ControlSpec(
     {"joints": (Component("yes", "rad"), Component('h: "ö" #', None))},
     (Component("null", "150 N m"), Component("1.5")),
     1 / 3,
-    np.float32([0.1, -2e-7]),
+    np.array([0.1, -2e-7], np.float32),
 )
 
 

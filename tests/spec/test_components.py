@@ -24,17 +24,17 @@ from trpo_deploy.spec.spaces import (
     bounds,
 )
 
-BOX = BoxSpace(np.float32([-1, -np.inf]), np.float32([1, np.inf]))
+BOX = BoxSpace(np.array([-1, -np.inf], np.float32), np.array([1, np.inf], np.float32))
 NAMES = (Component("hip", "rad"), Component("höhe \"|'", None))
 
 
 def named(**changes: Any) -> PolicySpec:
     values: dict[str, Any] = {
-        "action_space": BoxSpace(np.float32([-1, 0]), np.float32([0.3, 1])),
+        "action_space": BoxSpace(np.array([-1, 0], np.float32), np.array([0.3, 1], np.float32)),
         "observation_components": {OBS: NAMES},
         "action_components": (Component("knee", "150 N m"), Component("foot")),
         "period": 1 / 3,
-        "safe_action": np.float32([0.1, 0.2]),
+        "safe_action": np.array([0.1, 0.2], np.float32),
         "normalizer": NormalizerInfo(
             10.0, 1e-8, (OBS,), 0.1, {OBS: np.array([1 / 3, 1e-300])}, {OBS: np.array([0.1, 0.1])}
         ),
@@ -51,7 +51,7 @@ def test_json_keeps_everything() -> None:
     assert read.period == spec.period
     assert read.safe_action is not None
     assert read.safe_action.dtype == np.float32
-    np.testing.assert_array_equal(read.safe_action, np.float32([0.1, 0.2]))
+    np.testing.assert_array_equal(read.safe_action, np.array([0.1, 0.2], np.float32))
     assert read.normalizer is not None
     for name in ("mean", "std"):
         (numbers,) = getattr(read.normalizer, name).values()
@@ -74,7 +74,7 @@ def test_what_is_unknown_is_not_in_the_json() -> None:
 
 
 def test_the_safe_action_of_an_older_file_is_its_guards() -> None:
-    guard = GuardInfo("obs_ok", np.float32([0, 0]))
+    guard = GuardInfo("obs_ok", np.array([0, 0], np.float32))
     value = json.loads(named(guard=guard, safe_action=None).to_json())
     assert "safe_action" not in value
     safe = PolicySpec.from_json(json.dumps(value)).safe_action
