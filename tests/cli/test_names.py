@@ -84,8 +84,8 @@ def test_names_are_not_written_over_a_file(model: ModelDir, tmp_path: Path) -> N
     ("text", "says"),
     [
         ("action: [left, left]", "the action has the name 'left' twice"),
-        ("action: [left]", "the action has 1 names, expected 2"),
-        ("observation: {obs: [a, b, c]}", "the observation 'obs' has 3 names, expected 4"),
+        ("action: [left]", "the action needs 2 names, received 1"),
+        ("observation: {obs: [a, b, c]}", "the observation 'obs' needs 4 names, received 3"),
         ("period: 0", "the period is 0"),
         ("safe_action: 2", "the safe action is 2, expected integers in [0, 1]"),
     ],

@@ -105,7 +105,7 @@ def test_units_alone_belong_to_the_names_that_are_known() -> None:
     [
         (
             {"observation_names": ("a",), "observation_units": None},
-            "the observation 'obs' has 1 names, expected 2",
+            "the observation 'obs' needs 2 names, received 1",
         ),
         ({"observation_names": ("a", "a")}, "the name 'a' twice"),
         ({"observation_names": "ab"}, "'ab' is one text"),
@@ -114,7 +114,7 @@ def test_units_alone_belong_to_the_names_that_are_known() -> None:
         ({"observation_names": ("a", "b\nc")}, "one line of printable text"),
         ({"observation_names": {"x": ("a", "b")}}, "the observation 'x' does not exist"),
         ({"observation_units": ("m",)}, "there are 1 units and 2 names"),
-        ({"action_names": ("a", "b", "c")}, "the action has 3 names, expected 2"),
+        ({"action_names": ("a", "b", "c")}, "the action needs 2 names, received 3"),
         ({"action_names": 7}, "not iterable"),
         ({"control_period": 0}, "the period is 0, expected a positive number"),
         ({"control_period": "fast"}, "the period is 'fast'"),

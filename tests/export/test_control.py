@@ -89,7 +89,7 @@ def test_the_safe_action_of_a_guard_alone_is_in_the_spec(tmp_path: Path) -> None
 def test_a_file_that_does_not_fit_stops_the_export(tmp_path: Path) -> None:
     run = save(make_model(), tmp_path)
     options = ExportOptions(names=told(tmp_path, "action: [a]"))
-    with pytest.raises(ConfigError, match="the action has 1 names, expected 3"):
+    with pytest.raises(ConfigError, match="the action needs 3 names, received 1"):
         export_policy(run, tmp_path / "policy.onnx", options=options)
     assert not (tmp_path / "policy.onnx").exists()
 
@@ -135,7 +135,7 @@ def test_attributes_that_do_not_fit_are_a_warning(tmp_path: Path) -> None:
     model = trained_on(Named(action_names=["a"]))
     result = export_model(model, tmp_path / "policy.onnx", verify=False)
     (warning,) = result.warnings
-    assert "the action has 1 names, expected 2" in warning
+    assert "the action needs 2 names, received 1" in warning
     assert result.spec.control.to_json() == {}
     assert warning in result.card.read_text()
 

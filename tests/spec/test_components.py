@@ -12,7 +12,7 @@ import pytest
 from tests.spec.test_policy_spec import SPACES, spec_of
 from trpo_deploy.errors import PolicyFileError
 from trpo_deploy.spec.component_table import component_tables, period_text
-from trpo_deploy.spec.components import Component, checked_action
+from trpo_deploy.spec.components import Component, checked_action, checked_period
 from trpo_deploy.spec.policy_spec import OBS, GuardInfo, NormalizerInfo, PolicySpec
 from trpo_deploy.spec.spaces import (
     BoxSpace,
@@ -155,6 +155,18 @@ def test_a_safe_action_of_whole_numbers(space: Space, good: Any, bad: Any) -> No
     assert (action.dtype, action.shape) == (space.dtype, space.shape)
     with pytest.raises(ValueError, match="safe action"):
         checked_action(bad, space)
+
+
+@pytest.mark.parametrize("number", [1, 0.5, np.float32(0.5), np.int64(2)])
+def test_a_period_is_any_positive_number(number: Any) -> None:
+    assert checked_period(number) == float(number)
+    assert type(checked_period(number)) is float
+
+
+@pytest.mark.parametrize("number", [0, -1, 10**400, float("nan"), True, np.bool_(True), None, "1"])
+def test_other_periods_are_refused(number: Any) -> None:
+    with pytest.raises(ValueError, match="expected a positive number of seconds"):
+        checked_period(number)
 
 
 def test_bounds_are_those_that_samples_keep() -> None:

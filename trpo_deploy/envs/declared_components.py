@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -99,7 +100,7 @@ def _components(
 ) -> tuple[Component, ...]:
     for each in (names, units):
         if isinstance(each, str):
-            raise TypeError(f"{each!r:.80} is one text, expected a sequence")
+            raise TypeError(f"{reprlib.repr(each)} is one text, expected a sequence")
     listed = [each.name for each in found] if names is None else list(names)
     if units is None:
         return tuple(Component(name) for name in listed)

@@ -17,6 +17,7 @@ Every entry may be missing or null, which says nothing about it.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,15 @@ def _control(
 ) -> ControlSpec:
     unknown = [key for key in value if key not in _ENTRIES]
     if unknown:
-        raise ValueError(f"unknown entry {unknown[0]!r}; expected {', '.join(_ENTRIES)}")
+        raise ValueError(
+            f"unknown entry {reprlib.repr(unknown[0])}; expected {', '.join(_ENTRIES)}"
+        )
     observation = value.get("observation")
     if not isinstance(observation, (dict, type(None))):
         raise ValueError("observation is not a mapping of observation keys to lists of names")
     observations = {}
     for key, listed in (observation or {}).items():
-        components = _components(listed, f"the observation {key!r}")
+        components = _components(listed, f"the observation {reprlib.repr(key)}")
         if components:
             check_observation_components(components, key, observation_spaces)
             observations[key] = components
@@ -121,7 +124,7 @@ def _components(listed: object, where: str) -> tuple[Component, ...]:
     if listed is None:
         return ()
     if not isinstance(listed, list):
-        raise ValueError(f"{where} is {listed!r:.80}, expected a list of names")
+        raise ValueError(f"{where} is {reprlib.repr(listed)}, expected a list of names")
     places = [f"{where}, number {index}" for index in range(len(listed))]
     pairs = [_pair(item, place) for item, place in zip(listed, places, strict=True)]
     if all(pair == (None, None) for pair in pairs):
@@ -142,7 +145,7 @@ def _pair(item: object, place: str) -> tuple[Any, Any]:
         return item, None
     unknown = [key for key in item if key not in ("name", "unit")]
     if unknown:
-        raise ValueError(f"{place}: unknown entry {unknown[0]!r}; expected name, unit")
+        raise ValueError(f"{place}: unknown entry {reprlib.repr(unknown[0])}; expected name, unit")
     return item.get("name"), item.get("unit")
 
 

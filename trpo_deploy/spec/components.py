@@ -7,8 +7,12 @@ belongs to, its unit, the period of the control loop, and what to do when nothin
 from __future__ import annotations
 
 import math
+import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -39,11 +43,11 @@ class Component:
             if what == "unit" and text is None:
                 continue
             if not isinstance(text, str) or not text:
-                raise ValueError(f"the {what} {text!r} is not a text")
+                raise ValueError(f"the {what} {reprlib.repr(text)} is not a text")
             if not text.isprintable() or text != text.strip() or len(text) > LONGEST_NAME:
                 raise ValueError(
-                    f"the {what} {text!r:.80} is not one line of printable text of at most "
-                    f"{LONGEST_NAME} characters, without spaces around it"
+                    f"the {what} {reprlib.repr(text)} is not one line of printable text of at "
+                    f"most {LONGEST_NAME} characters, without spaces around it"
                 )
 
 
@@ -122,7 +126,9 @@ def check_observation_components(
         ValueError: There is no such key, there are too many or too few, or two have one name.
     """
     if key not in spaces:
-        raise ValueError(f"the observation {key!r} does not exist; expected {', '.join(spaces)}")
+        raise ValueError(
+            f"the observation {reprlib.repr(key)} does not exist; expected {', '.join(spaces)}"
+        )
     _check_names(components, f"the observation {key!r}", number_of(spaces[key]))
 
 
@@ -132,17 +138,14 @@ def check_action_components(components: Sequence[Component], space: Space) -> No
     Raises:
         ValueError: There are too many or too few, or two have the same name.
     """
-    _check_names(components, "the action", number_of_actions(space))
+    # A Discrete action has a name for each value.
+    expected = space.n if isinstance(space, DiscreteSpace) else number_of(space)
+    _check_names(components, "the action", expected)
 
 
 def number_of(space: Space) -> int:
     """How many numbers an array of a space has."""
     return math.prod(space.shape)
-
-
-def number_of_actions(space: Space) -> int:
-    """How many names an action has: one for each number; of a Discrete space, for each value."""
-    return space.n if isinstance(space, DiscreteSpace) else number_of(space)
 
 
 def checked_period(value: object) -> float:
@@ -151,11 +154,12 @@ def checked_period(value: object) -> float:
     Raises:
         ValueError: It is not a positive, finite number.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        with_fraction = float(value)
-        if 0 < with_fraction < math.inf:
-            return with_fraction
-    raise ValueError(f"the period is {value!r}, expected a positive number of seconds")
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):  # an integer beyond float64
+            seconds = float(value)
+            if 0 < seconds < math.inf:
+                return seconds
+    raise ValueError(f"the period is {reprlib.repr(value)}, expected a positive number of seconds")
 
 
 def checked_action(value: object, space: Space) -> Array:
@@ -167,11 +171,11 @@ def checked_action(value: object, space: Space) -> Array:
     try:
         action = space.check(value, "action")
     except ObservationError as error:
-        raise ValueError(
-            f"the safe action is {error.received}, expected {error.expected}"
-        ) from error
-    if action.shape != space.shape:
-        raise ValueError(f"the safe action has shape {action.shape}, expected {space.shape}")
+        is_array = error.kind in ("shape", "ragged", "dtype")
+        expected = f"{space.dtype} of shape {space.shape}" if is_array else error.expected
+        raise ValueError(f"the safe action is {error.received}, expected {expected}") from error
+    if action.shape != space.shape:  # a batch
+        raise ValueError(f"the safe action is shape {action.shape}, expected shape {space.shape}")
     if not isinstance(space, BoxSpace):
         return action
     with np.errstate(over="ignore"):  # a float64 bound beyond float32 becomes infinite
@@ -187,11 +191,10 @@ def checked_action(value: object, space: Space) -> Array:
 
 def _check_names(components: Sequence[Component], where: str, expected: int) -> None:
     if len(components) != expected:
-        raise ValueError(f"{where} has {len(components)} names, expected {expected}")
-    names = [each.name for each in components]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{where} has the name {twice!r} twice; names must differ")
+        raise ValueError(f"{where} needs {expected} names, received {len(components)}")
+    (name, count), *_ = Counter(each.name for each in components).most_common(1)
+    if count > 1:
+        raise ValueError(f"{where} has the name {name!r} twice; names must differ")
 
 
 def _components_to_json(components: Sequence[Component]) -> Json:
