@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.names_file import names_template, read_names
@@ -33,6 +36,20 @@ def read(path: Path, text: str, action_space: Space = BOX) -> ControlSpec:
 def test_a_template_reads_as_what_is_known(tmp_path: Path) -> None:
     control = read(tmp_path / "names.yaml", names_template(KNOWN, SPACES, BOX))
     assert control.to_json() == KNOWN.to_json()
+
+
+TEXT = st.text(min_size=1, max_size=200).filter(lambda each: each.isprintable())
+COMPONENT = st.builds(Component, TEXT.map(str.strip).filter(bool), st.none() | st.just("N m"))
+
+
+@given(st.lists(COMPONENT, min_size=2, max_size=2, unique_by=lambda each: each.name))
+@example([Component("\N{ROBOT FACE}: {}"), Component("'\"\\\\#")])
+@example([Component("~"), Component("0x1F")])
+def test_a_template_keeps_every_name(components: list[Component]) -> None:
+    control = ControlSpec(action_components=tuple(components))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "names.yaml"
+        assert read(path, names_template(control, SPACES, BOX)).to_json() == control.to_json()
 
 
 @pytest.mark.parametrize("space", [BOX, DiscreteSpace(3, start=5), MultiBinarySpace((2, 2))])

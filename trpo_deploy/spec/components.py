@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -154,7 +153,7 @@ def checked_period(value: object) -> float:
     Raises:
         ValueError: It is not a positive, finite number.
     """
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         with suppress(OverflowError):  # an integer beyond float64
             seconds = float(value)
             if 0 < seconds < math.inf:
