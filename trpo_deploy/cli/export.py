@@ -37,6 +37,10 @@ class FileOptions:
         bool,
         typer.Option("--float64-input", help="Take and normalise float observations as float64."),
     ] = False
+    names: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with names and units; trpo-deploy names writes one to edit."),
+    ] = None
 
     def export_options(self) -> ExportOptions:
         """The options for the exporter."""
@@ -47,6 +51,7 @@ class FileOptions:
             opset=self.opset,
             guard=self.guard,
             float64_input=self.float64_input,
+            names=self.names,
         )
 
 

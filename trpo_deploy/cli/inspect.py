@@ -28,6 +28,7 @@ def inspect(policy: Model, as_json: Json = False) -> None:
         print_json({**json.loads(spec.to_json()), **file, "changed_sources": changed})
         return
     _print_contract(path, spec)
+    _print_components(spec)
     _print_origin(path, spec, loaded.sha256)
     for name in changed:
         say(f"  {name}: [red]has changed since the export[/]; run trpo-deploy export again")
@@ -52,6 +53,22 @@ def _print_contract(path: Path, spec: PolicySpec) -> None:
     else:
         action = spec.guard.action.tolist()
         say(escape(f"  NaN     returns {spec.guard.output} = false and action {action}"))
+
+
+def _print_components(spec: PolicySpec) -> None:
+    """Print the control period, the safe action, and a table of each array by name."""
+    from trpo_deploy.spec.component_table import component_tables, period_text
+
+    say(f"  period  {period_text(spec)}")
+    safe = "unknown" if spec.safe_action is None else spec.safe_action.tolist()
+    say(escape(f"  safe    action {safe}"))
+    for table in component_tables(spec):
+        say(escape(f"  {table.title}:"))
+        rows = (table.columns, *table.rows)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            say(escape(f"    {'  '.join(cells)}".rstrip()))
 
 
 def _print_origin(path: Path, spec: PolicySpec, sha256: str) -> None:

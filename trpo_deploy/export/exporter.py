@@ -13,16 +13,19 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 import trpo_deploy
+from trpo_deploy.envs.known_wrappers import class_name
 from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.export.certify.certify import certify
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.golden import backend_test
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
+from trpo_deploy.export.control import control_of
 from trpo_deploy.export.graph.guard import guard_info
 from trpo_deploy.export.graph.model import OPSET, build_model
 from trpo_deploy.export.policy.description import describe_preprocessing
 from trpo_deploy.export.policy.network import ActorNetwork
+from trpo_deploy.export.policy.normalizer_info import normalizer_info
 from trpo_deploy.export.policy.outputs import output_tensors
 from trpo_deploy.export.policy_card import card_path, card_text
 from trpo_deploy.export.reader.policy import read_policy
@@ -31,11 +34,11 @@ from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.names import check_names
 from trpo_deploy.files.runs import Run
-from trpo_deploy.sb3.environment_in_memory import class_name
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import load_model
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
-from trpo_deploy.spec.policy_spec import NormalizerInfo, PolicySpec
+from trpo_deploy.spec.components import ControlSpec
+from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import BoxSpace
 
 STEPS = 2000
@@ -57,6 +60,9 @@ class ExportOptions:
     """Return a safe action and a flag for observations that are not finite."""
     float64_input: bool = False
     """Take floating-point observations as float64 and normalise in float64."""
+    names: Path | None = None
+    """File with names, units, control period and safe action, as
+    :mod:`~trpo_deploy.files.names_file` describes it; it wins over what the environment tells."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Export:
     skipped: tuple[str, ...]
     """Entries of the zip that were not decoded, since nothing needs them."""
     warnings: tuple[str, ...]
-    """Numerical problems and renamed inputs that the user should know about."""
+    """Numerical problems, renamed inputs and unused names that the user should know about."""
 
 
 def export_policy(
@@ -177,6 +183,8 @@ class _Build:
     loaded: LoadedSource
     actor: ActorNetwork
     file: ExportedFile
+    notes: tuple[str, ...]
+    """What is not used of the names that the environment tells."""
 
     def _warnings(self, certificate: Certificate | None) -> tuple[str, ...]:
         renamed = (
@@ -184,7 +192,7 @@ class _Build:
             f"another tensor {key!r}; OnnxPolicy and the service take the key"
             for key, name in self.file.spec.renamed_inputs.items()
         )
-        return (*renamed, *(certificate.warnings if certificate is not None else ()))
+        return (*renamed, *self.notes, *(certificate.warnings if certificate is not None else ()))
 
     def certify(self, steps: int, seconds: float) -> Certificate:
         """Compare the file with the policy.
@@ -239,9 +247,10 @@ def _check_output(output: Path, model_dir: ModelDir | None, sources: Sequence[Pa
 
 def _build(loaded: LoadedSource, options: ExportOptions) -> _Build:
     actor = _read_actor(loaded, float64_input=options.float64_input)
-    spec = _spec(loaded, actor, options)
+    control, notes = control_of(loaded, actor.observation_space, actor.action_space, options.names)
+    spec = _spec(loaded, actor, options, control)
     model = build_model(actor, spec, options.opset or OPSET)
-    return _Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec))
+    return _Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec), notes)
 
 
 def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:
@@ -263,8 +272,11 @@ def _trained_policy(loaded: LoadedSource, actor: ActorNetwork) -> TrainedPolicy:
     )
 
 
-def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> PolicySpec:
+def _spec(
+    loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions, control: ControlSpec
+) -> PolicySpec:
     wrappers = () if loaded.recorded is None else loaded.recorded.wrappers
+    guard = guard_info(actor, control.safe_action) if options.guard else None
     inside = (*loaded.reference.inside.observation, *reversed(loaded.reference.inside.action))
     return PolicySpec(
         observation_space=actor.observation_space,
@@ -272,7 +284,7 @@ def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> 
         outputs=output_tensors(actor, options.outputs, guard=options.guard),
         algorithm=loaded.algorithm,
         environment=loaded.recorded,
-        normalizer=_normalizer_info(actor),
+        normalizer=normalizer_info(actor),
         preprocessing=(
             *(
                 f"outside of the file: the environment is wrapped in {each.name}"
@@ -289,15 +301,10 @@ def _spec(loaded: LoadedSource, actor: ActorNetwork, options: ExportOptions) -> 
         },
         source_sha256=loaded.sha256,
         states=actor.states,
-        guard=guard_info(actor) if options.guard else None,
+        guard=guard,
         squashed=actor.squash,
+        observation_components=control.observation_components,
+        action_components=control.action_components,
+        period=control.period,
+        safe_action=control.safe_action if guard is None else guard.action,
     )
-
-
-def _normalizer_info(actor: ActorNetwork) -> NormalizerInfo | None:
-    found = {each.name: each.normalizer for each in actor.inputs if each.normalizer is not None}
-    if not found:
-        return None
-    first = next(iter(found.values()))
-    smallest = min(float(each.std.min()) for each in found.values())
-    return NormalizerInfo(first.clip, first.epsilon, tuple(found), smallest)

@@ -9,7 +9,11 @@ from pathlib import Path
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.names import ONNX, stem
+from trpo_deploy.spec.component_table import Table, component_tables, period_text
 from trpo_deploy.spec.policy_spec import PolicySpec
+
+_MOST_ROWS = 128
+"""Longer tables are left out of a card."""
 
 _BEGIN, _END = "<!-- policy.onnx -->", "<!-- end of policy.onnx -->"
 
@@ -66,6 +70,12 @@ def _lines(
             shape = ", ".join(["batch", *map(str, tensor.shape)])
             yield f"| {role} | `{tensor.name}` | {tensor.dtype} | ({shape}) |"
     yield ""
+    for table in component_tables(spec):
+        yield from _table_lines(table)
+    if spec.period is not None:
+        yield f"- Control period: {period_text(spec)}."
+    if spec.safe_action is not None:
+        yield f"- Action when nothing is known: {spec.safe_action.tolist()}."
     yield from (f"- {step}" for step in spec.preprocessing)
     if spec.guard is None:
         yield (
@@ -80,6 +90,25 @@ def _lines(
     yield from (f"- Warning: {warning}" for warning in warnings)
     yield ""
     yield from _verification(certificate)
+
+
+def _table_lines(table: Table) -> Iterator[str]:
+    yield f"{table.title[0].upper()}{table.title[1:]}:"
+    yield ""
+    if len(table.rows) > _MOST_ROWS:
+        yield f"{len(table.rows)} numbers; `trpo-deploy inspect` lists them."
+    else:
+        yield f"| {' | '.join(table.columns)} |"
+        yield f"|{'---|' * len(table.columns)}"
+        for row in table.rows:
+            yield f"| {' | '.join(map(_cell, row))} |"
+    yield ""
+
+
+def _cell(text: str) -> str:
+    """A cell of a Markdown table: a name may contain what is markup."""
+    quoted = text.replace("`", "'").replace("|", r"\|")
+    return f"`{quoted}`" if text else ""
 
 
 def _verification(certificate: Certificate | None) -> Iterator[str]:

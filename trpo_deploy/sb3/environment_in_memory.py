@@ -34,6 +34,12 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
 )
 
+from trpo_deploy.envs.known_wrappers import (
+    OF_THE_TASK,
+    WITHOUT_EFFECT,
+    class_name,
+    public_name,
+)
 from trpo_deploy.envs.recorded import is_plain
 from trpo_deploy.envs.trust import is_known_wrapper
 from trpo_deploy.errors import ExportError
@@ -42,30 +48,6 @@ from trpo_deploy.sb3.inside_wrappers import InsideWrappers, can_be_inside, same_
 AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
 AnyWrapper: TypeAlias = gymnasium.Wrapper[Any, Any, Any, Any]
 
-# Neither observations, actions, rewards nor the length of episodes depend on these. TimeLimit is an
-# argument of gymnasium.make.
-_WITHOUT_EFFECT = {
-    "gymnasium.wrappers:HumanRendering",
-    "gymnasium.wrappers:OrderEnforcing",
-    "gymnasium.wrappers:PassiveEnvChecker",
-    "gymnasium.wrappers:RecordEpisodeStatistics",
-    "gymnasium.wrappers:RecordVideo",
-    "gymnasium.wrappers:RenderCollection",
-    "gymnasium.wrappers:TimeLimit",
-    "sb3_contrib.common.wrappers.action_masker:ActionMasker",
-    "stable_baselines3.common.monitor:Monitor",
-    "trpo_deploy.train.vec_env.checked:ReportingEnv",
-}
-# These change rewards or the episodes' ends only.
-_OF_THE_TASK = {
-    "gymnasium.wrappers:ClipReward",
-    "gymnasium.wrappers:NormalizeReward",
-    "gymnasium.wrappers:TransformReward",
-    "stable_baselines3.common.atari_wrappers:ClipRewardEnv",
-    "stable_baselines3.common.atari_wrappers:EpisodicLifeEnv",
-    "stable_baselines3.common.atari_wrappers:FireResetEnv",
-    "stable_baselines3.common.atari_wrappers:NoopResetEnv",
-}
 _VEC_WITHOUT_EFFECT = {
     "stable_baselines3.common.vec_env.vec_check_nan:VecCheckNan",
     "stable_baselines3.common.vec_env.vec_monitor:VecMonitor",
@@ -94,7 +76,7 @@ class EnvWrapper:
     @property
     def keeps_spaces(self) -> bool:
         """Whether neither observations nor actions depend on it."""
-        return _is_one_of(self.name, _WITHOUT_EFFECT | _OF_THE_TASK)
+        return _is_one_of(self.name, WITHOUT_EFFECT | OF_THE_TASK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +94,20 @@ class EnvironmentInMemory:
     depth: int
     """Number of the first Gymnasium wrappers that are part of the environment. All later ones are
     in the file or keep observations and actions as they are."""
+
+
+def recorded_part(environment: EnvironmentInMemory) -> AnyEnv | None:
+    """The first environment without the wrappers that the file contains.
+
+    Returns:
+        ``None`` if it lives in another process.
+    """
+    base = base_env(environment.env)
+    if not isinstance(base, DummyVecEnv):
+        return None
+    (env, *_) = base.envs
+    later = gym_wrappers(env)[environment.depth :]
+    return later[0].env if later else env
 
 
 def read_environment(env: VecEnv, allowed: Collection[str]) -> EnvironmentInMemory:
@@ -165,16 +161,6 @@ def gym_wrappers(env: AnyEnv) -> list[AnyWrapper]:
         if is_enforced and isinstance(each, OrderEnforcing)
     ]
     return found[: max(made, default=len(found))][::-1]
-
-
-def class_name(instance: object) -> str:
-    """``module:Class``, in the public module of Gymnasium's wrappers."""
-    return public_name(f"{type(instance).__module__}:{type(instance).__name__}")
-
-
-def public_name(name: str) -> str:
-    """``module:Class`` with the public module of Gymnasium's wrappers."""
-    return re.sub(r"^gymnasium\.wrappers\.\w+:", "gymnasium.wrappers:", name)
 
 
 def has_effect(wrapper: VecEnvWrapper) -> bool:
@@ -233,7 +219,7 @@ def _read_chain(
     outside = (
         each
         for each in wrappers
-        if each.instance not in inside and not _is_one_of(each.name, _WITHOUT_EFFECT)
+        if each.instance not in inside and not _is_one_of(each.name, WITHOUT_EFFECT)
     )
     return EnvironmentInMemory(env, statistics, InsideWrappers.of(inside), tuple(outside), depth)
 
@@ -344,7 +330,7 @@ def gymnasium_spec(base: VecEnv) -> EnvSpec | None:
 
 
 def _can_be_sent(name: str) -> bool:
-    known = _is_one_of(name, _WITHOUT_EFFECT | _OF_THE_TASK) or hasattr(gymnasium.wrappers, name)
+    known = _is_one_of(name, WITHOUT_EFFECT | OF_THE_TASK) or hasattr(gymnasium.wrappers, name)
     return known and not name.startswith("Transform")  # these have a function
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
+from trpo_deploy.envs.components import find_control
 from trpo_deploy.envs.environment import Environment
-from trpo_deploy.envs.recorded import remake_environment
+from trpo_deploy.envs.recorded import environment_of, remake_environment
 from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
+from trpo_deploy.sb3.environment_in_memory import recorded_part
 from trpo_deploy.sb3.model_in_memory import ModelInMemory
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.training_record import TrainingRecord
 from trpo_deploy.sb3.wrapper_search import ImageLayout
+from trpo_deploy.spec.components import ControlSpec
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.spaces import Array, DictSpace
 
@@ -133,3 +137,34 @@ class LoadedSource:
                 raise
             return None, str(error)
         return found, found.note
+
+    def control(self) -> tuple[ControlSpec, tuple[str, ...]]:
+        """What the environment tells about its observations and actions, and notes for the user.
+
+        Nothing is known if it cannot be made as the training had it. A newer version of an
+        environment of Gymnasium counts as the same: if it has the same spaces, it has the same
+        numbers in them.
+        """
+        env = None if self.model is None else recorded_part(self.model.environment)
+        if env is not None:
+            return find_control(env)
+        with suppress(TrpoDeployError):
+            environment = self.environment()
+            with environment.opened() as made:
+                is_gymnasiums = type(made.unwrapped).__module__.startswith("gymnasium.envs.")
+                if self._is_as_recorded(environment, newer=is_gymnasiums):
+                    return find_control(made)
+        return ControlSpec(), ()
+
+    def _is_as_recorded(self, environment: Environment, *, newer: bool) -> bool:
+        """Whether an environment has the record's arguments and wrappers, and its id.
+
+        Args:
+            environment: The environment.
+            newer: Whether another id, of a newer version, is the same.
+        """
+        assert self.recorded is not None
+        if self.recorded.unrecorded:
+            return False
+        env_id = self.recorded.id if newer else environment.env_id
+        return replace(environment, env_id=env_id, note="") == environment_of(self.recorded)

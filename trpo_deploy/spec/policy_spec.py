@@ -13,7 +13,9 @@ version  content
 =======  ==========================================================================
 1        trpo-deploy 0.1. Of the environment, ``env_id`` only.
 2        Adds ``environment``: id, arguments, wrappers, frame stack. ``env_id`` repeats
-         its id. Adds ``squashed``.
+         its id. Adds ``squashed``. Where known: ``observation_components``,
+         ``action_components``, ``period``, ``safe_action``, and the normaliser's ``mean``
+         and ``std``.
 =======  ==========================================================================
 """
 
@@ -21,14 +23,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
 from trpo_deploy.errors import ObservationError, PolicyFileError
-from trpo_deploy.spec.codec import Array, Json, number_to_json
+from trpo_deploy.spec.codec import (
+    Array,
+    Json,
+    array_from_json,
+    array_to_json,
+    number_to_json,
+)
+from trpo_deploy.spec.components import Component, ControlSpec, control_from_json
 from trpo_deploy.spec.environment import EnvironmentSpec, environment_from_json
 from trpo_deploy.spec.spaces import DictSpace, Space, space_from_json
 
@@ -83,7 +92,7 @@ class TensorSpec:
         return value if self.other_key is None else {**value, "key": self.other_key}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NormalizerInfo:
     """The normaliser in the graph: ``clip((obs - mean) / std, -clip_obs, clip_obs)``."""
 
@@ -94,6 +103,24 @@ class NormalizerInfo:
     """Names of the normalised inputs."""
     smallest_std: float
     """Its inverse amplifies the float32 rounding of the observation."""
+    mean: Mapping[str, Array] = field(default_factory=dict)
+    """By key, float64 of the raw observation's shape. Not recorded: keys whose normaliser takes
+    other numbers than the raw ones, such as a stack of frames, and large keys such as images."""
+    std: Mapping[str, Array] = field(default_factory=dict)
+    """As :attr:`mean`."""
+
+    def to_json(self) -> Json:
+        """The normaliser as JSON values."""
+        value: Json = {
+            "clip_obs": number_to_json(self.clip_obs),
+            "epsilon": self.epsilon,
+            "keys": list(self.keys),
+            "smallest_std": self.smallest_std,
+        }
+        for name, arrays in (("mean", self.mean), ("std", self.std)):
+            if arrays:
+                value[name] = {key: array_to_json(array) for key, array in arrays.items()}
+        return value
 
 
 @dataclass(frozen=True)
@@ -158,6 +185,24 @@ class PolicySpec:
     """The answer to NaN and infinities; without a guard it is undefined."""
     squashed: bool = False
     """Whether a Box action is the tanh of a Gaussian, scaled to the bounds, instead of clipped."""
+    observation_components: Mapping[str, tuple[Component, ...]] = field(default_factory=dict)
+    """Names and units by observation key (:data:`OBS` for a space without keys), in the order of
+    that key's array, last axis fastest. The names of a key that is missing are unknown."""
+    action_components: tuple[Component, ...] = ()
+    """Names and units of the action's numbers; of a Discrete action, of its values. Empty if
+    unknown."""
+    period: float | None = None
+    """Seconds between two actions, if known."""
+    safe_action: Array | None = None
+    """The action when nothing is known, of the action's dtype and shape; ``None`` if there is
+    none. A guard gives this one."""
+
+    @property
+    def control(self) -> ControlSpec:
+        """Names, units, period and safe action together."""
+        return ControlSpec(
+            self.observation_components, self.action_components, self.period, self.safe_action
+        )
 
     @property
     def env_id(self) -> str | None:
@@ -167,9 +212,7 @@ class PolicySpec:
     @cached_property
     def observation_spaces(self) -> Mapping[str, Space]:
         """The spaces of the observation's ONNX inputs, by key."""
-        if isinstance(self.observation_space, DictSpace):
-            return self.observation_space.spaces
-        return {OBS: self.observation_space}
+        return spaces_by_key(self.observation_space)
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -269,34 +312,38 @@ class PolicySpec:
 
     def to_json(self) -> str:
         """The spec as JSON text of format :data:`FORMAT_VERSION`."""
-        normalizer = self.normalizer
-        return json.dumps(
-            {
-                "format_version": FORMAT_VERSION,
-                "observation_space": self.observation_space.to_json(),
-                "action_space": self.action_space.to_json(),
-                "inputs": [tensor.to_json() for tensor in self.inputs],
-                "outputs": [tensor.to_json() for tensor in self.outputs],
-                "algorithm": self.algorithm,
-                "env_id": self.env_id,
-                "environment": self.environment and self.environment.to_json(),
-                "normalizer": normalizer
-                and {
-                    "clip_obs": number_to_json(normalizer.clip_obs),
-                    "epsilon": normalizer.epsilon,
-                    "keys": list(normalizer.keys),
-                    "smallest_std": normalizer.smallest_std,
-                },
-                "preprocessing": list(self.preprocessing),
-                "training": dict(self.training),
-                "versions": dict(self.versions),
-                "source_sha256": dict(self.source_sha256),
-                "states": [state.to_json() for state in self.states],
-                "guard": self.guard and self.guard.to_json(),
-                "squashed": self.squashed,
-            },
-            allow_nan=False,
-        )
+        return json.dumps(self._to_values(), allow_nan=False)
+
+    def policy_json(self, name: str, files: Mapping[str, str] | None = None) -> str:
+        """The text of ``policy.json``, for programs that cannot read the metadata of an ONNX file.
+
+        Args:
+            name: Name of the policy.
+            files: Hex SHA-256 of the policy's files, by file name.
+        """
+        value = {"name": name, "files": dict(files or {}), "spec": self._to_values()}
+        return json.dumps(value, allow_nan=False, indent=1) + "\n"
+
+    def _to_values(self) -> Json:
+        return {
+            "format_version": FORMAT_VERSION,
+            "observation_space": self.observation_space.to_json(),
+            "action_space": self.action_space.to_json(),
+            "inputs": [tensor.to_json() for tensor in self.inputs],
+            "outputs": [tensor.to_json() for tensor in self.outputs],
+            "algorithm": self.algorithm,
+            "env_id": self.env_id,
+            "environment": self.environment and self.environment.to_json(),
+            "normalizer": self.normalizer and self.normalizer.to_json(),
+            "preprocessing": list(self.preprocessing),
+            "training": dict(self.training),
+            "versions": dict(self.versions),
+            "source_sha256": dict(self.source_sha256),
+            "states": [state.to_json() for state in self.states],
+            "guard": self.guard and self.guard.to_json(),
+            "squashed": self.squashed,
+            **self.control.to_json(),
+        }
 
     @classmethod
     def from_json(cls, text: str) -> PolicySpec:
@@ -324,20 +371,19 @@ class PolicySpec:
         action_space = space_from_json(value["action_space"])
         if isinstance(action_space, DictSpace):
             raise ValueError("the action space is a Dict")
-        normalizer = value["normalizer"]
+        observation_space = space_from_json(value["observation_space"])
+        spaces = spaces_by_key(observation_space)
+        guard = _guard_from_json(value.get("guard"), action_space)
+        control = control_from_json(value, spaces, action_space)
+        if control.safe_action is None and guard is not None:  # an older file
+            control = replace(control, safe_action=guard.action)
         return cls(
-            observation_space=space_from_json(value["observation_space"]),
+            observation_space=observation_space,
             action_space=action_space,
             outputs=tuple(_tensor_from_json(item) for item in value["outputs"]),
             algorithm=value["algorithm"],
             environment=_environment_from_json(value),
-            normalizer=normalizer
-            and NormalizerInfo(
-                float(normalizer["clip_obs"]),
-                normalizer["epsilon"],
-                tuple(normalizer["keys"]),
-                normalizer["smallest_std"],
-            ),
+            normalizer=_normalizer_from_json(value["normalizer"], spaces),
             preprocessing=tuple(value["preprocessing"]),
             training=value["training"],
             versions=value["versions"],
@@ -346,9 +392,38 @@ class PolicySpec:
                 StateSpec(_tensor_from_json(item), item["output"])
                 for item in value.get("states", ())  # the first files of format 1 lack it
             ),
-            guard=_guard_from_json(value.get("guard"), action_space),
+            guard=guard,
             squashed=bool(value.get("squashed", _SQUASHED_IN_FORMAT_1 in value["preprocessing"])),
+            observation_components=control.observation_components,
+            action_components=control.action_components,
+            period=control.period,
+            safe_action=control.safe_action,
         )
+
+
+def spaces_by_key(space: Space | DictSpace) -> Mapping[str, Space]:
+    """The arrays of an observation space; the key is :data:`OBS` for a space without keys."""
+    return space.spaces if isinstance(space, DictSpace) else {OBS: space}
+
+
+def _normalizer_from_json(value: Json | None, spaces: Mapping[str, Space]) -> NormalizerInfo | None:
+    if value is None:
+        return None
+    mean, std = (
+        {
+            key: array_from_json(numbers, spaces[key].shape, np.dtype(np.float64))
+            for key, numbers in value.get(name, {}).items()
+        }
+        for name in ("mean", "std")
+    )
+    return NormalizerInfo(
+        float(value["clip_obs"]),
+        value["epsilon"],
+        tuple(value["keys"]),
+        value["smallest_std"],
+        mean,
+        std,
+    )
 
 
 def _tensor_from_json(item: Json) -> TensorSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -338,6 +339,17 @@ class DictSpace:
     def describe(self) -> str:
         """The space as one line of text."""
         return "Dict(" + ", ".join(f"{k}: {s.describe()}" for k, s in self.spaces.items()) + ")"
+
+
+def bounds(space: Space) -> tuple[Array, Array]:
+    """The smallest and the largest legal value of each number of a space, flat."""
+    if isinstance(space, BoxSpace):
+        return space.low.flatten(), space.high.flatten()
+    if isinstance(space, DiscreteSpace):
+        return np.array([space.start]), np.array([space.start + space.n - 1])
+    if isinstance(space, MultiDiscreteSpace):
+        return space.start.flatten(), (space.start + space.nvec - 1).flatten()
+    return np.zeros(math.prod(space.shape), np.int8), np.ones(math.prod(space.shape), np.int8)
 
 
 def space_from_json(value: Json) -> Space | DictSpace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tests.runtime.policy_files import ACTION_SPACES, OBSERVATION_SPACES
 from tests.serve import model_names
 from tests.serve.server import Server, running
+from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.protocols.openapi.schemas import space_schema
 from trpo_deploy.spec.spaces import Space
 
@@ -99,6 +101,7 @@ def test_every_documented_get_path_is_served(server: Server, document: Any) -> N
 def test_models_are_listed_and_described_with_their_specs(server: Server, models: Path) -> None:
     value = server.client.get("/models/dict").json()
     assert value["spec"]["observation_space"]["kind"] == "dict"
+    assert value["spec"] == json.loads(OnnxPolicy(models / "dict" / "policy.onnx").spec.to_json())
     assert value["certificate"] is None
     assert value["sha256"].startswith(value["version"])
     listed: httpx.Response = server.client.get("/models")

@@ -15,9 +15,10 @@ from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.graph.distribution import PARAMETERS
 from trpo_deploy.export.policy.network import ActorNetwork
+from trpo_deploy.export.policy.normalizer_info import normalizer_info
 from trpo_deploy.export.policy.outputs import OBS_OK
-from trpo_deploy.spec.policy_spec import ACTION, Inputs, PolicySpec
-from trpo_deploy.spec.spaces import Array
+from trpo_deploy.spec.policy_spec import ACTION, Inputs, NormalizerInfo, PolicySpec
+from trpo_deploy.spec.spaces import Array, Json
 
 
 def check_spec(file: ExportedFile, actor: ActorNetwork) -> Check:
@@ -28,6 +29,7 @@ def check_spec(file: ExportedFile, actor: ActorNetwork) -> Check:
         "action_space": actor.action_space.to_json(),
         "states": [state.to_json() for state in actor.states],
         "squashed": actor.squash,
+        "statistics": _statistics(normalizer_info(actor), spec.normalizer),
         "inputs": sorted(tensor.name for tensor in spec.inputs),
         "outputs": sorted(tensor.name for tensor in spec.outputs),
     }
@@ -36,6 +38,7 @@ def check_spec(file: ExportedFile, actor: ActorNetwork) -> Check:
         "action_space": spec.action_space.to_json(),
         "states": [state.to_json() for state in spec.states],
         "squashed": spec.squashed,
+        "statistics": _statistics(spec.normalizer, spec.normalizer),
         "inputs": sorted(tensor.name for tensor in graph.input),
         "outputs": sorted(tensor.name for tensor in graph.output),
     }
@@ -52,6 +55,17 @@ def check_spec(file: ExportedFile, actor: ActorNetwork) -> Check:
         "metadata name and the last layer",
         differing,
     )
+
+
+def _statistics(info: NormalizerInfo | None, told: NormalizerInfo | None) -> Json:
+    """The means and deviations of a normaliser, of the keys whose a spec tells."""
+    if info is None or told is None:
+        return {}
+    value = info.to_json()
+    return {
+        name: {key: value.get(name, {}).get(key) for key in arrays}
+        for name, arrays in (("mean", told.mean), ("std", told.std))
+    }
 
 
 def check_guard(engine: Engine, spec: PolicySpec, ordinary: Inputs) -> Check:

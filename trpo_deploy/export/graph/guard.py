@@ -24,8 +24,12 @@ _ALL = "/guard/all"
 """1 if all inputs are finite, else 0: float32, ``(batch, 1)``."""
 
 
-def guard_info(actor: ActorNetwork) -> GuardInfo:
+def guard_info(actor: ActorNetwork, action: Array | None = None) -> GuardInfo:
     """The guard of a policy, for its spec.
+
+    Args:
+        actor: The policy.
+        action: The safe action; :func:`safe_action` by default.
 
     Raises:
         ExportError: All inputs are integers, so they are always finite.
@@ -34,7 +38,7 @@ def guard_info(actor: ActorNetwork) -> GuardInfo:
         raise ExportError(
             "the policy takes only integers, so there is nothing to guard; leave out --guard"
         )
-    return GuardInfo(OBS_OK, safe_action(actor.action_space))
+    return GuardInfo(OBS_OK, safe_action(actor.action_space) if action is None else action)
 
 
 def safe_action(space: Space) -> Array:
@@ -45,16 +49,18 @@ def safe_action(space: Space) -> Array:
     return np.broadcast_to(start, space.shape).astype(space.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FiniteGuard:
     """Nodes that replace non-finite inputs by zero and the action by a safe one."""
 
     sources: Mapping[str, str]
     """Key of an input -> the tensor with finite numbers only."""
+    action: Array
+    """The safe action."""
 
     @classmethod
     def add_to(
-        cls, graph: GraphBuilder, actor: ActorNetwork, inputs: Mapping[str, str]
+        cls, graph: GraphBuilder, actor: ActorNetwork, inputs: Mapping[str, str], action: Array
     ) -> FiniteGuard:
         """Add the checks of all inputs and the output :data:`OBS_OK`.
 
@@ -62,6 +68,7 @@ class FiniteGuard:
             graph: Graph to extend.
             actor: The policy.
             inputs: Key of an input -> its name.
+            action: The safe action.
         """
         sources, rows = {}, []
         for key, dtype in _float_inputs(actor).items():
@@ -78,7 +85,7 @@ class FiniteGuard:
         every = graph.concat(rows, 1, "/guard/rows")
         graph.reduce("ReduceMin", every, 1, _ALL, keep=True)
         graph.cast(graph.reshape(_ALL, [-1], "/guard/flat"), np.bool_, OBS_OK)
-        return cls(sources)
+        return cls(sources, action)
 
     def select(self, graph: GraphBuilder, action: str, space: Space, output: str) -> None:
         """Add a choice between the action and the safe action."""
@@ -92,7 +99,7 @@ class FiniteGuard:
         spread = graph.constant("/guard/spread", np.zeros(numbers))
         flags = graph.add("Add", [_ALL, spread], "/guard/flags")
         is_ok = graph.cast(flags, np.bool_, "/guard/is_ok")
-        safe = graph.constant("/guard/safe_action", safe_action(space).flatten(), dtype)
+        safe = graph.constant("/guard/safe_action", self.action.flatten(), dtype)
         zeros = _zeros(graph, flags, dtype, "/guard/zeros")
         safe = graph.add("Add", [zeros, safe], "/guard/safe_actions")
         chosen = graph.add("Where", [is_ok, action, safe], "/guard/chosen")

@@ -73,8 +73,9 @@ def build_model(actor: ActorNetwork, spec: PolicySpec, opset: int = OPSET) -> on
 
 def _add_policy(graph: GraphBuilder, actor: ActorNetwork, spec: PolicySpec) -> None:
     sources = {tensor.key: tensor.name for tensor in spec.inputs}
-    guard = FiniteGuard.add_to(graph, actor, sources) if spec.guard is not None else None
-    if guard is not None:
+    guard = None
+    if spec.guard is not None:
+        guard = FiniteGuard.add_to(graph, actor, sources, spec.guard.action)
         sources |= guard.sources
     observations = {each.name: add_observation(graph, each, sources) for each in actor.inputs}
     features = add_features(graph, actor.features, observations, "/features")
