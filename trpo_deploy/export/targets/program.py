@@ -1,6 +1,6 @@
 """A policy as a short list of typed steps, from which targets write code.
 
-:func:`~trpo_deploy.export.targets.read_graph.read_program` reads it from a finished ``policy.onnx``.
+:func:`~trpo_deploy.export.targets.read_graph.read_program` reads it from a finished file of ours.
 It holds one row: shapes have no batch axis. Names of functions are those of ONNX operators, with
 the same meaning.
 """
