@@ -44,7 +44,8 @@ class Compiler:
         Raises:
             ExportError: The compiler reports an error.
         """
-        command = [self.command, "-std=c99", *options, str(source), "-o", str(output), "-lm"]
+        files = [str(source.absolute()), "-o", str(output.absolute()), "-lm"]
+        command = [self.command, "-std=c99", *options, *files]
         done = _run(command, output.parent)
         if done.returncode != 0:
             reason = next((line for line in done.stderr.splitlines() if "error" in line), "")
