@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from torch import nn
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
 
 from tests.export.extractors import Normalized, Residual
 from tests.export.policies import BOX, exported, make_model, statistics_for
@@ -16,8 +17,31 @@ from trpo_deploy import TRPO
 from trpo_deploy.export import ExportOptions, SourceOptions
 from trpo_deploy.sb3.activations import ACTIVATIONS
 
+PICTURE = spaces.Box(0, 255, (3, 13, 14), np.uint8)
 SMALL = {"net_arch": [6, 5]}
 NORMALISED_DICT = OBSERVATIONS["dict"][0]
+
+
+class Pooled(BaseFeaturesExtractor):
+    """Convolutions with padding, dilation and groups, and both kinds of pooling."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, 8)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 6, (3, 2), stride=(2, 1), padding=(1, 2), groups=3),
+            nn.ELU(0.5),
+            nn.MaxPool2d((2, 3), stride=(1, 2)),
+            nn.Conv2d(6, 8, 2, dilation=2),
+            nn.BatchNorm2d(8),
+            nn.AvgPool2d(2, 1),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+
+    def forward(self, observations: Tensor) -> Tensor:
+        features: Tensor = self.layers(observations)
+        return features
 
 
 def activation(name: str) -> dict[str, Any]:
@@ -44,6 +68,9 @@ KINDS: dict[str, dict[str, Any]] = {
     **{f"activation {name}": activation(name) for name in ("Identity", *ACTIVATIONS)},
     "squashed": {"action_space": BOUNDED, "policy_kwargs": {"squash_output": True}},
     "linear": {"policy_kwargs": {"net_arch": []}},
+    "observation box int64": {"observation_space": spaces.Box(-5, 7, (3,), np.int64)},
+    "observation box uint16": {"observation_space": spaces.Box(0, 999, (3,), np.uint16)},
+    "extractor with pooling": {**extractor(Pooled), "observation_space": PICTURE},
     "extractor with a shortcut": extractor(Residual),
     "extractor with batch normalisation": extractor(Normalized),
     "normalised": {"action_space": BOUNDED, "statistics": {"clip_obs": 2.0}},
@@ -103,7 +130,10 @@ def make(
     reading = SourceOptions(
         frame_stack=frames if frames > 1 else None,
         image_layout="chw" if layout == "chw" or _is_chw(observation_space) else "hwc",
-        allow_import=("tests.export.extractors:Residual", "tests.export.extractors:Normalized"),
+        allow_import=(
+            *("tests.export.extractors:Residual", "tests.export.extractors:Normalized"),
+            "tests.export.targets.programs:Pooled",
+        ),
     )
     return exported(
         model,

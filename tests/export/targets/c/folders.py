@@ -51,4 +51,4 @@ def run(command: list[Any], **keywords: Any) -> str:
         [str(each) for each in command], capture_output=True, text=True, timeout=240, **keywords
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return str(done.stdout)

@@ -137,7 +137,8 @@ def _bounded(interface: Interface) -> Iterator[tuple[Member, Array, Array]]:
     """Members with bounds that say something."""
     for each in (*interface.observations, interface.action):
         if each.limits is not None:
-            yield each, *each.limits
+            low, high = each.limits
+            yield each, low, high
         elif isinstance(each.space, BoxSpace) and each.size <= _MAX_BOUNDS:
             low, high = each.space.inner_bounds
             if np.isfinite(low).any() or np.isfinite(high).any():
