@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from tests.export.policies import BOX
+from tests.export.policies import BOX, exported, make_model, statistics_for
 from tests.export.targets.c.folders import NAME, WARNINGS, compiler, run, write_folder
 from tests.export.targets.programs import KINDS, make
+from trpo_deploy import TRPO
 from trpo_deploy.export import TargetOptions, export_file
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.targets.c import library
 from trpo_deploy.export.targets.c.compiler import Compiler
 from trpo_deploy.export.targets.c.literals import comment, number, string
 from trpo_deploy.export.targets.folder import TargetFolder
+from trpo_deploy.runtime import OnnxPolicy
 
 FAST = ("-O3", "-ffast-math", "-march=native")
 
@@ -56,6 +58,24 @@ def test_fast_math_keeps_the_guard_and_the_actions(
             assert not found["obs_ok"][0]
             assert found["action"][0].tolist() == [0.25, 0.0]  # the value closest to zero
     assert fast.run({"obs": rows})["obs_ok"].all()
+
+
+@pytest.mark.parametrize("compiler_name", ["gcc", "clang"])
+def test_fast_math_keeps_a_mean_far_from_zero(
+    compiler_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler(compiler_name))
+    statistics = statistics_for(BOX)
+    rms: Any = statistics.obs_rms
+    rms.mean, rms.var = np.array([1000.1, -2000.3, 3.0]), np.full(3, 1e-4)
+    onnx = exported(make_model(algorithm=TRPO), tmp_path, statistics, verify=False).path
+    export_file(onnx, TargetOptions("c", tmp_path / "c", NAME), verify=False)
+    noise = np.random.default_rng(0).normal(scale=0.01, size=(40, 3))
+    rows = (rms.mean + noise).astype(np.float32)
+    fast = load(tmp_path / "c", *FAST, monkeypatch=monkeypatch)
+    # a mean in one float32 alone would be off by up to 6e-3 of its standard deviation
+    expected, _ = OnnxPolicy(onnx).predict(rows)
+    np.testing.assert_allclose(fast.run({"obs": rows})["action"], expected, atol=5e-6)
 
 
 def test_the_largest_finite_number_is_finite_except_in_a_guarded_file(tmp_path: Path) -> None:

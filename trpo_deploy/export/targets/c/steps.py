@@ -33,6 +33,8 @@ from trpo_deploy.spec.spaces import Array
 
 Lines = Iterator[str]
 
+_SUBTRACTIONS = ["Sub", "Sub"]
+
 
 @dataclass(eq=False)
 class StepWriter:
@@ -78,7 +80,10 @@ class StepWriter:
         for index, operation in enumerate(step.operations):
             arguments = [self._element(each, step.output, value) for each in operation.operands]
             value = f"v{index}"
-            yield self._operation(operation, arguments, value)
+            line = self._operation(operation, arguments, value)
+            # With -ffast-math, x - mean - rest becomes x - (mean + rest), which loses the rest.
+            following = [each.function for each in step.operations[index : index + 2]]
+            yield line.replace("const", "const volatile", 1) if following == _SUBTRACTIONS else line
         yield f"    {out}[i] = {value};"
         yield "}"
 
