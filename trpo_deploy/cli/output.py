@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 
 if TYPE_CHECKING:
-    from trpo_deploy.export import Certificate, Export
+    from trpo_deploy.export import Certificate, Export, TargetExport
 
 
 def stdout_console() -> Console:
@@ -89,6 +89,16 @@ def print_export(result: Export) -> None:
     if result.certificate is None:
         say("not verified: no certificate was written")
     else:
+        print_certificate(result.certificate)
+
+
+def print_target_export(result: TargetExport) -> None:
+    """Print the folder of a target, its files and its certificate."""
+    say(f"wrote {escape(result.folder)}: {escape(', '.join(sorted(result.files)))}")
+    if result.certificate is None:
+        say("not verified: no certificate was written")
+    else:
+        print_warnings(result.certificate.warnings)
         print_certificate(result.certificate)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.names import ONNX
 
 
 def find_onnx(model: Path) -> Path:
@@ -31,6 +32,17 @@ def find_onnx(model: Path) -> Path:
             f"{model} has no policy.onnx; write it with: trpo-deploy export {model}"
         )
     return onnx
+
+
+def finished_file(source: Path) -> Path | None:
+    """The finished ONNX file that a ``SOURCE`` argument names; ``None`` for a trained policy.
+
+    That is an ONNX file, or a folder with a ``policy.onnx`` and without a ``policy.zip``.
+    """
+    if source.is_file():
+        return source if source.suffix == ONNX else None
+    folder = ModelDir(source)
+    return folder.onnx if folder.onnx.is_file() and not folder.policy_zip.is_file() else None
 
 
 def changed_sources(onnx: Path, sources: Mapping[str, str]) -> list[str]:
