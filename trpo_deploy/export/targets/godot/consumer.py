@@ -1,7 +1,7 @@
 """The plugin's side of the contract: how Godot RL Agents feeds a file and reads the actions.
 
-It follows ``ONNXInference.cs``, ``ONNX_wrapper.gd`` and ``sync.gd`` of the plugin, and knows nothing of
-the policy but what the agent's ``get_obs`` and ``get_action_space`` return. The engine is
+It follows ``ONNXInference.cs``, ``ONNX_wrapper.gd`` and ``sync.gd`` of the plugin. It knows nothing
+of the policy but what the agent's ``get_obs`` and ``get_action_space`` return. The engine is
 onnxruntime, as there.
 """
 
@@ -69,6 +69,14 @@ class GodotModel:
         Raises:
             ExportError: onnxruntime refuses the observation.
         """
+        return self._decode(self.output(observation))
+
+    def output(self, observation: Mapping[str, Sequence[float]]) -> Array:
+        """The numbers of ``output`` for the dictionary of ``get_obs``.
+
+        Raises:
+            ExportError: onnxruntime refuses the observation.
+        """
         feeds = {"state_ins": np.array([1.0], np.float32)}
         for key, numbers in observation.items():
             feeds[key] = np.asarray(numbers, np.float32).reshape(1, -1)
@@ -77,11 +85,12 @@ class GodotModel:
         except Exception as error:  # onnxruntime's errors share no public base class
             reason = " ".join(str(error).split())[:300]
             raise ExportError(f"Godot's plugin cannot run the file ({reason})") from error
-        return self._decode(output.reshape(-1))
+        return np.asarray(output).reshape(-1)
 
     def _decode(self, numbers: Array) -> dict[str, Any]:
         """Read the numbers as ``_extract_action_dict`` does."""
-        index, result = 0, {}
+        index = 0
+        result: dict[str, Any] = {}
         for key, action in self._actions.items():
             part = numbers[index : index + action.size]
             index += action.size

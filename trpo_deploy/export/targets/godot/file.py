@@ -52,7 +52,7 @@ def godot_file(file: ExportedFile) -> bytes:
 def _check(spec: PolicySpec) -> None:
     check_observations(spec, "Godot")
     for key in spec.observation_spaces:
-        if key in _OWN_NAMES or not key or key.startswith((PREFIX, OWN_PREFIX)):
+        if key in _OWN_NAMES or key.startswith((PREFIX, OWN_PREFIX)):
             raise ExportError(
                 f"the plugin of Godot cannot feed the observation {key!r}, since its own tensors "
                 f"have the names {', '.join(_OWN_NAMES)}; train with another key"

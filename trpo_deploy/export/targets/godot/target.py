@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def load(folder: Path, name: str, spec: PolicySpec) -> Engine:
     return Engine("godot contract", None, run, is_slow=False, outputs=frozenset({ACTION}))
 
 
-def _environment_actions(spec: PolicySpec, actions: list[Mapping[str, Any]]) -> Array:
+def _environment_actions(spec: PolicySpec, actions: Sequence[Mapping[str, Any]]) -> Array:
     """The environment's actions for those of the game, as a game would compute them."""
     space = spec.action_space
     numbers = np.array([np.hstack([*each.values()]) for each in actions])

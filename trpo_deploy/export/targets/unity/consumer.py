@@ -1,8 +1,8 @@
 """ML-Agents' side of the contract: how Unity checks a file, feeds it and reads the actions.
 
 It follows ``SentisModelInfo.cs``, ``SentisModelParamLoader.cs``, ``GeneratorImpl.cs`` and
-``ApplierImpl.cs`` of ML-Agents, and knows nothing of the policy but the agent's behavior. The engine
-itself is onnxruntime instead of Unity's.
+``ApplierImpl.cs`` of ML-Agents, and knows nothing of the policy but the agent's behavior. The
+engine is onnxruntime instead of Unity's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from trpo_deploy.export.targets.unity.behavior import Behavior
 from trpo_deploy.spec.spaces import Array
 
 _ACTIONS = {
-    kind: (f"{kind}_actions", f"deterministic_{kind}_actions") for kind in ("continuous", "discrete")
+    kind: (f"{kind}_actions", f"deterministic_{kind}_actions")
+    for kind in ("continuous", "discrete")
 }
 _SHAPES = {kind: f"{kind}_action_output_shape" for kind in _ACTIONS}
 _FIXED_INPUTS = ("action_masks", "recurrent_in")
@@ -116,9 +117,7 @@ class UnityAgents:
         yield from self._action_problems(inputs, outputs)
 
     def _input_problems(self, inputs: Mapping[str, ort.NodeArg]) -> Iterator[str]:
-        sensors = {
-            f"obs_{index}": sensor for index, sensor in enumerate(self._behavior.sensors)
-        }
+        sensors = {f"obs_{index}": sensor for index, sensor in enumerate(self._behavior.sensors)}
         for name, sensor in sensors.items():
             if name not in inputs:
                 yield f"the input {name} of the sensor {sensor.key!r} is missing"

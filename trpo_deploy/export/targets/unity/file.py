@@ -110,14 +110,10 @@ def _add_discrete_actions(wiring: Wiring) -> None:
         # ArgMax of probabilities, as in Stable-Baselines3.
         prefix = f"{OWN_PREFIX}action_{index}"
         probabilities = graph.add("Softmax", [part], f"{prefix}/probabilities", axis=1)
-        chosen.append(
-            graph.add("ArgMax", [probabilities], f"{prefix}/index", axis=1, keepdims=1)
-        )
+        chosen.append(graph.add("ArgMax", [probabilities], f"{prefix}/index", axis=1, keepdims=1))
     name = graph.concat(chosen, 1, f"{OWN_PREFIX}actions")
     for output in ("discrete_actions", "deterministic_discrete_actions"):
         graph.add("Identity", [name], output)
         wiring.add_output(output, len(branches.sizes), dtype=np.int64)
     sizes = [float(size) for size in branches.sizes]
     wiring.add_constant_output("discrete_action_output_shape", sizes, 1, len(sizes))
-
-

@@ -54,9 +54,7 @@ def load(folder: Path, name: str, spec: PolicySpec) -> Engine:
         return _outputs(spec, agents.decide(written, _memory(spec, batch)))
 
     states = (state.output for state in spec.states)
-    return Engine(
-        "unity contract", None, run, is_slow=False, outputs=frozenset({ACTION, *states})
-    )
+    return Engine("unity contract", None, run, is_slow=False, outputs=frozenset({ACTION, *states}))
 
 
 def _memory(spec: PolicySpec, batch: Inputs) -> Array:
