@@ -112,19 +112,27 @@ def test_a_batch_of_agents_is_decided_at_once(discrete: Path) -> None:
         np.testing.assert_array_equal(alone[0], action)
 
 
-def test_an_image_is_written_by_channel_from_the_top_in_0_to_1(tmp_path: Path) -> None:
-    folder = write_folder("unity", tmp_path, **KINDS["observation image hwc"])
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_an_image_is_written_by_channel_from_the_top_in_0_to_1(layout: str, tmp_path: Path) -> None:
+    shape = (36, 40, 3) if layout == "hwc" else (3, 36, 40)
+    picture_space = spaces.Box(0, 255, shape, np.uint8)
+    folder = write_folder(
+        "unity", tmp_path, observation_space=picture_space, policy="CnnPolicy", layout=layout
+    )
     policy = OnnxPolicy(tmp_path / "model" / "policy.onnx")
     unity = agents_of(folder)
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        picture = rng.integers(0, 256, (36, 40, 3), np.uint8)
+    for _ in range(5):
+        pixels = rng.integers(0, 256, (36, 40, 3), np.uint8)
+        pixels[:18] //= 4  # the upper half is dark
         camera = np.empty((1, 3, 36, 40), np.float32)
         for channel in range(3):
-            camera[0, channel] = picture[:, :, channel] / np.float32(255)
-        decision = unity.decide({"obs": camera}, NO_MEMORY)
+            camera[0, channel] = pixels[:, :, channel] / np.float32(255)
+        picture = pixels if layout == "hwc" else np.stack([pixels[:, :, c] for c in range(3)])
         expected, _ = policy.predict(picture)
-        assert decision.discrete[0, 0] == expected
+        assert_close(unity.decide({"obs": camera}, NO_MEMORY).continuous[0], expected)
+        upside_down = unity.decide({"obs": camera[:, :, ::-1].copy()}, NO_MEMORY).continuous[0]
+        assert np.abs(upside_down - np.asarray(expected)).max() > 1e-3  # the layout matters
 
 
 def test_each_pixel_value_arrives_exactly() -> None:
