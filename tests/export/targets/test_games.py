@@ -222,7 +222,11 @@ def test_the_readme_tells_names_sizes_and_the_mapping(target: str, tmp_path: Pat
     )
     text = (folder / "README.md").read_text()
     for part in (
-        *("| 0 | a\\|b | m |", "| 1 | speed |  |", "0.02 s" if target == "unity" else "0.02 * "),
+        *(
+            "| 0 | a\\|b | m |",
+            "| 1 | speed |  |",
+            "0.02 s" if target == "unity" else "sync.gd by 50, for 0.02 s",
+        ),
         *("| 0 | hip |  | -2 for -1, 2 for 1 |", "| 1 | knee | 2 N m | 0 for -1, 1 for 1 |"),
         *(
             ("Center = { 0.0f, 0.5f }", "Half = { 2.0f, 0.5f }", "class PolAgent")

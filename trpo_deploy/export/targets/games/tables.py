@@ -68,6 +68,11 @@ def _continuous_table(space: BoxSpace, components: Sequence[Component]) -> str:
     return table(("number", "name", "unit", "environment"), rows)
 
 
+def page(*parts: str) -> str:
+    """Parts of a page in Markdown, without those that are empty."""
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]

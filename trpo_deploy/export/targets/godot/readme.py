@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -11,79 +12,85 @@ from trpo_deploy.export.targets.games.tables import (
     action_table,
     numbers,
     observation_tables,
+    page,
     table,
 )
 from trpo_deploy.export.targets.godot.agent import action_space, observation_sizes
 from trpo_deploy.spec.policy_spec import OBS, PolicySpec
 from trpo_deploy.spec.spaces import BoxSpace
 
+_TICKS = 60
+"""Ticks of physics in a second that the plugin sets."""
+
 
 def readme_text(spec: PolicySpec, name: str) -> str:
     """How to use the file with Godot RL Agents: settings, and the controller's code."""
-    return f"""\
-# {name} for Godot
-
+    return page(
+        f"# {name} for Godot",
+        f"""\
 `{name}.onnx` is a policy for the plugin Godot RL Agents. `certificate.json` says how it was
 compared with the policy, through an emulation of the plugin's inputs and actions in onnxruntime.
-Godot itself was not run.
-
-## Scene
-
+Godot itself was not run.""",
+        "## Scene",
+        f"""\
 The plugin runs ONNX files with C#, so use the .NET version of Godot 4. Copy `{name}.onnx` into the
-project and export the game with `*.onnx` among its resources.
-
-{_settings(spec, name)}
-
-## Observations
-
+project, and add `*.onnx` to the files that the game's export includes.""",
+        _settings(spec, name),
+        "## Observations",
+        """\
 `get_obs` returns the raw numbers of the environment, in its units and order, the last axis fastest.
-The file normalises them. An image is its bytes, 0 to 255, in a row.
+The file normalises them. An image is its bytes, 0 to 255, in a row.""",
+        table(("key", "numbers"), ((key, str(size)) for key, size in _sizes(spec))),
+        observation_tables(spec),
+        _notes(spec),
+        "## Actions",
+        _actions_text(spec),
+        action_table(spec),
+        "## Controller",
+        f"```gdscript\n{_controller(spec)}\n```",
+    )
 
-{table(("key", "numbers"), ((key, str(size)) for key, size in observation_sizes(spec).items()))}
 
-{observation_tables(spec)}
-
-{_notes(spec)}
-## Actions
-
-{_actions_text(spec)}
-
-{action_table(spec)}
-
-## Controller
-
-```gdscript
-{_controller(spec)}
-```
-"""
+def _sizes(spec: PolicySpec) -> Iterable[tuple[str, int]]:
+    return observation_sizes(spec).items()
 
 
 def _settings(spec: PolicySpec, name: str) -> str:
-    repeat = "physics ticks between two actions of the training"
-    if spec.period is not None:
-        repeat = f"{spec.period:g} * physics ticks per second (Project Settings > Physics)"
     rows = [
         ("Sync", "Control Mode", "Onnx Inference"),
         ("", "Onnx Model Path", f"res://{name}.onnx"),
-        ("", "Action Repeat", repeat),
+        ("", "Action Repeat", _action_repeat(spec)),
         ("AIController", "script", "the one below"),
     ]
     return table(("node", "setting", "value"), rows)
+
+
+def _action_repeat(spec: PolicySpec) -> str:
+    """Ticks of physics between two actions."""
+    if spec.period is None:
+        return f"ticks between two actions of the training, {_TICKS} in a second"
+    ticks = spec.period * _TICKS
+    if round(ticks) >= 1 and abs(ticks - round(ticks)) < 1e-3:
+        return f"{round(ticks)}, for {spec.period:g} s between two actions"
+    return (
+        f"1, after replacing the {_TICKS} in `_initialize` of the plugin's sync.gd by "
+        f"{1 / spec.period:g}, for {spec.period:g} s between two actions"
+    )
 
 
 def _notes(spec: PolicySpec) -> str:
     notes = []
     if set(spec.observation_spaces) != {OBS}:
         notes.append(
-            "The plugin must pass the whole dictionary of `get_obs` to the file. Older versions "
+            "The plugin must pass the whole dictionary of `get_obs` to the file. Older versions\n"
             "pass `obs` only: see `_inference_process` in its `sync.gd`."
         )
     if spec.states:
         notes.append(
-            "The policy was trained on stacked frames. The controller keeps the earlier ones and "
+            "The policy was trained on stacked frames. The controller keeps the earlier ones and\n"
             "returns all of them, the oldest first, with zeros at the start of an episode."
         )
-    return "".join(f"{note}\n\n" for note in notes)
+    return page(*notes) if notes else ""
 
 
 def _actions_text(spec: PolicySpec) -> str:
@@ -95,18 +102,13 @@ def _actions_text(spec: PolicySpec) -> str:
 def _controller(spec: PolicySpec) -> str:
     lines = ["extends AIController3D # or AIController2D", ""]
     if spec.states:
+        frames = [(_frames(index), size) for index, (_, size) in enumerate(_sizes(spec))]
         lines += [
-            *(
-                f"var {_frames(index)} := _zeros({size})"
-                for index, size in enumerate(observation_sizes(spec).values())
-            ),
+            *(f"var {name} := _zeros({size})" for name, size in frames),
             "",
             "func reset():",
             "\tsuper.reset()",
-            *(
-                f"\t{_frames(index)} = _zeros({size})"
-                for index, size in enumerate(observation_sizes(spec).values())
-            ),
+            *(f"\t{name} = _zeros({size})" for name, size in frames),
             "",
             "func _zeros(count: int) -> Array:",
             "\tvar zeros := []",
@@ -127,7 +129,7 @@ def _frames(index: int) -> str:
 def _get_obs(spec: PolicySpec) -> list[str]:
     lines = ["func get_obs() -> Dictionary:"]
     entries = []
-    for index, (key, size) in enumerate(observation_sizes(spec).items()):
+    for index, (key, size) in enumerate(_sizes(spec)):
         now = int(np.prod(spec.observation_spaces[key].shape))
         lines.append(f"\tvar now_{index} := [] # {now} numbers from the scene")
         value = f"now_{index}"

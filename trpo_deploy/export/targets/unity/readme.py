@@ -7,6 +7,7 @@ from trpo_deploy.export.targets.games.tables import (
     action_table,
     numbers,
     observation_tables,
+    page,
     table,
 )
 from trpo_deploy.export.targets.unity.behavior import Behavior, Sensor
@@ -17,48 +18,36 @@ from trpo_deploy.spec.spaces import BoxSpace
 def readme_text(spec: PolicySpec, name: str) -> str:
     """How to use the file with ML-Agents: what to enter, and the agent's code."""
     behavior = Behavior.of(spec)
-    return f"""\
-# {name} for Unity
-
+    return page(
+        f"# {name} for Unity",
+        f"""\
 `{name}.onnx` is a policy for ML-Agents with `com.unity.ai.inference` (API version 3).
 `certificate.json` says how it was compared with the policy, through an emulation of ML-Agents'
-checks, inputs and actions in onnxruntime. The Unity editor itself was not run.
-
-## Scene
-
-Copy `{name}.onnx` into `Assets`. Give the agent's object these components:
-
-{_components(spec, behavior, name)}
-
-{_sensors_text(behavior)}
-## Observations
-
-Write the raw numbers of the environment, in its units and order. The file normalises them.
-
-{observation_tables(spec)}
-
-## Actions
-
-{_actions_text(spec)}
-
-{action_table(spec)}
-
-## Agent
-
-```csharp
-{_agent(spec, behavior, name)}
-```
-
-Each decision is the most likely action, with and without *Deterministic Inference*.{_memory(spec)}
-"""
+checks, inputs and actions in onnxruntime. The Unity editor itself was not run.""",
+        "## Scene",
+        f"Copy `{name}.onnx` into `Assets`. Give the agent's object these components:",
+        _components(spec, behavior, name),
+        _sensors_text(behavior),
+        "## Observations",
+        "Write the raw numbers of the environment, in its units and order, the last axis fastest.\n"
+        "The file normalises them.",
+        observation_tables(spec),
+        _memory(spec),
+        "## Actions",
+        _actions_text(spec),
+        action_table(spec),
+        "Each action is the most likely one, with and without *Deterministic Inference*.",
+        "## Agent",
+        f"```csharp\n{_agent(spec, behavior, name)}\n```",
+    )
 
 
 def _memory(spec: PolicySpec) -> str:
     if not spec.states:
         return ""
     return (
-        "\n\nThe policy was trained on stacked frames. The earlier ones are the file's memory, "
-        "which\nML-Agents keeps and clears itself. The sensors write one frame, without stacking."
+        "The policy was trained on stacked frames. The earlier ones are the file's memory, which\n"
+        "ML-Agents keeps and clears itself. The sensors write one frame, without stacking."
     )
 
 
@@ -96,12 +85,10 @@ def _sensors_text(behavior: Behavior) -> str:
         (f"obs_{index}", f"{index:02d}_{sensor.key}", _shape_text(sensor))
         for index, sensor in enumerate(behavior.sensors)
     ]
-    return f"""\
-Add a sensor for each input. ML-Agents sorts sensors by name, so give them these names:
-
-{table(("input", "Sensor Name", "sensor"), rows)}
-
-"""
+    return page(
+        "Add a sensor for each input. ML-Agents sorts sensors by name, so give them these names:",
+        table(("input", "Sensor Name", "sensor"), rows),
+    )
 
 
 def _shape_text(sensor: Sensor) -> str:
