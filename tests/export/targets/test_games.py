@@ -142,6 +142,19 @@ def test_a_guarded_file_gives_the_safe_action_for_a_broken_sensor(
 
 
 @pytest.mark.parametrize("target", ENGINES)
+def test_a_folder_from_a_guarded_file_is_verified_against_the_zip(
+    target: str, tmp_path: Path
+) -> None:
+    save(make_model(), tmp_path / "M")
+    onnx_path = tmp_path / "M" / "policy.onnx"
+    assert run_cli("export", tmp_path / "M", "--guard", "--no-verify").code == 0
+    assert run_cli("export", onnx_path, "--target", target, "-o", tmp_path / target).code == 0
+    done = run_cli("verify", tmp_path / "M", tmp_path / target, *QUICK)
+    assert done.code == 0, done.output + done.error
+    assert f"{target} contract" in done.output
+
+
+@pytest.mark.parametrize("target", ENGINES)
 @pytest.mark.parametrize("key", ["action", "obs_0", "policy", "state_in", "/parameters", "a b|`c"])
 def test_any_key_of_an_observation_is_held(target: str, key: str, tmp_path: Path) -> None:
     space = spaces.Dict({key: BOX, "other": BOX})

@@ -38,6 +38,10 @@ class Engine:
     refuses_infinity: bool = False
     """Whether it gives the safe action for infinities, which the file without a guard takes."""
 
+    def computes(self, output: str) -> bool:
+        """Whether it computes an output of the file."""
+        return self.outputs is None or output in self.outputs
+
 
 def load_engines(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> dict[str, Engine]:
     """Load a file in all engines; the last layer's output becomes an extra output.

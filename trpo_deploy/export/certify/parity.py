@@ -121,7 +121,7 @@ class Comparison:
         wrong = np.zeros(len(rows), bool)
         cases: list[tuple[float, Json]] = []
         for name, expected in self.expected.items():
-            if engine.outputs is not None and name not in engine.outputs:
+            if not engine.computes(name):
                 continue
             error = distance(found[name].reshape(len(rows), -1), expected.values[rows])
             # Written so that NaN counts as wrong.

@@ -11,7 +11,10 @@ import onnx
 import pytest
 from gymnasium import spaces
 from onnx import helper, numpy_helper
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
 
+from tests.export.policies import make_model
 from tests.export.targets.games import (
     NAME,
     assert_close,
@@ -27,7 +30,13 @@ from tests.export.targets.games import (
 )
 from tests.export.targets.programs import KINDS
 from trpo_deploy.errors import ExportError
-from trpo_deploy.export import SourceOptions, TargetOptions, export_file, export_policy
+from trpo_deploy.export import (
+    SourceOptions,
+    TargetOptions,
+    export_file,
+    export_model,
+    export_policy,
+)
 from trpo_deploy.export.targets.folder import TargetFolder
 from trpo_deploy.export.targets.unity.behavior import Behavior, Sensor
 from trpo_deploy.export.targets.unity.consumer import UnityAgents
@@ -155,6 +164,40 @@ def test_masked_values_are_never_chosen(discrete: Path) -> None:
             expected = [allowed[:3].argmax(), allowed[3:].argmax()]
             found = unity.decide({"obs": rows}, NO_MEMORY, masks).discrete[0]
             np.testing.assert_array_equal(found, expected)
+
+
+class Averaged(BaseFeaturesExtractor):
+    """Mean pooling with padding."""
+
+    def __init__(self, observation_space: spaces.Box, **pooling: Any) -> None:
+        super().__init__(observation_space, 3 * 7 * 8)
+        self.layers = nn.Sequential(nn.AvgPool2d(3, 2, padding=1, **pooling), nn.Flatten())
+
+    def forward(self, observations: Tensor) -> Tensor:
+        features: Tensor = self.layers(observations)
+        return features
+
+
+def test_mean_pooling_that_unity_reads_as_another_is_refused(tmp_path: Path) -> None:
+    picture = spaces.Box(0, 255, (3, 13, 15), np.uint8)
+    to = TargetOptions("unity", tmp_path / "unity", NAME)
+    for counted in (True, False):
+        kwargs = {
+            "features_extractor_class": Averaged,
+            "features_extractor_kwargs": {"count_include_pad": counted},
+        }
+        model = make_model(picture, policy_kwargs=kwargs)
+        export_model(
+            model,
+            tmp_path / "policy.onnx",
+            verify=False,
+            reading=SourceOptions(image_layout="chw"),
+        )
+        if counted:
+            with pytest.raises(ExportError, match="count_include_pad=False"):
+                export_file(tmp_path / "policy.onnx", to, verify=True)
+        else:
+            export_file(tmp_path / "policy.onnx", to, verify=True)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

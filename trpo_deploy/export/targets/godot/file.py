@@ -54,8 +54,8 @@ def _check(spec: PolicySpec) -> None:
     for key in spec.observation_spaces:
         if key in _OWN_NAMES or key.startswith((PREFIX, OWN_PREFIX)):
             raise ExportError(
-                f"the plugin of Godot cannot feed the observation {key!r}, since its own tensors "
-                f"have the names {', '.join(_OWN_NAMES)}; train with another key"
+                f"the file for Godot cannot have an input {key!r}: {', '.join(_OWN_NAMES)} and "
+                f"names that begin with {PREFIX} or {OWN_PREFIX} are taken; train with another key"
             )
     space = spec.action_space
     if isinstance(space, BoxSpace) and not GameRange.of(space).bounded.all():

@@ -136,7 +136,7 @@ def _get_obs(spec: PolicySpec) -> list[str]:
         if spec.states:
             value = _frames(index)
             lines.append(f"\t{value} = ({value} + now_{index}).slice(-{size})")
-        entries.append(f"{json.dumps(key)}: {value}")
+        entries.append(f"{json.dumps(key, ensure_ascii=False)}: {value}")
     return [*lines, f"\treturn {{{', '.join(entries)}}}"]
 
 

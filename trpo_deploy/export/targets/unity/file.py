@@ -7,7 +7,9 @@ Source: ``TensorNames.cs`` and ``SentisModelParamLoader.cs`` of ML-Agents' packa
 from __future__ import annotations
 
 import numpy as np
+from onnx import helper
 
+from trpo_deploy.errors import ExportError
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.targets.games.actions import Branches, add_continuous, add_logits, split
 from trpo_deploy.export.targets.games.observations import check_observations
@@ -28,6 +30,7 @@ def unity_file(file: ExportedFile) -> bytes:
         ExportError: The contract cannot hold the policy.
     """
     check_observations(file.spec, "Unity")
+    _check_pooling(file)
     wiring = Wiring(file, "Unity", _NEWEST_OPSET)
     spaces = file.spec.observation_spaces
     for index, tensor in enumerate(file.spec.inputs[: len(spaces)]):
@@ -42,6 +45,20 @@ def unity_file(file: ExportedFile) -> bytes:
     else:
         _add_discrete_actions(wiring)
     return wiring.to_bytes()
+
+
+def _check_pooling(file: ExportedFile) -> None:
+    """Refuse mean pooling of a form that Unity's importer reads as another one."""
+    for node in file.model.graph.node:
+        if node.op_type == "AveragePool":
+            found = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+            counts_padding = found.get("count_include_pad") and any(found.get("pads", ()))
+            if counts_padding or found.get("ceil_mode"):
+                raise ExportError(
+                    "Unity ignores ceil_mode and count_include_pad of AveragePool, which a "
+                    "features extractor of this policy uses; train with "
+                    "count_include_pad=False and ceil_mode=False"
+                )
 
 
 def _add_observation(wiring: Wiring, index: int, tensor: TensorSpec, sensor: Sensor) -> None:
