@@ -155,10 +155,17 @@ def test_a_folder_from_a_guarded_file_is_verified_against_the_zip(
 
 
 @pytest.mark.parametrize("target", ENGINES)
-@pytest.mark.parametrize("key", ["action", "obs_0", "policy", "state_in", "/parameters", "a b|`c"])
+@pytest.mark.parametrize(
+    "key", ["action", "obs_0", "policy", "center", "other/shape", "/parameters", "a b|`c", "ключ 🙂"]
+)
 def test_any_key_of_an_observation_is_held(target: str, key: str, tmp_path: Path) -> None:
-    space = spaces.Dict({key: BOX, "other": BOX})
-    write_folder(target, tmp_path, verify=True, observation_space=space, policy="MultiInputPolicy")
+    kind: dict[str, Any] = {
+        "observation_space": spaces.Dict({key: BOX, "other": BOX}),
+        "policy": "MultiInputPolicy",
+        "action_space": spaces.Box(-2, 2, (3,)),  # its scaling adds more tensors
+    }
+    write_folder(target, tmp_path / "plain", verify=True, **kind)
+    write_folder(target, tmp_path / "stacked", verify=True, frames=3, **kind)
 
 
 @pytest.mark.parametrize("target", ENGINES)
@@ -209,7 +216,7 @@ def test_the_file_has_no_weights_that_its_outputs_do_not_need(target: str, tmp_p
 def test_the_range_of_a_game_is_exact_for_simple_bounds_and_close_for_all() -> None:
     rng = np.random.default_rng(0)
     for low, high in ((-1, 1), (-2, 2), (0, 1), (-0.4, 0.4), (1000, 1001), (-3, 0.1), (2, 2)):
-        box = BoxSpace(np.full(500, low, np.float32), np.full(500, high, np.float32))
+        box = BoxSpace(np.full(500, low, np.float64), np.full(500, high, np.float64))
         to = GameRange.of(box)
         actions = rng.uniform(low, high, 500).astype(np.float32)
         values = (actions - to.center) / np.where(to.half > 0, to.half, 1)
@@ -219,6 +226,9 @@ def test_the_range_of_a_game_is_exact_for_simple_bounds_and_close_for_all() -> N
         tolerance = 0 if exact else 4 * np.spacing(np.float32(max(abs(low), abs(high))))
         np.testing.assert_allclose(back, actions, rtol=0, atol=tolerance)
         assert to.is_identity == (low == -1)
+    endless = BoxSpace(np.array([-np.inf, 0, -1e300]), np.array([1, np.inf, 1e300]))
+    assert GameRange.of(endless).is_identity
+    assert not GameRange.of(endless).bounded.any()
 
 
 @pytest.mark.parametrize("target", ENGINES)

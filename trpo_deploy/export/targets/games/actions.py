@@ -38,7 +38,8 @@ class GameRange:
     def of(cls, space: BoxSpace) -> GameRange:
         """The range of a Box."""
         low, high = (each.reshape(-1).astype(np.float64) for each in (space.low, space.high))
-        bounded = np.isfinite(low.astype(np.float32)) & np.isfinite(high.astype(np.float32))
+        with np.errstate(over="ignore"):  # a bound beyond float32 is infinite
+            bounded = np.isfinite(low.astype(np.float32)) & np.isfinite(high.astype(np.float32))
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         center, half = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
         return cls(center.astype(np.float32), half.astype(np.float32), bounded)

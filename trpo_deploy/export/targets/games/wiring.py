@@ -46,6 +46,7 @@ class Wiring:
             )
         self.file = file
         self.graph = GraphBuilder(opset)
+        self._fed = 0
         self._policy = compose.add_prefix(file.model, PREFIX).graph
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -57,7 +58,9 @@ class Wiring:
 
     def feed(self, tensor: TensorSpec, source: str) -> None:
         """Give an input of the policy the numbers of a float32 tensor, in the same order."""
-        shaped = self.graph.reshape(source, [-1, *tensor.shape], f"{OWN_PREFIX}{tensor.name}")
+        # Numbered, since names with a key in them could be the same as others.
+        number, self._fed = self._fed, self._fed + 1
+        shaped = self.graph.reshape(source, [-1, *tensor.shape], f"{OWN_PREFIX}inputs/{number}")
         self.graph.cast(shaped, tensor.dtype, PREFIX + tensor.name)
 
     def add_policy(self) -> None:

@@ -36,8 +36,8 @@ def godot_file(file: ExportedFile) -> bytes:
     spec = file.spec
     _check(spec)
     wiring = Wiring(file, "Godot", _NEWEST_OPSET)
-    for tensor in spec.inputs[: len(spec.observation_spaces)]:
-        _add_observation(wiring, tensor, stack_of(spec, tensor.key))
+    for index, tensor in enumerate(spec.inputs[: len(spec.observation_spaces)]):
+        _add_observation(wiring, index, tensor, stack_of(spec, tensor.key))
     wiring.add_input(_STATE_INPUT)
     wiring.add_policy()
     if isinstance(spec.action_space, BoxSpace):
@@ -65,7 +65,9 @@ def _check(spec: PolicySpec) -> None:
         )
 
 
-def _add_observation(wiring: Wiring, tensor: TensorSpec, stack: StateSpec | None) -> None:
+def _add_observation(
+    wiring: Wiring, index: int, tensor: TensorSpec, stack: StateSpec | None
+) -> None:
     """Add an observation; with stacked frames, of all frames with the oldest first."""
     size = int(np.prod(tensor.shape))
     if stack is None:
@@ -73,7 +75,7 @@ def _add_observation(wiring: Wiring, tensor: TensorSpec, stack: StateSpec | None
         return
     earlier = int(np.prod(stack.input.shape))
     name = wiring.add_input(tensor.key, earlier + size)
-    graph, prefix, frames = wiring.graph, f"{OWN_PREFIX}frames/{tensor.name}", []
+    graph, prefix, frames = wiring.graph, f"{OWN_PREFIX}frames/{index}", []
     for start in range(0, earlier, size):
         frame = graph.slice(name, 1, start, start + size, f"{prefix}/{start}")
         frames.append(graph.reshape(frame, [-1, *tensor.shape], f"{frame}/shaped"))

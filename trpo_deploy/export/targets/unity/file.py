@@ -86,9 +86,9 @@ def _add_memory(wiring: Wiring) -> int:
         return 0
     name = wiring.add_input("recurrent_in", 1, total)
     flat = wiring.graph.reshape(name, [-1, total], f"{OWN_PREFIX}memory")
-    for state, size in zip(states, sizes, strict=True):
+    for index, (state, size) in enumerate(zip(states, sizes, strict=True)):
         end += size
-        part = wiring.graph.slice(flat, 1, end - size, end, f"{OWN_PREFIX}memory/{state.name}")
+        part = wiring.graph.slice(flat, 1, end - size, end, f"{OWN_PREFIX}memory/{index}")
         wiring.feed(state, part)
     return total
 
@@ -97,11 +97,11 @@ def _add_next_memory(wiring: Wiring, memory: int) -> None:
     if not memory:
         return
     graph, parts = wiring.graph, []
-    for state in wiring.file.spec.states:
-        prefix = f"{OWN_PREFIX}memory/{state.output}"
+    for index, state in enumerate(wiring.file.spec.states):
+        prefix = f"{OWN_PREFIX}memory/next/{index}"
         part = graph.cast(PREFIX + state.output, np.float32, f"{prefix}/float")
         parts.append(graph.add("Flatten", [part], f"{prefix}/flat", axis=1))
-    flat = graph.concat(parts, 1, f"{OWN_PREFIX}memory/next")
+    flat = graph.concat(parts, 1, f"{OWN_PREFIX}memory/all")
     graph.reshape(flat, [-1, 1, memory], "recurrent_out")
     wiring.add_output("recurrent_out", 1, memory)
 

@@ -30,7 +30,7 @@ checks, inputs and actions in onnxruntime. The Unity editor itself was not run."
         _sensors_text(behavior),
         "## Observations",
         "Write the raw numbers of the environment, in its units and order, the last axis fastest.\n"
-        "The file normalises them.",
+        "The file normalises them, and scales what a camera writes.",
         observation_tables(spec),
         _memory(spec),
         "## Actions",
