@@ -101,6 +101,20 @@ def test_a_trained_policy_gets_a_certificate_with_the_contract(target: str, tmp_
 
 
 @pytest.mark.parametrize("target", ENGINES)
+@pytest.mark.parametrize(("low", "high"), [(-0.4, 0.1), (0, 1e4), (-5, 1e6)])
+def test_the_certificate_knows_how_a_range_rounds(
+    target: str, low: float, high: float, tmp_path: Path
+) -> None:
+    run = save(make_model(action_space=spaces.Box(low, high, (2,))), tmp_path / "M")
+    export = ("export", run.policy_zip, "--target", target, "-o", tmp_path / target, *QUICK)
+    done = run_cli(*export)
+    assert done.code == 0, done.error
+    spec = TargetFolder.read(tmp_path / target).spec
+    engine = target_module(target).load(tmp_path / target, "m", spec)
+    assert 0 < engine.action_rounding < 5e-6 * (high - low)
+
+
+@pytest.mark.parametrize("target", ENGINES)
 def test_a_wrong_file_in_the_folder_is_one_line(target: str, tmp_path: Path) -> None:
     folder = write_folder(target, tmp_path)
     policy = tmp_path / "model" / "policy.onnx"
@@ -156,7 +170,8 @@ def test_a_folder_from_a_guarded_file_is_verified_against_the_zip(
 
 @pytest.mark.parametrize("target", ENGINES)
 @pytest.mark.parametrize(
-    "key", ["action", "obs_0", "policy", "center", "other/shape", "/parameters", "a b|`c", "ключ 🙂"]
+    "key",
+    ["action", "obs_0", "policy", "center", "other/shape", "/parameters", "a b|`c", "ключ 🙂"],
 )
 def test_any_key_of_an_observation_is_held(target: str, key: str, tmp_path: Path) -> None:
     kind: dict[str, Any] = {
@@ -223,7 +238,7 @@ def test_the_range_of_a_game_is_exact_for_simple_bounds_and_close_for_all() -> N
         assert np.abs(values).max() <= 1 + 2e-7
         back = to.to_environment(values)
         exact = low in (-1, -2, 2)
-        tolerance = 0 if exact else 4 * np.spacing(np.float32(max(abs(low), abs(high))))
+        tolerance = 0 if exact else to.rounding
         np.testing.assert_allclose(back, actions, rtol=0, atol=tolerance)
         assert to.is_identity == (low == -1)
     endless = BoxSpace(np.array([-np.inf, 0, -1e300]), np.array([1, np.inf, 1e300]))

@@ -49,6 +49,16 @@ class GameRange:
         """Whether the game receives the environment's action itself."""
         return not self.center.any() and bool((self.half == 1).all())
 
+    @property
+    def rounding(self) -> float:
+        """Largest rounding error of an action on the way to a game and back.
+
+        Each of the four operations rounds a number of at most the bounds' size.
+        """
+        if self.is_identity:
+            return 0.0
+        return float(2 * np.finfo(np.float32).eps * (np.abs(self.center) + self.half).max())
+
     def to_environment(self, values: Array) -> Array:
         """The environment's action for numbers of a game, ``(batch, numbers)``."""
         return np.asarray(self.center + self.half * values, np.float32)
@@ -75,6 +85,11 @@ class Branches:
     def total(self) -> int:
         """Number of values of all branches."""
         return sum(self.sizes)
+
+
+def action_rounding(space: Space) -> float:
+    """Largest rounding error that a game's range adds to an action; 0 for discrete ones."""
+    return GameRange.of(space).rounding if isinstance(space, BoxSpace) else 0.0
 
 
 def add_continuous(wiring: Wiring, output: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from trpo_deploy.export.certify.batches import size_of
 from trpo_deploy.export.certify.engines import Engine
-from trpo_deploy.export.targets.games.actions import Branches, GameRange
+from trpo_deploy.export.targets.games.actions import Branches, GameRange, action_rounding
 from trpo_deploy.export.targets.games.folder import read_model
 from trpo_deploy.export.targets.godot.agent import action_space, observe
 from trpo_deploy.export.targets.godot.consumer import GodotModel
@@ -57,7 +57,14 @@ def load(folder: Path, name: str, spec: PolicySpec) -> Engine:
         return {ACTION: _environment_actions(spec, actions)}
 
     # The game keeps the earlier frames itself.
-    return Engine("godot contract", None, run, is_slow=False, outputs=frozenset({ACTION}))
+    return Engine(
+        "godot contract",
+        None,
+        run,
+        is_slow=False,
+        outputs=frozenset({ACTION}),
+        action_rounding=action_rounding(spec.action_space),
+    )
 
 
 def _environment_actions(spec: PolicySpec, actions: Sequence[Mapping[str, Any]]) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from trpo_deploy.export.certify.batches import size_of
 from trpo_deploy.export.certify.engines import Engine
-from trpo_deploy.export.targets.games.actions import Branches, GameRange
+from trpo_deploy.export.targets.games.actions import Branches, GameRange, action_rounding
 from trpo_deploy.export.targets.games.folder import read_model
 from trpo_deploy.export.targets.target import FinishedPolicy
 from trpo_deploy.export.targets.unity.behavior import Behavior
@@ -54,7 +54,14 @@ def load(folder: Path, name: str, spec: PolicySpec) -> Engine:
         return _outputs(spec, agents.decide(written, _memory(spec, batch)))
 
     states = (state.output for state in spec.states)
-    return Engine("unity contract", None, run, is_slow=False, outputs=frozenset({ACTION, *states}))
+    return Engine(
+        "unity contract",
+        None,
+        run,
+        is_slow=False,
+        outputs=frozenset({ACTION, *states}),
+        action_rounding=action_rounding(spec.action_space),
+    )
 
 
 def _memory(spec: PolicySpec, batch: Inputs) -> Array:
