@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,19 @@ def test_a_wrong_file_in_the_folder_is_one_line(target: str, tmp_path: Path) -> 
     run_cli("verify", policy, folder).assert_one_clear_line("cannot be loaded")
     (folder / f"{NAME}.onnx").unlink()
     run_cli("verify", policy, folder).assert_one_clear_line("cannot read")
+
+
+def test_a_finished_file_needs_no_torch(tmp_path: Path) -> None:
+    onnx_path = make(tmp_path / "model", action_space=spaces.Discrete(3))
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from trpo_deploy.export.targets.export import TargetOptions, export_file\n"
+        "for target in ('unity', 'godot'):\n"
+        f"    to = TargetOptions(target, Path({str(tmp_path)!r}, target), 'pol')\n"
+        f"    assert export_file(Path({str(onnx_path)!r}), to, verify=True).certificate.passed\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=240)
 
 
 @pytest.mark.parametrize("target", ENGINES)
