@@ -128,9 +128,9 @@ def test_other_files_are_refused(discrete: Path, tmp_path: Path) -> None:
             GodotModel(other, TWO)
     with pytest.raises(ExportError, match="reads 4 numbers"):
         GodotModel(content(discrete), {"push": GodotAction(4, "discrete")})
-    with pytest.raises(ExportError, match="cannot run the file"):
+    with pytest.raises(ExportError, match="cannot be run"):
         GodotModel(content(discrete), TWO).act({"obs": [0.0] * 4})
-    with pytest.raises(ExportError, match="cannot run the file"):
+    with pytest.raises(ExportError, match="cannot be run"):
         GodotModel(content(discrete), TWO).act({"observation": [0.0] * 3})
 
 

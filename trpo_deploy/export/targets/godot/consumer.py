@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trpo_deploy.errors import ExportError
-from trpo_deploy.export.targets.games.session import load_session
+from trpo_deploy.export.targets.games.session import load_session, run_session
 from trpo_deploy.spec.spaces import Array
 
 CONTINUOUS, DISCRETE = "continuous", "discrete"
@@ -80,12 +80,8 @@ class GodotModel:
         feeds = {"state_ins": np.array([1.0], np.float32)}
         for key, numbers in observation.items():
             feeds[key] = np.asarray(numbers, np.float32).reshape(1, -1)
-        try:
-            output, _ = self._session.run(["output", "state_outs"], feeds)
-        except Exception as error:  # onnxruntime's errors share no public base class
-            reason = " ".join(str(error).split())[:300]
-            raise ExportError(f"Godot's plugin cannot run the file ({reason})") from error
-        return np.asarray(output).reshape(-1)
+        outputs = run_session(self._session, feeds, "Godot")
+        return outputs["output"].reshape(-1)
 
     def _decode(self, numbers: Array) -> dict[str, Any]:
         """Read the numbers as ``_extract_action_dict`` does."""

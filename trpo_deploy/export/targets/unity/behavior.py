@@ -10,6 +10,9 @@ from trpo_deploy.export.targets.games.actions import Branches
 from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import Array, BoxSpace, Space
 
+API_VERSION = 3
+"""Version of the contract, as the file tells it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sensor:

@@ -15,8 +15,8 @@ import onnx
 import onnxruntime as ort
 
 from trpo_deploy.errors import ExportError
-from trpo_deploy.export.targets.games.session import load_session
-from trpo_deploy.export.targets.unity.behavior import Behavior
+from trpo_deploy.export.targets.games.session import load_session, run_session
+from trpo_deploy.export.targets.unity.behavior import API_VERSION, Behavior
 from trpo_deploy.spec.spaces import Array
 
 _ACTIONS = {
@@ -56,6 +56,7 @@ class UnityAgents:
         self._session = load_session(content, "Unity")
         self._behavior = behavior
         self._which = int(deterministic)
+        self._memory = 0
         problems = [*_file_problems(content), *self._problems()]
         if problems:
             raise ExportError(f"Unity would not take the file: {'; '.join(problems)}")
@@ -63,8 +64,7 @@ class UnityAgents:
     @property
     def memory_size(self) -> int:
         """Numbers that the agents keep between steps."""
-        shapes = {each.name: each.shape for each in self._session.get_inputs()}
-        return int(shapes["recurrent_in"][2]) if "recurrent_in" in shapes else 0
+        return self._memory
 
     def decide(
         self, observations: Mapping[str, Array], memory: Array, masks: Array | None = None
@@ -95,8 +95,7 @@ class UnityAgents:
         )
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        return run_session(self._session, feeds, "Unity")
 
     def _problems(self) -> Iterator[str]:
         inputs = {each.name: each for each in self._session.get_inputs()}
@@ -110,8 +109,12 @@ class UnityAgents:
             if name not in outputs:
                 yield f"the output {name} is missing"
                 return
-        if outputs["version_number"].dtype != np.float32 or outputs["version_number"][0] != 3:
-            yield f"version_number is {outputs['version_number']}, expected the float 3"
+            if outputs[name].dtype != np.float32 or outputs[name].shape != (1,):
+                yield f"the output {name} is not one float32 number"
+                return
+        if outputs["version_number"][0] != API_VERSION:
+            yield f"version_number is {outputs['version_number'][0]:g}, expected {API_VERSION}"
+        self._memory = max(0, int(outputs["memory_size"][0]))
         yield from self._input_problems(inputs)
         yield from self._memory_problems(inputs, outputs)
         yield from self._action_problems(inputs, outputs)
@@ -131,13 +134,14 @@ class UnityAgents:
     def _memory_problems(
         self, inputs: Mapping[str, ort.NodeArg], outputs: Mapping[str, Array]
     ) -> Iterator[str]:
-        memory = int(outputs["memory_size"][0])
-        if memory <= 0:
+        if not self._memory:
             return
         if "recurrent_in" not in inputs or "recurrent_out" not in outputs:
             yield "memory_size is positive, and recurrent_in or recurrent_out is missing"
-        elif outputs["recurrent_out"].shape != (1, 1, memory) or self.memory_size != memory:
-            yield f"recurrent_in or recurrent_out has another size than memory_size, {memory}"
+            return
+        shapes = inputs["recurrent_in"].shape[1:], list(outputs["recurrent_out"].shape[1:])
+        if shapes != ([1, self._memory],) * 2:
+            yield f"recurrent_in or recurrent_out has another size than memory_size, {self._memory}"
 
     def _action_problems(
         self, inputs: Mapping[str, ort.NodeArg], outputs: Mapping[str, Array]
@@ -160,8 +164,13 @@ class UnityAgents:
                     yield f"the output {name} is missing"
                 elif outputs[name].shape != (1, numbers):
                     yield f"the output {name} has the shape {outputs[name].shape}"
-        if behavior.branches and "action_masks" not in inputs:
+        if not behavior.branches:
+            return
+        total = sum(behavior.branches)
+        if "action_masks" not in inputs:
             yield "it has discrete actions, and the input action_masks is missing"
+        elif inputs["action_masks"].shape[1:] != [total]:
+            yield f"the input action_masks has not {total} columns"
 
 
 def _known_shape(each: ort.NodeArg) -> list[int]:

@@ -14,11 +14,10 @@ from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.targets.games.actions import Branches, add_continuous, add_logits, split
 from trpo_deploy.export.targets.games.observations import check_observations
 from trpo_deploy.export.targets.games.wiring import OWN_PREFIX, PREFIX, Wiring
-from trpo_deploy.export.targets.unity.behavior import Sensor
+from trpo_deploy.export.targets.unity.behavior import API_VERSION, Sensor
 from trpo_deploy.spec.policy_spec import TensorSpec
 from trpo_deploy.spec.spaces import BoxSpace
 
-API_VERSION = 3
 _NEWEST_OPSET = 15
 _PENALTY = 1e30  # added to the logit of a forbidden action: its probability becomes 0
 
