@@ -16,6 +16,7 @@ from trpo_deploy.cli.export import export
 from trpo_deploy.cli.inspect import inspect
 from trpo_deploy.cli.output import print_error
 from trpo_deploy.cli.serve import serve
+from trpo_deploy.cli.sign import sign
 from trpo_deploy.cli.train import train
 from trpo_deploy.cli.verify import verify
 from trpo_deploy.errors import TrpoDeployError
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, export, verify, inspect, serve, bundle, benchmark, demo):
+for command in (train, evaluate, export, verify, inspect, sign, serve, bundle, benchmark, demo):
     app.command()(command)
 
 

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 @cache
 def open_registry() -> Registry:
     """The models of this process. The first call loads them."""
-    registry = Registry(_SETTINGS.models)
+    registry = Registry(_SETTINGS.models, _SETTINGS.trusted_keys)
     for name, entry in registry.entries.items():
         if entry.error is not None:
             _log.warning("model %s: %s", name, entry.error)
