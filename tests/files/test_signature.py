@@ -97,7 +97,7 @@ def test_a_signature_of_other_files_by_a_trusted_key_is_refused(
         hashes = hashing.Config().set_ignored_paths(paths=ignored, ignore_git_paths=True)
         config = signing.Config().use_elliptic_key_signer(private_key=keys[0])
         config.set_hashing_config(hashes).sign(onnx.parent, signature_path(onnx))
-        with pytest.raises(SignatureError, match="not a signature of policy.onnx and certificate"):
+        with pytest.raises(SignatureError, match="not a signature of policy"):
             check_signature(onnx, [keys[1]])
         signature_path(onnx).unlink()
 
@@ -148,7 +148,7 @@ def test_any_other_file_is_one_clear_error(
     onnx: Path, keys: tuple[Path, Path], content: bytes
 ) -> None:
     signature_path(onnx).write_bytes(content)
-    with pytest.raises(SignatureError, match="is not a (key or )?signature"):
+    with pytest.raises(SignatureError, match=r"is not a (key or )?signature"):
         check_signature(onnx, [keys[1]])
 
 
