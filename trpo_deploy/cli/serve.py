@@ -79,7 +79,12 @@ def serve(
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
     ] = None,
     tracing: Annotated[
-        bool | None, typer.Option("--tracing", help="Trace with OpenTelemetry.", show_default=False)
+        bool | None,
+        typer.Option(
+            "--tracing",
+            help="Send a span of each request to OTEL_EXPORTER_OTLP_ENDPOINT.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Serve policies over HTTP with BentoML."""

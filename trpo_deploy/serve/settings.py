@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     access_log: bool = False
     """Log every request with BentoML's access log."""
     tracing: bool = False
-    """Trace every request with OpenTelemetry."""
+    """Send an OpenTelemetry span of every request to ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
 
     def __init__(self, **values: Any) -> None:
         try:

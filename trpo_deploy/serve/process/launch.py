@@ -73,6 +73,10 @@ def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
     Returns:
         The names of the models.
     """
+    if settings.tracing:
+        from trpo_deploy.serve.tracing import check_protocol
+
+        check_protocol()
     for key in settings.trusted_keys:
         load_public_key(key)
     registry = Registry(settings.models, settings.trusted_keys)
