@@ -81,8 +81,9 @@ def assert_serves_both(url: str) -> None:
 def test_the_image_runs_trpo_deploy_serve_without_torch(moved: Path, without_torch: str) -> None:
     entrypoint = moved / "env" / "docker" / "entrypoint.sh"
     dockerfile = (moved / "env" / "docker" / "Dockerfile").read_text()
-    assert 'ENTRYPOINT [ "/home/bentoml/bento/env/docker/entrypoint.sh" ]' in dockerfile
-    assert "\nCMD" not in dockerfile
+    last = dockerfile.rstrip().splitlines()[-1]
+    assert last.startswith("ENTRYPOINT")
+    assert "bento/env/docker/entrypoint.sh" in last
     # The Python that runs the tests, with the blocker, in place of the image's.
     bin_folder = Path(without_torch, "bin")
     bin_folder.mkdir()
