@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from tests.files.signed import PrivateKey, write_certified, write_keys
 from trpo_deploy.errors import SignatureError
+from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.signature import check_signature, sign, signature_path
 
 
@@ -94,9 +95,11 @@ def test_a_signature_of_other_files_by_a_trusted_key_is_refused(
 
     for ignored in (["certificate.json"], []):  # too few, too many
         (onnx.parent / "README.md").write_text("signed too")
-        hashes = hashing.Config().set_ignored_paths(paths=ignored, ignore_git_paths=True)
-        config = signing.Config().use_elliptic_key_signer(private_key=keys[0])
-        config.set_hashing_config(hashes).sign(onnx.parent, signature_path(onnx))
+        hashes = hashing.Config()  # type: ignore[no-untyped-call]
+        hashes.set_ignored_paths(paths=ignored, ignore_git_paths=True)
+        config = signing.Config()  # type: ignore[no-untyped-call]
+        config.use_elliptic_key_signer(private_key=keys[0]).set_hashing_config(hashes)
+        config.sign(onnx.parent, signature_path(onnx))
         with pytest.raises(SignatureError, match="not a signature of policy"):
             check_signature(onnx, [keys[1]])
         signature_path(onnx).unlink()
@@ -115,7 +118,6 @@ def _forge(signature: Path, change: Callable[[Any], None]) -> None:
 def test_a_statement_that_was_changed_is_refused(onnx: Path, keys: tuple[Path, Path]) -> None:
     signature = sign(onnx, keys[0])
     onnx.write_bytes(onnx.read_bytes() + b" ")
-    from trpo_deploy.files.atomic import file_sha256
 
     def rewrite(statement: Any) -> None:
         for resource in statement["predicate"]["resources"]:

@@ -69,7 +69,8 @@ def sign(onnx: Path, key: Path, password: str | None = None, output: Path | None
         # Declared as str, and passed on to `cryptography`, which takes bytes.
         secret = cast("str | None", password and password.encode())
         signed = Path(temporary, "signature")
-        Config().use_elliptic_key_signer(private_key=key, password=secret).sign(folder.root, signed)
+        config = Config()  # type: ignore[no-untyped-call]
+        config.use_elliptic_key_signer(private_key=key, password=secret).sign(folder.root, signed)
         path = output or signature_path(onnx)
         atomic_write(path, signed.read_bytes())
     return path

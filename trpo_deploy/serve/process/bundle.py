@@ -27,8 +27,10 @@ from trpo_deploy.serve.process.requirements import pin_requirements
 from trpo_deploy.serve.settings import ENV_PREFIX
 
 _PACKAGE = Path(__file__).parents[2]
-_PARTS = ("__init__.py", "__main__.py", "class_path.py", "errors.py", "extras.py")
-_PARTS += ("cli", "files", "runtime", "serve", "spec")
+_PARTS = (
+    *("__init__.py", "__main__.py", "class_path.py", "errors.py", "extras.py"),
+    *("cli", "files", "runtime", "serve", "spec"),
+)
 """Parts of trpo-deploy that ``trpo-deploy serve`` and BentoML import."""
 _ENTRYPOINT = """\
 #!/bin/sh
