@@ -24,9 +24,9 @@ def read_small(path: Path) -> bytes:
     Raises:
         SignatureError: It is not a readable file, or too large.
     """
-    if not path.is_file():  # a pipe would block
-        raise SignatureError(f"{path} does not exist, or is not a file")
     try:
+        if not path.is_file():  # a pipe would block
+            raise SignatureError(f"{path} does not exist, or is not a file")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
@@ -116,5 +116,5 @@ def _check_curve(path: Path, key: object) -> None:
     if found not in _HASHES:
         raise SignatureError(
             f"{path} is a key of the kind {found.removesuffix('PublicKey')}, expected an elliptic "
-            "curve key on P-256, P-384 or P-521 (openssl ecparam -name prime256v1 -genkey)"
+            "curve key on P-256, P-384 or P-521 (openssl ecparam -name prime256v1 -genkey -noout)"
         )
