@@ -15,6 +15,7 @@
     ├── PolicyFileError        an ONNX file cannot be run as a policy
     ├── ObservationError       an observation does not fit the policy
     ├── ServeError             the service cannot start
+    │   └── SignatureError     a model is not signed with a trusted key, or a key is invalid
     └── MissingExtraError      an optional part of trpo-deploy is not installed
 
 A message says what was received, what was expected and what to do. The command line prints it
@@ -89,6 +90,10 @@ class ObservationError(TrpoDeployError, ValueError):
 
 class ServeError(TrpoDeployError):
     """The service cannot start."""
+
+
+class SignatureError(ServeError):
+    """A model is not signed with a trusted key, or a key is invalid."""
 
 
 class MissingExtraError(TrpoDeployError, ImportError):

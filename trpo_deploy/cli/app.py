@@ -17,6 +17,7 @@ from trpo_deploy.cli.inspect import inspect
 from trpo_deploy.cli.names import names
 from trpo_deploy.cli.output import print_error
 from trpo_deploy.cli.serve import serve
+from trpo_deploy.cli.sign import sign
 from trpo_deploy.cli.train import train
 from trpo_deploy.cli.verify import verify
 from trpo_deploy.errors import TrpoDeployError
@@ -28,7 +29,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, export, names, verify, inspect, serve, bundle, benchmark, demo):
+_COMMANDS = (
+    train,
+    evaluate,
+    export,
+    names,
+    verify,
+    sign,
+    inspect,
+    serve,
+    bundle,
+    benchmark,
+    demo,
+)
+for command in _COMMANDS:
     app.command()(command)
 
 

@@ -25,7 +25,7 @@ class OutOfBounds(str, Enum):
 
 @dataclass(frozen=True)
 class AccessOptions:
-    """Who may call the service, and over which transport."""
+    """Who may call the service, over which transport, and whose models it serves."""
 
     api_key_file: Annotated[
         Path | None, typer.Option(help="File of API keys, one per line; requests must send one.")
@@ -41,6 +41,13 @@ class AccessOptions:
     ] = None
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Web origin that may call the service; repeatable.")
+    ] = None
+
+    trusted_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Public key (PEM); serve only models that are signed with one. Repeatable."
+        ),
     ] = None
 
     def tls(self) -> tuple[Path, Path] | None:
@@ -72,7 +79,12 @@ def serve(
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
     ] = None,
     tracing: Annotated[
-        bool | None, typer.Option("--tracing", help="Trace with OpenTelemetry.", show_default=False)
+        bool | None,
+        typer.Option(
+            "--tracing",
+            help="Send a span of each request to OTEL_EXPORTER_OTLP_ENDPOINT.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Serve policies over HTTP with BentoML."""
@@ -88,6 +100,7 @@ def serve(
         api_key_file=access.api_key_file,
         admin_key_file=access.admin_key_file,
         cors_origins=access.cors_origin and tuple(access.cors_origin),
+        trusted_keys=access.trusted_key and tuple(access.trusted_key),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
         access_log=access_log,
         tracing=tracing,

@@ -51,12 +51,15 @@ class Settings(BaseSettings):
     """Keys of the clients; without the file no key is needed."""
     admin_key_file: Path | None = None
     """Keys for ``/admin``, which is disabled without the file."""
+    trusted_keys: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Public keys (PEM). With any, only models that one of them signed are served; in the variable
+    separated as in ``PATH``."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may call the service; in the variable separated by commas; ``*``: all."""
     access_log: bool = False
     """Log every request with BentoML's access log."""
     tracing: bool = False
-    """Trace every request with OpenTelemetry."""
+    """Send an OpenTelemetry span of every request to ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -68,7 +71,7 @@ class Settings(BaseSettings):
                 f"{name} ({ENV_PREFIX}{name.upper()}): {first['msg']}, received {first['input']!r}"
             ) from error
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "trusted_keys", mode="before")
     @classmethod
     def _split_paths(cls, value: object) -> object:
         return value.split(os.pathsep) if isinstance(value, str) else value

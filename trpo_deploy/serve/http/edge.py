@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from functools import cached_property
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -26,6 +27,9 @@ from trpo_deploy.serve.metrics import count_error, count_request, publish
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.protocols.batching import Batcher, InferenceJob
 from trpo_deploy.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from trpo_deploy.serve.tracing import Tracing
 
 _BENTOML_PATHS: dict[str, AccessLevel] = {
     "/metrics": "key",
@@ -65,6 +69,7 @@ class Edge:
         self._websockets = WebSocketHandshake(self._access, settings.max_concurrent)
         self._batcher = Batcher()
         self._in_flight = 0
+        self._tracing = _open_tracing() if settings.tracing else None
 
     @cached_property
     def router(self) -> Router:
@@ -101,7 +106,12 @@ class Edge:
             reply = _error_reply(RequestError(500, "internal", "the service failed"), path)
         await send_reply(send, reply)
         label = "unknown" if endpoint is None else endpoint.label
-        count_request(label, reply.model, reply.status, perf_counter() - started)
+        seconds = perf_counter() - started
+        count_request(label, reply.model, reply.status, seconds)
+        if self._tracing is not None:
+            self._tracing.record(
+                scope["method"], label, reply.model, reply.status, seconds, request.headers
+            )
 
     async def _handle(
         self, endpoint: Endpoint, method: str, request: Request, receive: Receive
@@ -156,6 +166,8 @@ class Edge:
             if refresh is not None:
                 refresh.cancel()
             publish()
+            if self._tracing is not None:
+                self._tracing.close()
 
     async def _refresh_forever(self) -> None:
         """Publish metrics and load changed models and keys, once a second."""
@@ -172,6 +184,12 @@ class Edge:
                 self._access.refresh()
             except OSError as error:  # a file may disappear while it is read
                 _log.warning("cannot look for changes: %s", error)
+
+
+def _open_tracing() -> Tracing:
+    from trpo_deploy.serve.tracing import Tracing  # imports requests and protobuf
+
+    return Tracing()
 
 
 def _handle_in_thread(endpoint: Endpoint, request: Request) -> Reply:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from trpo_deploy.errors import TrpoDeployError
 from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.signature import signature_path
 from trpo_deploy.serve.models.discovery import find_versions
 from trpo_deploy.serve.models.loading import load_model
 from trpo_deploy.serve.models.served_model import ServedModel
 
 FileStamp: TypeAlias = tuple[tuple[int, int, int], ...]
-"""Inode, size and modification time (ns) of an ONNX file and of its certificate."""
+"""Inode, size and modification time (ns) of an ONNX file, its certificate and
+its signature."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,21 @@ class ModelEntry:
         }
 
 
-def load_entry(name: str, path: Path, old: ModelEntry | None, *, force: bool = False) -> ModelEntry:
+def load_entry(
+    name: str,
+    path: Path,
+    old: ModelEntry | None,
+    trusted_keys: Sequence[Path] = (),
+    *,
+    force: bool = False,
+) -> ModelEntry:
     """Load the changed files of a model.
 
     Args:
         name: The model's name.
         path: The ONNX file or the folder of versions.
         old: The current entry. Its models stay served where loading fails.
+        trusted_keys: With any, only files that are signed with one of them are loaded.
         force: Also load files that did not change.
     """
     states = {}
@@ -81,7 +91,7 @@ def load_entry(name: str, path: Path, old: ModelEntry | None, *, force: bool = F
         stamp = _file_stamp(onnx)  # taken before reading: the next look sees a later change
         if force or state is None or state.stamp != stamp:
             last_good = state.model if state else None
-            state = _load_version(name, version, onnx, stamp, last_good, latest)
+            state = _load_version(name, version, onnx, stamp, last_good, latest, trusted_keys)
         states[version] = state
     if not states and old is not None:
         error = f"{path} no longer has a policy"
@@ -96,16 +106,17 @@ def _load_version(
     stamp: FileStamp,
     last_good: ServedModel | None,
     latest: ServedModel | None,
+    trusted_keys: Sequence[Path],
 ) -> VersionState:
     try:
-        return VersionState(stamp, load_model(name, version, onnx, latest), None)
+        return VersionState(stamp, load_model(name, version, onnx, latest, trusted_keys), None)
     except TrpoDeployError as error:
         return VersionState(stamp, last_good, str(error))
 
 
 def _file_stamp(onnx: Path) -> FileStamp:
     stamps = []
-    for file in (onnx, certificate_path(onnx)):
+    for file in (onnx, certificate_path(onnx), signature_path(onnx)):
         if file.is_file():
             stat = file.stat()
             stamps.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from trpo_deploy.errors import ObservationError, ServeError
 from trpo_deploy.files.certificate import certificate_path, read_certificate
+from trpo_deploy.files.signature import check_signature
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.models.served_model import ServedModel
 from trpo_deploy.spec.spaces import Array, Json
@@ -17,7 +19,13 @@ _GOLDEN_TOLERANCE = 1e-4
 """For float32 actions. Machines sum in different orders, which changes results by about 1e-6."""
 
 
-def load_model(name: str, version: str, onnx: Path, old: ServedModel | None) -> ServedModel:
+def load_model(
+    name: str,
+    version: str,
+    onnx: Path,
+    old: ServedModel | None,
+    trusted_keys: Sequence[Path] = (),
+) -> ServedModel:
     """Load a policy and check its certificate, an action, the golden action and its spaces.
 
     Args:
@@ -25,12 +33,16 @@ def load_model(name: str, version: str, onnx: Path, old: ServedModel | None) -> 
         version: Version of the model; empty to derive it from the file's content.
         onnx: The file.
         old: The model that is served under this name now.
+        trusted_keys: With any, the file and its certificate must be signed with one of them.
 
     Raises:
+        SignatureError: The file is not signed with a trusted key.
         PolicyFileError: The file is not a policy.
         ModelDirError: The certificate cannot be read.
         ServeError: The policy failed a check and must not be served.
     """
+    if trusted_keys:
+        check_signature(onnx, trusted_keys)
     policy = OnnxPolicy(onnx)
     certificate = _read_valid_certificate(onnx, policy)
     _check_action(policy)

@@ -27,18 +27,22 @@ class Registry:
 
     Args:
         paths: Model folders, ONNX files, or folders of model folders.
+        trusted_keys: With any, only models that are signed with one of them are taken up.
 
     Raises:
         ModelDirError: A path has no ONNX file.
         ServeError: A name is not valid in a URL or occurs twice.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], trusted_keys: Sequence[Path] = ()) -> None:
         self._paths = tuple(paths)
+        self._trusted_keys = tuple(trusted_keys)
         self._lock = Lock()
         self._search_error: str | None = None
         found = find_models(paths)
-        self._entries = {name: load_entry(name, path, None) for name, path in found.items()}
+        self._entries = {
+            name: load_entry(name, path, None, trusted_keys) for name, path in found.items()
+        }
 
     @property
     def entries(self) -> Mapping[str, ModelEntry]:
@@ -115,7 +119,8 @@ class Registry:
         )
 
     def _replace(self, name: str, path: Path, *, force: bool = False) -> ModelEntry:
-        entry = load_entry(name, path, self._entries.get(name), force=force)
+        old = self._entries.get(name)
+        entry = load_entry(name, path, old, self._trusted_keys, force=force)
         # A new mapping: the event loop's thread may be iterating over the old one.
         self._entries = {**self._entries, name: entry}
         if entry.error is None:

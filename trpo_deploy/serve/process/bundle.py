@@ -1,8 +1,8 @@
 """``bundle``: build a Bento, a folder with models, the service's code and pinned requirements.
 
-The folder is self-contained: ``bentoml serve FOLDER`` runs it from any location, and
-``FOLDER/env/docker/Dockerfile`` builds an image. The code of the service is copied, so the image
-needs neither trpo-deploy from a package index nor torch.
+The folder is self-contained: it runs from any location, and ``FOLDER/env/docker/Dockerfile`` builds
+an image, which runs ``trpo-deploy serve``. The code of the service is copied, so the image needs
+neither trpo-deploy from a package index nor torch.
 """
 
 from __future__ import annotations
@@ -14,19 +14,35 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import DISTRIBUTION, require
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.signature import signature_path
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.process.requirements import pin_requirements
 from trpo_deploy.serve.settings import ENV_PREFIX
 
 _PACKAGE = Path(__file__).parents[2]
-_PARTS = ("__init__.py", "errors.py", "extras.py", "files", "spec", "runtime", "serve")
-"""Parts of trpo-deploy that the service imports."""
+_PARTS = (
+    *("__init__.py", "__main__.py", "class_path.py", "errors.py", "extras.py"),
+    *("cli", "files", "runtime", "serve", "spec"),
+)
+"""Parts of trpo-deploy that ``trpo-deploy serve`` and BentoML import."""
+_ENTRYPOINT = """\
+#!/bin/sh
+# Serve the models of this bundle. Arguments are options of `trpo-deploy serve`, or a command.
+set -eu
+export PYTHONPATH="$BENTO_PATH/src"
+case "${1--}" in
+-*) set -- python -m trpo_deploy serve "$BENTO_PATH/src/models" --host 0.0.0.0 "$@" ;;
+esac
+exec "$@"
+"""
+"""BentoML's own runs ``bentoml serve``, under which not all limits hold."""
 
 
 def bundle(models: Sequence[Path], output: Path) -> Path:
@@ -54,9 +70,10 @@ def bundle(models: Sequence[Path], output: Path) -> Path:
             if entry.latest is None or entry.error is not None:
                 raise ServeError(entry.error or f"{entry.path} has no policy")
             _copy_model(entry.latest.policy.path, context / "models" / name)
-        _copy_service(context / _PACKAGE.name)
+        _copy_service(context)
         _write_build_file(context)
         built = _build(context, home)
+        (built / "env" / "docker" / "entrypoint.sh").write_text(_ENTRYPOINT)
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(built, output)
     return output
@@ -65,18 +82,27 @@ def bundle(models: Sequence[Path], output: Path) -> Path:
 def _copy_model(onnx: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     shutil.copyfile(onnx, ModelDir(folder).onnx)
-    if certificate_path(onnx).is_file():
-        shutil.copyfile(certificate_path(onnx), ModelDir(folder).certificate)
+    target = ModelDir(folder).onnx
+    for path in (certificate_path, signature_path):
+        if path(onnx).is_file():
+            shutil.copyfile(path(onnx), path(target))
 
 
-def _copy_service(folder: Path) -> None:
-    folder.mkdir(parents=True)
+def _copy_service(context: Path) -> None:
+    folder = context / _PACKAGE.name
+    folder.mkdir()
     for part in _PARTS:
         source = _PACKAGE / part
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, folder / part)
+    # The command line reads from here which packages it needs.
+    distribution = metadata.distribution(DISTRIBUTION)
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    info = context / f"{_PACKAGE.name}-{distribution.version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(text, encoding="utf-8")
 
 
 def _write_build_file(context: Path) -> None:
@@ -85,7 +111,7 @@ def _write_build_file(context: Path) -> None:
     (context / "requirements.txt").write_text(requirements + "\n")
     options = {
         "service": "trpo_deploy.serve.process.service:PolicyService",
-        "include": ["trpo_deploy/", "models/"],
+        "include": ["trpo_deploy/", "*.dist-info/", "models/"],
         "python": {"requirements_txt": "requirements.txt", "lock_packages": False},
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import require
+from trpo_deploy.files.signing_key import load_public_key
 from trpo_deploy.serve.http.key_file import KeyFile
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.process.listener import listen, url_of
@@ -72,7 +73,13 @@ def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
     Returns:
         The names of the models.
     """
-    registry = Registry(settings.models)
+    if settings.tracing:
+        from trpo_deploy.serve.tracing import check_protocol
+
+        check_protocol()
+    for key in settings.trusted_keys:
+        load_public_key(key)
+    registry = Registry(settings.models, settings.trusted_keys)
     for entry in registry.entries.values():
         if entry.error is not None:
             raise ServeError(entry.error)

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 @cache
 def open_registry() -> Registry:
     """The models of this process. The first call loads them."""
-    registry = Registry(_SETTINGS.models)
+    registry = Registry(_SETTINGS.models, _SETTINGS.trusted_keys)
     for name, entry in registry.entries.items():
         if entry.error is not None:
             _log.warning("model %s: %s", name, entry.error)
@@ -42,7 +42,7 @@ class EdgeService(bentoml.Service[Any]):  # type: ignore[misc] # bentoml exports
 
 
 def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
-    """Wrap the edge in what is off by default: CORS headers, access log, tracing."""
+    """Wrap the edge in what is off by default: CORS headers and access log."""
     app: AsgiApp = edge
     if settings.cors_origins:
         from starlette.middleware.cors import CORSMiddleware
@@ -57,11 +57,6 @@ def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
         from bentoml._internal.server.http.access import AccessLogMiddleware
 
         app = AccessLogMiddleware(app, True, True, True, True)
-    if settings.tracing:
-        from bentoml._internal.configuration.containers import BentoMLContainer
-        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-
-        app = OpenTelemetryMiddleware(app, tracer_provider=BentoMLContainer.tracer_provider.get())
     return app
 
 
@@ -70,7 +65,7 @@ def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
     service_class=EdgeService,
     # BentoML keeps each request in memory until this timeout (s), even after the answer.
     traffic={"timeout": 10},
-    # add_middleware() puts these outside of the edge.
+    # add_middleware() puts the access log outside of the edge, which also traces.
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": [".*"]},
 )
