@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from trpo_deploy.envs.environment import Environment
-from trpo_deploy.envs.recorded import record_environment
+from trpo_deploy.envs.recorded import record_environment, recorded_space
 from trpo_deploy.envs.space_translation import sb3_action_space
 from trpo_deploy.errors import ExportError
 from trpo_deploy.sb3.environment_in_memory import (
@@ -66,6 +66,10 @@ def load_model(
     if options.normalize_check:
         check_normalizer(record, statistics)
     found = Wrapping() if env is None else _wrapping_of(env)
+    if env is None and options.env_id is not None:
+        named = EnvironmentSpec(options.env_id)
+        space = recorded_space(named, (*options.allow_import, named.id))
+        found = Wrapping(environment=space)
     wrapping = Wrapping(
         options.image_layout,
         options.frame_stack or found.frame_stack,
