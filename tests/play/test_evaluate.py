@@ -154,7 +154,7 @@ def test_a_policy_without_environment_asks_for_it(tmp_path: Path) -> None:
     make_model().save(tmp_path / "policy.zip")
     export_policy(find_run(tmp_path), tmp_path / "policy.onnx", verify=False)
     for backend in ("onnx", "torch"):
-        with pytest.raises(EnvError, match="does not tell its environment; name it with --env"):
+        with pytest.raises(EnvError, match="is unknown; name it with --env ID"):
             returns_of(tmp_path, backend=backend)
 
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trpo_deploy.cli.certificate import print_stored_certificate
 from trpo_deploy.cli.options import Json, Model
-from trpo_deploy.cli.output import escape, print_json, print_verdict, say
+from trpo_deploy.cli.output import escape, print_json, say
 
 if TYPE_CHECKING:
     from trpo_deploy.spec import PolicySpec
@@ -31,7 +32,7 @@ def inspect(policy: Model, as_json: Json = False) -> None:
     _print_origin(path, spec, loaded.sha256)
     for name in changed:
         say(f"  {name}: [red]has changed since the export[/]; run trpo-deploy export again")
-    print_verdict(certificate, loaded.sha256)
+    print_stored_certificate(certificate, loaded.sha256)
 
 
 def _print_contract(path: Path, spec: PolicySpec) -> None:

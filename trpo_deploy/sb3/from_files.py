@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from trpo_deploy.envs.recorded import recorded_by_run, recorded_space
 from trpo_deploy.envs.trust import imported_names
-from trpo_deploy.errors import ExportError, TrpoDeployError
+from trpo_deploy.errors import TrpoDeployError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.evaluations import read_evaluations
@@ -37,12 +37,6 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         EnvError: The environment that the user named cannot be made.
         SpaceError: The statistics or the frame stack do not fit, or the image layout is unknown.
     """
-    if run.vecnormalize is None and options.normalize_check and run.settings.normalizes:
-        raise ExportError(
-            f"{run.config} says that the run normalised, but there are no statistics; "
-            "trpo-deploy export takes them with --vecnormalize FILE, or none with "
-            "--no-normalize-check"
-        )
     described = recorded_by_run(run.settings)
     recorded = replace(
         described,
@@ -65,9 +59,12 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
     if run.vecnormalize is not None:
         statistics = read_vecnormalize(run.vecnormalize, named)
         hashes[run.vecnormalize.name] = file_sha256(run.vecnormalize)
-    if options.normalize_check:
-        configured = run.settings.normalizes
-        check_normalizer(policy_zip.training_record, statistics, configured=configured)
+    accepted = check_normalizer(
+        policy_zip.training_record,
+        statistics,
+        accept=not options.normalize_check,
+        configured=run.settings.normalizes,
+    )
     evaluations: dict[int, Array] = {}
     if run.evaluations is not None:
         evaluations = read_evaluations(run.evaluations, policy_zip.num_timesteps)
@@ -87,6 +84,7 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         training=_training(policy_zip.num_timesteps, evaluations),
         training_record=policy_zip.training_record,
         normalize_check=options.normalize_check,
+        accepted_problem=accepted,
         evaluations=evaluations,
         skipped=policy_zip.skipped,
         asked=options.env_id is not None,
