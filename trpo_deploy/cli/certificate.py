@@ -15,6 +15,11 @@ from trpo_deploy.cli.output import escape, say
 _ENGINE = "parity, onnxruntime, "
 _WITNESS = "witness: "
 _NO_WITNESS = "no witness: "
+_RESULTS: Mapping[Any, str] = {
+    True: "[green]ok  [/]",
+    False: "[red]FAIL[/]",
+    None: "[yellow]open[/]",
+}
 
 
 def print_certificate(certificate: Mapping[str, Any], *, verbose: bool = False) -> None:
@@ -111,11 +116,8 @@ def _limits(certificate: Mapping[str, Any], checks: Sequence[Mapping[str, Any]])
 
 
 def _in_full(check: Mapping[str, Any]) -> str:
-    color, result = {True: ("green", "ok"), False: ("red", "FAIL")}.get(
-        check.get("passed"), ("yellow", "open")
-    )
     words = check.get("note") or _numbers(check)
-    return f"[{color}]{result:<4}[/] {escape(check.get('name'))}: {escape(words)}"
+    return f"{_RESULTS[check.get('passed')]} {escape(check.get('name'))}: {escape(words)}"
 
 
 def _numbers(check: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def inspect(policy: Model, as_json: Json = False) -> None:
     """Show an ONNX file's inputs, outputs, origin and certificate."""
-    from trpo_deploy.files.certificate import read_certificate
+    from trpo_deploy.errors import ModelDirError
+    from trpo_deploy.files.certificate import certificate_path, read_certificate
     from trpo_deploy.files.exported import changed_sources, find_onnx
     from trpo_deploy.runtime import OnnxPolicy
 
@@ -32,7 +33,13 @@ def inspect(policy: Model, as_json: Json = False) -> None:
     _print_origin(path, spec, loaded.sha256)
     for name in changed:
         say(f"  {name}: [red]has changed since the export[/]; run trpo-deploy export again")
-    print_stored_certificate(certificate, loaded.sha256)
+    try:
+        print_stored_certificate(certificate, loaded.sha256)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelDirError(
+            f"{certificate_path(path)} has an unknown form ({error!r}); run trpo-deploy export "
+            "again"
+        ) from error
 
 
 def _print_contract(path: Path, spec: PolicySpec) -> None:

@@ -28,7 +28,8 @@ def reserve_stdout(asked: bool = True) -> bool:
     global _own_stdout
     if asked and _own_stdout is None and sys.stdout is not None:
         sys.stdout.flush()
-        _own_stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+        own = os.dup(1)
+        _own_stdout = open(own, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         # A shell's 2>&- closes stderr.
         os.dup2(2 if sys.stderr is not None else os.open(os.devnull, os.O_WRONLY), 1)
     return asked
@@ -37,7 +38,9 @@ def reserve_stdout(asked: bool = True) -> bool:
 def release_stdout() -> None:
     """Forget an earlier :func:`reserve_stdout`, for a process that runs several commands."""
     global _own_stdout
-    _own_stdout = None
+    if _own_stdout is not None:
+        os.close(_own_stdout.fileno())
+        _own_stdout = None
 
 
 def stdout_console() -> Console:

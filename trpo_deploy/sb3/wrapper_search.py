@@ -102,8 +102,9 @@ def find_wrappers(policy: ArrayKind, facts: Facts, images: Collection[bool]) -> 
     if facts.layout is not None and all(each.frame.is_image for each in kept):
         kept = [each for each in kept if each.frame.layout == facts.layout] or kept
         kept = [each for each in kept if each.transposed == (facts.layout == "hwc")] or kept
-        channels = {"hwc": (-1, 2), "chw": (0,)}[facts.layout]
-        kept = [each for each in kept if each.stack_axis in channels] or kept
+        # Frames of an image are stacked along its channels; -1 without a stack.
+        channels = 2 if facts.layout == "hwc" else 0
+        kept = [each for each in kept if each.stack_axis in (-1, channels)] or kept
     return kept
 
 

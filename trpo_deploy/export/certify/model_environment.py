@@ -126,5 +126,5 @@ def _inputs(
             )
         found.append({**own, **frames})
         if start:
-            frames = next_frames(found[-1])
+            frames = dict(next_frames(found[-1]))
     return found
