@@ -15,7 +15,7 @@ from trpo_deploy.cli.evaluate import evaluate
 from trpo_deploy.cli.export import export
 from trpo_deploy.cli.inspect import inspect
 from trpo_deploy.cli.names import names
-from trpo_deploy.cli.output import print_error
+from trpo_deploy.cli.output import print_error, release_stdout
 from trpo_deploy.cli.serve import serve
 from trpo_deploy.cli.sign import sign
 from trpo_deploy.cli.train import train
@@ -54,6 +54,7 @@ def main() -> None:
     # As with ``python -m``, ``module:Class`` may name a module in the working folder. It comes
     # last on the path, so that it cannot shadow an installed one.
     sys.path.append(os.getcwd())
+    release_stdout()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that cannot encode "±"

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trpo_deploy.cli.certificate import print_certificate
 from trpo_deploy.cli.option_groups import option_groups
-from trpo_deploy.cli.options import ReadingOptions, Source
-from trpo_deploy.cli.output import print_export
+from trpo_deploy.cli.options import ReadingOptions, Source, Verbose
+from trpo_deploy.cli.output import escape, print_warnings, reserve_stdout, say
+from trpo_deploy.files.certificate import certificate_path
 
 if TYPE_CHECKING:
-    from trpo_deploy.export import ExportOptions
+    from trpo_deploy.export import Export, ExportOptions
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class FileOptions:
     add_output: Annotated[
         list[str] | None,
         typer.Option(
-            help="Additional output: value, log_prob, logits, mean, std or margin; repeatable."
+            metavar="NAME",
+            help="Additional output: value, log_prob, logits, mean, std or margin; repeatable.",
         ),
     ] = None
     opset: Annotated[int | None, typer.Option(help="ONNX opset version. (default: 13)")] = None
@@ -35,7 +38,11 @@ class FileOptions:
     ] = False
     float64_input: Annotated[
         bool,
-        typer.Option("--float64-input", help="Take and normalise float observations as float64."),
+        typer.Option(
+            "--float64-input",
+            help="Take observations that are float64 in the environment as float64, not rounded to "
+            "float32.",
+        ),
     ] = False
     names: Annotated[
         Path | None,
@@ -76,8 +83,10 @@ def export(
         Path | None,
         typer.Option(help="Write golden vectors to this folder, as an ONNX backend test."),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Export a policy to one ONNX file with a certificate."""
+    reserve_stdout()
     found, source_options = reading.locate(source)
     from trpo_deploy.export import export_policy
     from trpo_deploy.files.names import ONNX, ZIP, stem
@@ -95,4 +104,25 @@ def export(
         options=file.export_options(),
         reading=source_options,
     )
-    print_export(result)
+    print_export(result, verbose=verbose)
+
+
+def print_export(result: Export, *, verbose: bool = False) -> None:
+    """Print the files of an export, its warnings and its certificate.
+
+    Args:
+        result: The export.
+        verbose: Print every check and the parts of the zip that were not read, too.
+    """
+    names = [result.card.name]
+    if result.certificate is not None:
+        names.insert(0, certificate_path(result.path).name)
+    size = f"{result.size / 1024:.1f} kB"
+    say(f"wrote {escape(result.path)} ({size}) with {escape(' and '.join(names))}")
+    print_warnings(result.warnings)
+    if verbose and result.skipped:
+        say(f"not read, as nothing needs it: {escape(', '.join(result.skipped))}")
+    if result.certificate is None:
+        say("not verified: no certificate was written")
+    else:
+        print_certificate(result.certificate.to_dict(), verbose=verbose)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trpo_deploy.cli.certificate import print_stored_certificate
 from trpo_deploy.cli.options import Json, Model
-from trpo_deploy.cli.output import escape, print_json, print_verdict, say
+from trpo_deploy.cli.output import escape, print_json, say
 
 if TYPE_CHECKING:
     from trpo_deploy.spec import PolicySpec
@@ -24,7 +25,8 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show an ONNX file's inputs, outputs, origin, certificate and signature."""
-    from trpo_deploy.files.certificate import read_certificate
+    from trpo_deploy.errors import ModelDirError
+    from trpo_deploy.files.certificate import certificate_path, read_certificate
     from trpo_deploy.files.exported import changed_sources, find_onnx
     from trpo_deploy.files.signature import check_signature
     from trpo_deploy.runtime import OnnxPolicy
@@ -44,7 +46,13 @@ def inspect(
     _print_origin(path, spec, loaded.sha256)
     for name in changed:
         say(f"  {name}: [red]has changed since the export[/]; run trpo-deploy export again")
-    print_verdict(certificate, loaded.sha256)
+    try:
+        print_stored_certificate(certificate, loaded.sha256)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelDirError(
+            f"{certificate_path(path)} has an unknown form ({error!r}); run trpo-deploy export "
+            "again"
+        ) from error
     if signer is not None:
         say(f"  signature: made with {escape(signer)}")
 

@@ -40,7 +40,8 @@ class AccessOptions:
         Path | None, typer.Option(help="Private key (PEM) of the TLS certificate.")
     ] = None
     cors_origin: Annotated[
-        list[str] | None, typer.Option(help="Web origin that may call the service; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web origin that may call the service; repeatable."),
     ] = None
 
     trusted_key: Annotated[
