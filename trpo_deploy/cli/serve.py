@@ -42,6 +42,13 @@ class AccessOptions:
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Web origin that may call the service; repeatable.")
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further host name under which the service answers; repeatable; * for any. "
+            "(default: --host and localhost; any if --host is 0.0.0.0 or ::)"
+        ),
+    ] = None
 
     def tls(self) -> tuple[Path, Path] | None:
         """Certificate and key.
@@ -88,6 +95,7 @@ def serve(
         api_key_file=access.api_key_file,
         admin_key_file=access.admin_key_file,
         cors_origins=access.cors_origin and tuple(access.cors_origin),
+        allowed_hosts=access.allowed_host and tuple(access.allowed_host),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
         access_log=access_log,
         tracing=tracing,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -11,8 +9,6 @@ from websockets.typing import Origin
 
 from tests.serve.http.guarded import FIRST, OBS, ORIGIN, SECOND, Guarded, bearer
 from tests.serve.server import wait_until
-from trpo_deploy.errors import ServeError
-from trpo_deploy.serve.http.key_file import KeyFile
 
 
 def test_predict_needs_one_of_the_keys(guarded: Guarded) -> None:
@@ -62,28 +58,6 @@ def test_a_running_service_uses_changed_keys(guarded: Guarded) -> None:
     guarded.keys.write_text(before)
     assert wait_until(lambda: guarded.status(third) == 401, 5)
     assert guarded.status(FIRST) == 200
-
-
-def test_an_invalid_key_file_keeps_the_previous_keys(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_text(FIRST)
-    keys = KeyFile(path)
-    headers = {b"x-api-key": FIRST.encode()}
-    for text in ("short", "", "# nothing"):
-        path.write_text(text)
-        keys.refresh()
-        assert keys.allows(headers)
-    path.unlink()
-    keys.refresh()
-    assert keys.allows(headers)
-    path.write_text(SECOND)
-    keys.refresh()
-    assert not keys.allows(headers)
-
-
-def test_a_missing_key_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ServeError, match="cannot read the key file"):
-        KeyFile(tmp_path / "none")
 
 
 def test_only_allowed_origins_get_cors_headers(guarded: Guarded) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
+from trpo_deploy.serve.http.connection import Connection
 from trpo_deploy.serve.http.health import draining
 from trpo_deploy.serve.process.slow_clients import close_slow_clients
 from trpo_deploy.serve.settings import Settings
@@ -46,7 +47,7 @@ def main(listen_fd: int, control_fd: int, tls: Sequence[str]) -> None:
     config = uvicorn.Config(
         PolicyService.to_asgi(),
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="websockets-sansio",
         lifespan="on",
         log_config=None,

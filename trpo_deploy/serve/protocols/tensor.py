@@ -24,6 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 """Names by dtype. The lookup takes a tenth of the time of numpy's ``dtype.name``."""
 
+_MAX_ELEMENTS = 2**32
 _SHAPE = re.compile(rb"[0-9]{1,9}(,[0-9]{1,9}){0,7}")
 
 
@@ -52,7 +53,8 @@ def tensor_from_bytes(
         RequestError: The number of bytes does not match.
     """
     size = dtype.itemsize * prod(shape)
-    if len(data) != size:
+    # numpy refuses an empty array too if its other axes are too long.
+    if len(data) != size or prod(axis or 1 for axis in shape) > _MAX_ELEMENTS:
         raise RequestError(
             422,
             "wrong_size",
