@@ -17,7 +17,7 @@ from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.messages import Scope
 from trpo_deploy.serve.settings import Settings
 
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[^\s:/?#@\[\]]{0,255})(?::[0-9]{0,5})?")
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{0,255})(?::[0-9]{0,5})?")
 
 
 class AllowedHosts:
