@@ -50,11 +50,10 @@ def tensor_from_bytes(
     """View bytes as an array of a dtype and shape.
 
     Raises:
-        RequestError: The number of bytes does not match.
+        RequestError: The number of bytes does not match, or an axis is too long.
     """
     size = dtype.itemsize * prod(shape)
-    # numpy refuses an empty array too if its other axes are too long.
-    if len(data) != size or prod(axis or 1 for axis in shape) > _MAX_ELEMENTS:
+    if len(data) != size:
         raise RequestError(
             422,
             "wrong_size",
@@ -62,6 +61,16 @@ def tensor_from_bytes(
             field=field,
             expected=f"{size} bytes",
             received=f"{len(data)} bytes",
+        )
+    # numpy refuses an empty array too if its other axes are too long.
+    if prod(axis or 1 for axis in shape) > _MAX_ELEMENTS:
+        raise RequestError(
+            422,
+            "wrong_size",
+            f"{field}: an axis of shape {shape} is too long",
+            field=field,
+            expected=f"at most {_MAX_ELEMENTS} elements without the empty axes",
+            received=str(shape),
         )
     return np.frombuffer(data, dtype).reshape(shape)
 
