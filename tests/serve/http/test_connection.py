@@ -102,10 +102,9 @@ def test_too_many_headers_get_431_and_are_closed(plain: Server, parts: list[byte
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "headers_too_large"
 
 
-@pytest.mark.parametrize("trailers", [headers(100), headers(1, 66_000), b"x: " + b"v" * 400_000])
+@pytest.mark.parametrize("trailers", [headers(100), headers(1, 400_000), b"x: " + b"v" * 400_000])
 def test_headers_after_a_body_count_too(plain: Server, trailers: bytes) -> None:
-    answer = answer_to(plain, [CHUNKED, trailers, b"\r\n"])
-    assert status_of(answer) == 431
+    assert status_of(answer_to(plain, [CHUNKED, trailers])) == 431
 
 
 @pytest.mark.parametrize("more", [headers(95), headers(5, 12_000), headers(1, 60_000)])

@@ -16,7 +16,7 @@ async def send_reply(send: Send, reply: Reply, kind: str = "http.response") -> N
             "status": reply.status,
             "headers": [
                 (b"content-type", reply.content_type),
-                (b"content-length", str(len(reply.body)).encode()),
+                (b"content-length", b"%d" % len(reply.body)),
                 NOSNIFF,
                 *reply.headers,
             ],

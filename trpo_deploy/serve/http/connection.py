@@ -33,8 +33,6 @@ class Connection(HttpToolsProtocol):
     over HTTP/1.1, as RFC 9110 (section 7.8) allows.
     """
 
-    _header_bytes = 0
-    """Size of the request line and the complete headers of this request."""
     _unparsed_bytes = 0
     """Bytes received since the parser last reported complete headers or a part of a body. The
     parser may have to keep them, as with a header that does not end."""
@@ -47,29 +45,24 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._unparsed_bytes += len(data)
         try:
-            self._parse(data)
-            if self._unparsed_bytes > MAX_HEADER_BYTES and not self._refused:
-                raise _headers_too_large()
-        except RequestError as error:
-            self._refuse(error)
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._handle_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             # What a callback raises arrives as the context of the parser's own error.
             refusal = error.__context__
             self._refuse(refusal if isinstance(refusal, RequestError) else _invalid_request())
+        # Headers that are not complete, or that follow a body.
+        if self._unparsed_bytes > MAX_HEADER_BYTES or len(self.headers or ()) > MAX_HEADERS:
+            self._refuse(_headers_too_large())
 
-    def _parse(self, data: bytes) -> None:
-        while data:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = data[upgrade.args[0] :]
-                if self.scope["method"] == "CONNECT":
-                    raise RequestError(405, "wrong_method", "this is not a proxy") from None
-                if self._get_upgrade() != b"websocket":
-                    data = self._without_upgrade() + rest
-                    continue
-                self._open_websocket()
-            return
+    def _handle_upgrade(self, rest: bytes) -> None:
+        if self.scope["method"] == "CONNECT":
+            self._refuse(RequestError(405, "wrong_method", "this is not a proxy"))
+        elif self._get_upgrade() == b"websocket":
+            self._open_websocket()
+        else:
+            self.data_received(self._without_upgrade() + rest)
 
     def _without_upgrade(self) -> bytes:
         """The head of this request without its upgrade, for a parser that starts over.
@@ -84,14 +77,17 @@ class Connection(HttpToolsProtocol):
 
     def _open_websocket(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            raise _invalid_request("a WebSocket handshake came before the last answer")
+            self._refuse(_invalid_request("a WebSocket handshake came before the last answer"))
+            return
         self.handle_websocket_upgrade()
         # websockets answers nothing if it cannot parse what httptools could.
         if not getattr(self.transport.get_protocol(), "handshake_initiated", False):
-            raise _invalid_request("the WebSocket handshake is not valid")
+            self._refuse(_invalid_request("the WebSocket handshake is not valid"))
 
     def _refuse(self, error: RequestError) -> None:
         """Answer with an error and close the connection; earlier requests are answered first."""
+        if self._refused:
+            return
         self._refused = True
         count_error(error.code)
         cycle = self.cycle
@@ -107,25 +103,13 @@ class Connection(HttpToolsProtocol):
 
     # Callbacks of the parser
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._header_bytes = 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the URL arrived."""
-        self._header_bytes += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is complete, before the body or after it."""
-        super().on_header(name, value)
-        self._header_bytes += len(name) + len(value) + 4
-        if self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
-            raise _headers_too_large()
-
     def on_headers_complete(self) -> None:
         """All headers are complete."""
+        if len(self.headers) > MAX_HEADERS or (
+            self._unparsed_bytes > MAX_HEADER_BYTES
+            and len(self.url) + _size(self.headers) > MAX_HEADER_BYTES
+        ):
+            raise _headers_too_large()
         self._unparsed_bytes = 0
         if len(self.pipeline) >= MAX_PIPELINED:
             raise RequestError.overloaded(f"{MAX_PIPELINED} requests of this connection wait")
@@ -137,8 +121,12 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def _should_upgrade(self) -> bool:
-        """Keep uvicorn from starting a request with an upgrade; :meth:`_parse` goes on with it."""
+        """Keep uvicorn from starting a request with an upgrade; :meth:`data_received` does."""
         return True
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def _headers_too_large() -> RequestError:
