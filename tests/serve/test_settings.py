@@ -127,5 +127,5 @@ def test_an_allowed_host_is_a_name_only(host: str, right: str) -> None:
 
 
 def test_bytes_in_flight_have_room_for_one_body() -> None:
-    with pytest.raises(ServeError, match="max_bytes_in_flight is 10, less than max_body_bytes"):
+    with pytest.raises(ServeError, match=r"^max_bytes_in_flight is 10, less than max_body_bytes"):
         Settings(max_bytes_in_flight=10)

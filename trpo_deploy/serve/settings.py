@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     """Maximum size of a request body and of a WebSocket message; larger ones get 413."""
     max_bytes_in_flight: Count = 64 * 1024 * 1024
     """Maximum size of all request bodies that a worker holds at a time, at least
-    ``max_body_bytes``; then 503. Bodies that arrive at once are not refused."""
+    ``max_body_bytes``; then 503. Bodies that arrive at once are not refused. Also the maximum size
+    of all unfinished WebSocket messages; then close code 1013."""
     max_batch: Count = 1024
     """Maximum number of observations in one request."""
     max_concurrent: Count = 512
@@ -70,11 +71,7 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"])) or "settings"
-            raise ServeError(
-                f"{name} ({ENV_PREFIX}{name.upper()}): {first['msg']}, received {first['input']!r}"
-            ) from error
+            raise ServeError(_describe(error)) from error
 
     @field_validator("models", mode="before")
     @classmethod
@@ -106,8 +103,8 @@ class Settings(BaseSettings):
     def _check_bytes(self) -> Settings:
         if self.max_bytes_in_flight < self.max_body_bytes:
             raise ValueError(
-                f"max_bytes_in_flight is {self.max_bytes_in_flight}, less than max_body_bytes "
-                f"({self.max_body_bytes}): no body of that size could be received"
+                f"max_bytes_in_flight is {self.max_bytes_in_flight}, less than max_body_bytes; "
+                f"set {ENV_PREFIX}MAX_BYTES_IN_FLIGHT to {self.max_body_bytes} or more"
             )
         return self
 
@@ -119,6 +116,16 @@ class Settings(BaseSettings):
     def to_environment(self) -> dict[str, str]:
         """The settings as environment variables; reading them gives equal settings."""
         return {ENV_PREFIX + name.upper(): _to_text(value) for name, value in self}
+
+
+def _describe(error: ValidationError) -> str:
+    """The first of the errors, with the field and its variable where it has one."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    place = f"{field} ({ENV_PREFIX}{field.upper()}): " if field else ""
+    if first["type"] == "value_error":  # raised by the checks above, which name the value
+        return f"{place}{first['ctx']['error']}"
+    return f"{place}{first['msg']}, received {first['input']!r}"
 
 
 def _to_text(value: object) -> str:

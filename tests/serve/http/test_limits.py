@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.runtime.policy_files import write_policy
 from tests.serve.http.guarded import FIRST, HALF_BODY, Guarded, bearer, connect_raw
@@ -147,3 +149,33 @@ def test_batch_and_body_limits_come_from_the_settings(guarded: Guarded) -> None:
     assert response.json()["error"]["code"] == "batch_too_large"
     response = client.post("/predict", content=b" " * 5000, headers=bearer(FIRST))
     assert response.json()["error"]["code"] == "body_too_large"
+
+
+def test_unfinished_websocket_messages_are_bounded(small: Server) -> None:
+    def memory() -> int:
+        return sum(worker.memory_info().rss for worker in small.workers())
+
+    before = memory()
+    handshake = (
+        b"GET /ws/cart HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    one_frame = b"\x82\xff" + (3 * MIB + 1).to_bytes(8, "big") + bytes(4) + bytes(3 * MIB)
+    fragments = b"\x02\x81" + bytes(5) + (b"\x00\x81" + bytes(5)) * 50_000  # 64 bytes each
+    connections = []
+    with connect(small.websocket_url("cart")) as good:
+        for index in range(40):
+            connection = connect_raw(small, handshake)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 101")
+            with suppress(ConnectionError):  # refused before all of it was sent
+                connection.sendall(fragments if index % 2 else one_frame)
+            connections.append(connection)
+            good.send(bytes(16))
+            assert len(good.recv()) == 8
+    # 16 MiB are counted; lists and buffers take up to twice as much.
+    assert memory() - before < 80 * MIB
+    for connection in connections:
+        connection.close()
+    with connect(small.websocket_url("cart"), max_size=None) as large:
+        large.send(json.dumps({"observation": [1, 2, 3, 4]}) + " " * 3 * MIB)
+        assert "action" in json.loads(large.recv())
