@@ -117,6 +117,7 @@ def test_a_client_that_leaves_gives_its_bytes_back(small: Server) -> None:
 def test_a_client_that_never_completes_a_request_is_disconnected(guarded: Guarded) -> None:
     first_request = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
     incomplete = [b"", b"POST /pre", b"GET /livez HTTP/1.1\r\nhost: localhost\r\n", HALF_BODY]
+    incomplete.append(b"GET /ws/cart HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\nx: ")
     started = time.monotonic()
     connections = [connect_raw(guarded.server, data) for data in incomplete]
     second = connect_raw(guarded.server, first_request)

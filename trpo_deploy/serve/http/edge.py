@@ -134,6 +134,8 @@ class Edge:
         access = _BENTOML_PATHS.get(scope["path"])
         if access is None:
             raise RequestError(404, "unknown_path", "no such path; GET /docs lists all paths")
+        if access != "open":
+            self._hosts.check_origin(request.headers)
         self._access.check_key(access, request.headers)
         publish()  # for /metrics; the numbers of other workers are up to a second old
 

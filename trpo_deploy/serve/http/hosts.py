@@ -78,10 +78,10 @@ class AllowedHosts:
             return
         authority = origin.partition("://")[2]
         name = _name_of(authority)
-        is_own = authority == _text(headers.get(b"host", b""))
-        if name in self._names or (
-            is_own and name and (self._any_own_origin or _is_local_or_address(name))
-        ):
+        if name in self._names:
+            return
+        is_own = bool(name) and authority == _text(headers.get(b"host", b""))
+        if is_own and (self._any_own_origin or _is_local_or_address(name or "")):
             return
         raise RequestError(
             403,
