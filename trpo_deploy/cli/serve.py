@@ -50,6 +50,13 @@ class AccessOptions:
             help="Public key (PEM); serve only models that are signed with one. Repeatable."
         ),
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further host name under which the service answers; repeatable; * for any. "
+            "(default: --host and localhost; any if --host is 0.0.0.0 or ::)"
+        ),
+    ] = None
 
     def tls(self) -> tuple[Path, Path] | None:
         """Certificate and key.
@@ -102,6 +109,7 @@ def serve(
         admin_key_file=access.admin_key_file,
         cors_origins=access.cors_origin and tuple(access.cors_origin),
         trusted_keys=access.trusted_key and tuple(access.trusted_key),
+        allowed_hosts=access.allowed_host and tuple(access.allowed_host),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
         access_log=access_log,
         tracing=tracing,

@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trpo_deploy.errors import ServeError
+from trpo_deploy.serve.origin import check_host_name, check_origin
 
 OutOfBounds: TypeAlias = Literal["refuse", "clip", "accept"]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
@@ -37,6 +38,10 @@ class Settings(BaseSettings):
     """Model folders or ONNX files; in the variable separated as in ``PATH``."""
     max_body_bytes: Count = 8 * 1024 * 1024
     """Maximum size of a request body and of a WebSocket message; larger ones get 413."""
+    max_bytes_in_flight: Count = 64 * 1024 * 1024
+    """Maximum size of all request bodies that a worker holds at a time, at least
+    ``max_body_bytes``; then 503. Bodies that arrive at once are not refused. Also the maximum size
+    of all unfinished WebSocket messages; then close code 1013."""
     max_batch: Count = 1024
     """Maximum number of observations in one request."""
     max_concurrent: Count = 512
@@ -56,6 +61,10 @@ class Settings(BaseSettings):
     separated as in ``PATH``."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may call the service; in the variable separated by commas; ``*``: all."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names under which the service answers, beside ``localhost`` and all addresses;
+    separated like origins; ``*``: any name. Without names ``Host`` is not checked. ``serve`` adds
+    the host that it listens on."""
     access_log: bool = False
     """Log every request with BentoML's access log."""
     tracing: bool = False
@@ -65,21 +74,42 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"])) or "settings"
-            raise ServeError(
-                f"{name} ({ENV_PREFIX}{name.upper()}): {first['msg']}, received {first['input']!r}"
-            ) from error
+            raise ServeError(_describe(error)) from error
 
     @field_validator("models", "trusted_keys", mode="before")
     @classmethod
     def _split_paths(cls, value: object) -> object:
         return value.split(os.pathsep) if isinstance(value, str) else value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            check_origin(origin)
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            check_host_name(name)
+        return tuple(name.lower() for name in value)
+
+    @model_validator(mode="after")
+    def _check_bytes(self) -> Settings:
+        if self.max_bytes_in_flight < self.max_body_bytes:
+            raise ValueError(
+                f"max_bytes_in_flight is {self.max_bytes_in_flight}, less than max_body_bytes; "
+                f"set {ENV_PREFIX}MAX_BYTES_IN_FLIGHT to {self.max_body_bytes} or more"
+            )
+        return self
 
     @classmethod
     def with_flags(cls, **flags: Any) -> Settings:
@@ -89,6 +119,16 @@ class Settings(BaseSettings):
     def to_environment(self) -> dict[str, str]:
         """The settings as environment variables; reading them gives equal settings."""
         return {ENV_PREFIX + name.upper(): _to_text(value) for name, value in self}
+
+
+def _describe(error: ValidationError) -> str:
+    """The first of the errors, with the field and its variable where it has one."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    place = f"{field} ({ENV_PREFIX}{field.upper()}): " if field else ""
+    if first["type"] == "value_error":  # raised by the checks above, which name the value
+        return f"{place}{first['ctx']['error']}"
+    return f"{place}{first['msg']}, received {first['input']!r}"
 
 
 def _to_text(value: object) -> str:

@@ -163,13 +163,25 @@ def test_an_invalid_request_gets_the_protocols_error(server: Server, body: Any) 
 
 
 @pytest.mark.parametrize(
-    ("length", "binary"), [("x", b""), ("-1", b""), ("99999", b""), (None, b"1")]
+    ("length", "binary"),
+    [
+        *(("x", b""), ("-1", b""), ("99999", b""), (None, b"1")),
+        *(("9" * 5000, b""), ("+1", b""), ("1_0", b""), ("0x1", b""), ("\u0661", b"")),
+    ],
 )
 def test_a_wrong_binary_size_is_refused(server: Server, length: str | None, binary: bytes) -> None:
     header = orjson.dumps(obs())
-    headers = {"inference-header-content-length": length or str(len(header))}
+    headers = [(b"inference-header-content-length", (length or str(len(header))).encode())]
     content = header + binary
     response = server.client.post("/v2/models/box/infer", content=content, headers=headers)
+    assert response.status_code == 422, response.text
+
+
+def test_an_empty_binary_tensor_with_long_axes_is_refused(server: Server) -> None:
+    tensor = obs()["inputs"][0] | {"shape": [0, *[2**31 - 1] * 4]}
+    del tensor["data"]
+    header = orjson.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": 0}}]})
+    response = server.client.post("/v2/models/box/infer", content=header)
     assert response.status_code == 422, response.text
 
 

@@ -137,7 +137,7 @@ def test_a_batch_above_the_limit_is_refused(server: Server) -> None:
 def test_a_wrong_method_is_answered_with_the_allowed_one(server: Server) -> None:
     response = server.client.get("/predict")
     assert response.status_code == 405
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == "POST, OPTIONS"
 
 
 def test_requests_are_counted_by_model_and_errors_by_kind(server: Server) -> None:

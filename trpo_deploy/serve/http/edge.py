@@ -19,7 +19,9 @@ import orjson
 
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.http.access import AccessControl, AccessLevel
-from trpo_deploy.serve.http.asgi import ClientGoneError, read_body, send_reply
+from trpo_deploy.serve.http.asgi import NOSNIFF, send_reply
+from trpo_deploy.serve.http.body import BodyReader, ClientGoneError
+from trpo_deploy.serve.http.hosts import AllowedHosts
 from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
@@ -50,11 +52,8 @@ class Edge:
 
     Args:
         inner: BentoML's application.
-        settings: Limits and key files.
+        settings: Limits, key files and allowed hosts.
         open_registry: Returns the models. Called once, when the worker has started.
-
-    Raises:
-        ServeError: A key file is invalid.
     """
 
     def __init__(
@@ -63,10 +62,11 @@ class Edge:
         self.inner = inner
         self._settings = settings
         self._max_concurrent = settings.max_concurrent
-        self._max_body_bytes = settings.max_body_bytes
         self._open_registry = open_registry
         self._access = AccessControl(settings)
-        self._websockets = WebSocketHandshake(self._access, settings.max_concurrent)
+        self._hosts = AllowedHosts(settings)
+        self._websockets = WebSocketHandshake(self._access, self._hosts, settings.max_concurrent)
+        self._bodies = BodyReader(settings)
         self._batcher = Batcher()
         self._in_flight = 0
         self._tracing = _open_tracing() if settings.tracing else None
@@ -74,7 +74,7 @@ class Edge:
     @cached_property
     def router(self) -> Router:
         """The endpoints. The first access loads the models."""
-        return Router(self._open_registry(), self._settings)
+        return Router(self._open_registry(), self._settings, self._access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, one WebSocket, or the lifespan of the worker."""
@@ -91,6 +91,7 @@ class Edge:
         endpoint, name, version = self.router.find(path)
         request = Request(dict(scope["headers"]), b"", name, version)
         try:
+            self._hosts.check(scope, request.headers)
             if endpoint is None:
                 await self._forward(request, scope, receive, send)
                 return
@@ -118,37 +119,42 @@ class Edge:
     ) -> Reply | InferenceJob:
         """Check the method, the key and the limits, read the body, and call the endpoint."""
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
-            raise RequestError(
-                405,
-                "wrong_method",
-                f"use {endpoint.method} here",
-                expected=endpoint.method,
-                received=method[:16],
-                headers=((b"allow", endpoint.method.encode()),),
-            )
+            return _answer_options(endpoint, method)
+        if b"origin" in request.headers and endpoint.access != "open":
+            self._hosts.check_origin(request.headers)
         self._access.check_key(endpoint.access, request.headers)
-        if self._in_flight >= self._max_concurrent and endpoint.access != "open":
-            raise RequestError.overloaded(
-                f"{self._in_flight} requests are in flight; try again in a second"
-            )
+        request.body = await self._bodies.read(request.headers, receive)
+        # Counted from here on: a request that is still arriving costs bytes, but no time.
         self._in_flight += 1
         try:
-            request.body = await read_body(request.headers, receive, self._max_body_bytes)
+            if self._in_flight > self._max_concurrent and endpoint.access != "open":
+                raise RequestError.overloaded(
+                    f"{self._max_concurrent} requests are in flight; try again in a second"
+                )
             if endpoint.slow or len(request.body) > _INLINE_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(None, _handle_in_thread, endpoint, request)
             return endpoint.handler(request)
         finally:
             self._in_flight -= 1
+            self._bodies.release(request.body)
 
     async def _forward(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward a request to BentoML."""
         access = _BENTOML_PATHS.get(scope["path"])
         if access is None:
             raise RequestError(404, "unknown_path", "no such path; GET /docs lists all paths")
+        if access != "open":
+            self._hosts.check_origin(request.headers)
         self._access.check_key(access, request.headers)
         publish()  # for /metrics; the numbers of other workers are up to a second old
-        await self.inner(scope, receive, send)
+
+        async def send_nosniff(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), NOSNIFF]
+            await send(message)
+
+        await self.inner(scope, receive, send_nosniff)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run BentoML's lifespan, and refresh models and keys while it lasts."""
@@ -190,6 +196,26 @@ def _open_tracing() -> Tracing:
     from trpo_deploy.serve.tracing import Tracing  # imports requests and protobuf
 
     return Tracing()
+
+
+def _answer_options(endpoint: Endpoint, method: str) -> Reply:
+    """The methods of an endpoint, on ``OPTIONS``.
+
+    Raises:
+        RequestError: The method is another one that the endpoint does not have.
+    """
+    allowed = "GET, HEAD, OPTIONS" if endpoint.method == "GET" else f"{endpoint.method}, OPTIONS"
+    headers = ((b"allow", allowed.encode()),)
+    if method == "OPTIONS":
+        return Reply(b"", headers=headers)
+    raise RequestError(
+        405,
+        "wrong_method",
+        f"use {endpoint.method} here",
+        expected=endpoint.method,
+        received=method[:16],
+        headers=headers,
+    )
 
 
 def _handle_in_thread(endpoint: Endpoint, request: Request) -> Reply:

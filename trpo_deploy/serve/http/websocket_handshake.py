@@ -5,6 +5,7 @@ from __future__ import annotations
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.http.access import AccessControl
 from trpo_deploy.serve.http.asgi import send_reply
+from trpo_deploy.serve.http.hosts import AllowedHosts
 from trpo_deploy.serve.messages import Receive, Reply, Scope, Send
 from trpo_deploy.serve.metrics import count_error, count_request
 from trpo_deploy.serve.protocols.predict import Predictor
@@ -15,12 +16,14 @@ class WebSocketHandshake:
     """Opens the WebSockets of one worker.
 
     Args:
-        access: Checks keys and origins.
+        access: Checks keys.
+        hosts: Checks hosts and origins.
         max_connections: Maximum number of open WebSockets.
     """
 
-    def __init__(self, access: AccessControl, max_connections: int) -> None:
+    def __init__(self, access: AccessControl, hosts: AllowedHosts, max_connections: int) -> None:
         self._access = access
+        self._hosts = hosts
         self._max_connections = max_connections
         self._open = 0
 
@@ -42,11 +45,12 @@ class WebSocketHandshake:
 
     def _check(self, predictor: Predictor, scope: Scope) -> str:
         """The name of the model that the path asks for."""
+        headers = dict(scope["headers"])
+        self._hosts.check(scope, headers)
         match scope["path"].split("/")[1:]:
             case ["ws", name]:
-                headers = dict(scope["headers"])
                 self._access.check_key("key", headers)
-                self._access.check_origin(headers)
+                self._hosts.check_origin(headers)
                 if self._open >= self._max_connections:
                     raise RequestError.overloaded(f"{self._open} WebSockets are open")
                 return predictor.registry.get(name).name

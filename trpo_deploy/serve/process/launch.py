@@ -14,7 +14,8 @@ from typing import Any
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import require
 from trpo_deploy.files.signing_key import load_public_key
-from trpo_deploy.serve.http.key_file import KeyFile
+from trpo_deploy.serve.http.hosts import hosts_of_listener
+from trpo_deploy.serve.http.key_file import check_key_file
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.process.listener import listen, url_of
 from trpo_deploy.serve.process.supervisor import Supervisor
@@ -51,6 +52,8 @@ def serve(
         raise ServeError(f"workers must be 1 or more, received {workers}")
     paths = tuple(path.absolute() for path in models)
     settings = Settings.with_flags(models=paths, **flags)
+    hosts = hosts_of_listener(host, settings.allowed_hosts)
+    settings = settings.model_copy(update={"allowed_hosts": hosts})
     names = _check(settings, tls)
     with listen(host, port) as listener, _metrics_folder() as metrics:
         environment = {
@@ -85,7 +88,7 @@ def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
             raise ServeError(entry.error)
     for path in (settings.api_key_file, settings.admin_key_file):
         if path is not None:
-            KeyFile(path)
+            check_key_file(path)
     if tls is not None:
         try:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*tls)

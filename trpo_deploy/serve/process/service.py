@@ -20,6 +20,14 @@ from trpo_deploy.serve.protocols.predict_request import PredictRequest
 from trpo_deploy.serve.settings import Settings
 
 _SETTINGS = Settings()
+_EXPOSED_HEADERS = (
+    "X-Tensor-Dtype",
+    "X-Tensor-Shape",
+    "X-Model-Version",
+    "Inference-Header-Content-Length",
+    "Retry-After",
+)
+"""Headers that scripts of allowed origins may read, beside those that CORS always allows."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,12 +55,15 @@ def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
     if settings.cors_origins:
         from starlette.middleware.cors import CORSMiddleware
 
-        app = CORSMiddleware(
+        cors = CORSMiddleware(
             app,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            expose_headers=_EXPOSED_HEADERS,
         )
+        cors.preflight_headers["X-Content-Type-Options"] = "nosniff"
+        app = cors
     if settings.access_log:
         from bentoml._internal.server.http.access import AccessLogMiddleware
 
