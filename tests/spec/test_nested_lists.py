@@ -120,4 +120,6 @@ def test_refusals_take_no_more_memory_than_a_few_pointers_an_item(value: Any) ->
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 50_000_000  # the largest value has a million items of 8 bytes, copied when it grows
+    assert (
+        peak < 50_000_000
+    )  # the largest value has a million items of 8 bytes, copied when it grows
