@@ -31,7 +31,7 @@ class _Histogram(Histogram):
 
 
 _REQUESTS = Counter("trpo_deploy_requests", "Answered requests", ["endpoint", "model", "status"])
-_ERRORS = Counter("trpo_deploy_errors", "Refused requests by error code", ["code"])
+_ERRORS = Counter("trpo_deploy_errors", "Refused requests by error code", ["code", "model"])
 _LATENCY = _Histogram(
     "trpo_deploy_request_seconds",
     "Seconds from the request's headers to the response",
@@ -81,9 +81,9 @@ def count_request(endpoint: str, model: str, status: int, seconds: float) -> Non
     _tally(endpoint, model, status).add(seconds)
 
 
-def count_error(code: str) -> None:
-    """Count one refused request."""
-    _ERRORS.labels(code).inc()
+def count_error(code: str, model: str) -> None:
+    """Count one refused request; ``model`` is empty if none was asked for, or an unknown one."""
+    _ERRORS.labels(code, model).inc()
 
 
 def publish() -> None:

@@ -1,7 +1,7 @@
 """Nested lists of numbers, as JSON has them, as arrays.
 
-numpy would also accept text, null and objects. It stores a list with one long text in as many bytes as
-if all elements were that long, so the types are checked first.
+numpy would also accept text, null and objects. One long text makes it take as much memory for
+every element of the list, so the types are checked first.
 """
 
 from __future__ import annotations
@@ -71,8 +71,11 @@ def array_from_lists(value: object, dtype: np.dtype[Any], *, booleans: bool = Fa
 
 def _flatten(value: object) -> tuple[list[int], Any, set[type]]:
     """The lengths of the lists at each level, the innermost items, and the items' types."""
-    items: Any = value if type(value) is list else [value]
-    shape = [len(items)] if items is value else []
+    items: Any = [value]
+    shape = []
+    if isinstance(value, list):
+        items = value
+        shape.append(len(value))
     while True:
         types = _types(items)
         if not types or not types <= _LISTS:

@@ -71,16 +71,18 @@ class Space(ABC):
         Raises:
             ObservationError: The shape or dtype is wrong, or a value is illegal.
         """
-        if type(value) in PLAIN_TYPES:
-            array = self._from_lists(value, name)
-        else:
-            array = np.asarray(value)
+        lists = type(value) in PLAIN_TYPES
+        array = self._from_lists(value, name) if lists else np.asarray(value)
         shape = self.shape
         if array.shape != shape and (array.shape[1:] != shape or array.ndim != 1 + len(shape)):
             raise ObservationError(name, self._expected(), f"shape {array.shape}", kind="shape")
         cast = array if array.dtype == self.dtype else self._cast(array, name)
         self.check_values(cast, name)
         return cast
+
+    def accepts(self, dtype: np.dtype[Any]) -> bool:
+        """Whether arrays of a dtype are converted. An integer input takes no floats."""
+        return dtype.kind in ("biuf" if self.dtype.kind == "f" else "biu")
 
     def _from_lists(self, value: object, name: str) -> Array:
         try:
@@ -91,9 +93,7 @@ class Space(ABC):
             raise ObservationError(name, expected, error.received, kind=error.kind) from error
 
     def _cast(self, array: Array, name: str) -> Array:
-        # A float input accepts integers and floats; an integer input accepts integers only.
-        kinds = "biuf" if self.dtype.kind == "f" else "biu"
-        if array.dtype.kind not in kinds:
+        if not self.accepts(array.dtype):
             raise ObservationError(name, self._expected(), _dtype_text(array), kind="dtype")
         if self.dtype.kind != "f" and array.size:
             smallest, largest = dtype_limits(self.dtype)

@@ -24,7 +24,7 @@ from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
 from trpo_deploy.serve.metrics import count_error, count_request, publish
 from trpo_deploy.serve.models.registry import Registry
-from trpo_deploy.serve.protocols.batching import Batcher, InferenceJob
+from trpo_deploy.serve.protocols.batching import INLINE_BYTES, Batcher, InferenceJob
 from trpo_deploy.serve.settings import Settings
 
 _BENTOML_PATHS: dict[str, AccessLevel] = {
@@ -35,8 +35,6 @@ _BENTOML_PATHS: dict[str, AccessLevel] = {
     "/static_content/swagger-ui-bundle.js": "open",
 }
 """Only these are forwarded: BentoML's metrics grow with each path that it sees."""
-_INLINE_BYTES = 256 * 1024
-"""Larger requests may take milliseconds, so a thread answers them and the loop stays free."""
 _REFRESH_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -91,17 +89,24 @@ class Edge:
                 return
             result = await self._handle(endpoint, scope["method"], request, receive)
             reply = result if isinstance(result, Reply) else await self._batcher.run(result)
-        except RequestError as error:
-            reply = _error_reply(error, path)
         except ClientGoneError:
-            count_error("client_gone")
+            count_error("client_gone", self.router.predictor.served_name(name))
             return
-        except Exception:
-            _log.exception("answering %s failed", "unknown" if endpoint is None else endpoint.label)
-            reply = _error_reply(RequestError(500, "internal", "the service failed"), path)
+        except Exception as error:
+            label = "unknown" if endpoint is None else endpoint.label
+            refusal = RequestError.from_exception(error, f"answering {label}")
+            reply = self._error_reply(refusal, request, path)
         await send_reply(send, reply)
         label = "unknown" if endpoint is None else endpoint.label
         count_request(label, reply.model, reply.status, perf_counter() - started)
+
+    def _error_reply(self, error: RequestError, request: Request, path: str) -> Reply:
+        name = self.router.predictor.served_name(request.model)
+        count_error(error.code, name)
+        # The protocol under /v2 defines its own error body.
+        v2 = path.startswith("/v2")
+        body = orjson.dumps({"error": error.message}) if v2 else error.to_json()
+        return Reply(body, name, status=error.status, headers=error.headers)
 
     async def _handle(
         self, endpoint: Endpoint, method: str, request: Request, receive: Receive
@@ -124,7 +129,7 @@ class Edge:
         self._in_flight += 1
         try:
             request.body = await read_body(request.headers, receive, self._max_body_bytes)
-            if endpoint.slow or len(request.body) > _INLINE_BYTES:
+            if endpoint.slow or len(request.body) > INLINE_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(None, _handle_in_thread, endpoint, request)
             return endpoint.handler(request)
@@ -177,11 +182,3 @@ class Edge:
 def _handle_in_thread(endpoint: Endpoint, request: Request) -> Reply:
     result = endpoint.handler(request)
     return result if isinstance(result, Reply) else result.run()
-
-
-def _error_reply(error: RequestError, path: str) -> Reply:
-    count_error(error.code)
-    # The protocol under /v2 defines its own error body.
-    v2 = path.startswith("/v2")
-    body = orjson.dumps({"error": error.message}) if v2 else error.to_json()
-    return Reply(body, status=error.status, headers=error.headers)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from trpo_deploy.serve.http.health import draining
+from trpo_deploy.serve.http.websocket_protocol import WebSocketProtocol
 from trpo_deploy.serve.process.slow_clients import close_slow_clients
 from trpo_deploy.serve.settings import Settings
 
@@ -47,7 +48,7 @@ def main(listen_fd: int, control_fd: int, tls: Sequence[str]) -> None:
         PolicyService.to_asgi(),
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         lifespan="on",
         log_config=None,
         access_log=False,
