@@ -22,7 +22,7 @@ from trpo_deploy.serve.http.asgi import ClientGoneError, read_body, send_reply
 from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
-from trpo_deploy.serve.metrics import count_error, count_request, publish
+from trpo_deploy.serve.metrics import count_error, count_request, publish, use_models
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.protocols.batching import INLINE_BYTES, Batcher, InferenceJob
 from trpo_deploy.serve.settings import Settings
@@ -67,7 +67,9 @@ class Edge:
     @cached_property
     def router(self) -> Router:
         """The endpoints. The first access loads the models."""
-        return Router(self._open_registry(), self._settings)
+        registry = self._open_registry()
+        use_models(lambda: len(registry.entries))
+        return Router(registry, self._settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, one WebSocket, or the lifespan of the worker."""
