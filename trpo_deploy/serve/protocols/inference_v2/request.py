@@ -19,7 +19,7 @@ from trpo_deploy.serve.protocols.json_io import load_object, type_name
 from trpo_deploy.serve.protocols.policy_state import check_finite
 from trpo_deploy.serve.protocols.tensor import tensor_from_bytes
 from trpo_deploy.serve.settings import Settings
-from trpo_deploy.spec.nested_lists import array_from_lists
+from trpo_deploy.spec.nested_lists import NestedListError, array_from_lists
 from trpo_deploy.spec.policy_spec import OBS
 from trpo_deploy.spec.spaces import Array, DictSpace, Json
 
@@ -134,6 +134,8 @@ def _tensor_from_data(item: Json, name: str) -> Array:
     dtype, shape = _dtype_and_shape(item, name)
     try:
         return array_from_lists(data, dtype, booleans=dtype.kind == "b").reshape(shape)
+    except NestedListError as error:
+        raise _refuse(name, f"{item['datatype']} numbers", error.received) from error
     except ValueError as error:
         raise _refuse(name, f"data of {item['datatype']} and shape {list(shape)}", error) from error
 
