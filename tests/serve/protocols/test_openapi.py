@@ -113,7 +113,7 @@ def test_schemathesis_finds_nothing_with_all_its_checks(
 def test_the_bounds_of_a_schema_are_those_that_the_service_takes(dtype: str) -> None:
     for high in (0.1, 2.0, 1e-45, 1.0, 12345.678, np.inf):
         space = BoxSpace(np.full(1, -high, dtype), np.full(1, high, dtype))
-        largest = np.float32(min(high, np.finfo(np.float32).max))
+        largest = min(np.float32(high), np.finfo(np.float32).max)
         item = space_schema(space)["items"]
         for bound, towards in ((item["maximum"], np.inf), (-item["minimum"], np.inf)):
             with np.errstate(over="ignore"):

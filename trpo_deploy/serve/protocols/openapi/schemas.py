@@ -155,7 +155,8 @@ def _largest_that_rounds_to(bounds: Array) -> Array:
         # Above the largest float32, rounding continues as if there were one more.
         above = np.where(np.isinf(above), 2.0**128, above)
         middle = (bounds + above) / 2
-        return np.where(middle.astype(np.float32) > bounds, np.nextafter(middle, -np.inf), middle)
+        rounds_up = middle.astype(np.float32) > bounds
+        return np.asarray(np.where(rounds_up, np.nextafter(middle, -np.inf), middle))
 
 
 def _observation(space: Space | DictSpace, bounded: bool, batch: int | None = None) -> Json:
