@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,6 +18,7 @@ DTYPES = [*"bBhHiIqQfd", "e", "?"]
 
 
 @pytest.mark.parametrize("code", DTYPES)
+@settings(deadline=None)  # other work on the machine may delay an example
 @given(data=st.data())
 def test_the_array_of_an_arrays_lists_is_that_array(code: str, data: st.DataObject) -> None:
     dtype = np.dtype(code)
