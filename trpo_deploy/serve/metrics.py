@@ -10,10 +10,15 @@ an observation. Requests are therefore tallied in memory, and :func:`publish` wr
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from prometheus_client import Counter, Histogram
+
+MAX_MODELS = 100
+"""With more models, their latencies are one histogram: each takes a series for every bucket."""
+ALL_MODELS = "*"
+"""The label of that histogram; no model can have this name."""
 
 # Seconds. A small policy falls into the first buckets, a batch of images into the last.
 BUCKETS = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
@@ -31,7 +36,7 @@ class _Histogram(Histogram):
 
 
 _REQUESTS = Counter("trpo_deploy_requests", "Answered requests", ["endpoint", "model", "status"])
-_ERRORS = Counter("trpo_deploy_errors", "Refused requests by error code", ["code"])
+_ERRORS = Counter("trpo_deploy_errors", "Refused requests by error code", ["code", "model"])
 _LATENCY = _Histogram(
     "trpo_deploy_request_seconds",
     "Seconds from the request's headers to the response",
@@ -47,7 +52,8 @@ class _Tally:
 
     def __init__(self, endpoint: str, model: str, status: int) -> None:
         self._requests = _REQUESTS.labels(endpoint, model, str(status))
-        self._histogram = _LATENCY.labels(endpoint, model)
+        own = _count_models() <= MAX_MODELS
+        self._histogram = _LATENCY.labels(endpoint, model if own else ALL_MODELS)
         self._clear()
 
     def _clear(self) -> None:
@@ -67,6 +73,13 @@ class _Tally:
 
 
 _tallies: list[_Tally] = []
+_count_models: Callable[[], int] = int
+
+
+def use_models(count: Callable[[], int]) -> None:
+    """Tell how many models are served. All workers serve the same, so they use the same labels."""
+    global _count_models
+    _count_models = count
 
 
 @cache
@@ -81,9 +94,9 @@ def count_request(endpoint: str, model: str, status: int, seconds: float) -> Non
     _tally(endpoint, model, status).add(seconds)
 
 
-def count_error(code: str) -> None:
-    """Count one refused request."""
-    _ERRORS.labels(code).inc()
+def count_error(code: str, model: str = "") -> None:
+    """Count one refused request; ``model`` is empty if none was asked for, or an unknown one."""
+    _ERRORS.labels(code, model).inc()
 
 
 def publish() -> None:

@@ -15,6 +15,7 @@ from trpo_deploy.errors import ObservationError
 from trpo_deploy.spec.codec import Array as Array
 from trpo_deploy.spec.codec import Json as Json
 from trpo_deploy.spec.codec import array_from_json, array_to_json
+from trpo_deploy.spec.nested_lists import PLAIN_TYPES, NestedListError, array_from_lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,11 @@ class Space(ABC):
     """One array of an observation or action: its shape, dtype and legal values."""
 
     kind: ClassVar[str]
+
+    @property
+    def takes_booleans(self) -> bool:
+        """Whether ``True`` and ``False`` in a list are 1 and 0."""
+        return self.dtype.kind == "b"
 
     @property
     @abstractmethod
@@ -66,12 +72,8 @@ class Space(ABC):
         Raises:
             ObservationError: The shape or dtype is wrong, or a value is illegal.
         """
-        try:
-            array = np.asarray(value)
-        except (ValueError, OverflowError) as error:  # ragged lists, integers beyond 64 bits
-            raise ObservationError(
-                name, self._expected(), "an uneven nested list", kind="ragged"
-            ) from error
+        lists = type(value) in PLAIN_TYPES
+        array = self._from_lists(value, name) if lists else np.asarray(value)
         shape = self.shape
         if array.shape != shape and (array.shape[1:] != shape or array.ndim != 1 + len(shape)):
             raise ObservationError(name, self._expected(), f"shape {array.shape}", kind="shape")
@@ -79,10 +81,20 @@ class Space(ABC):
         self.check_values(cast, name)
         return cast
 
+    def accepts(self, dtype: np.dtype[Any]) -> bool:
+        """Whether arrays of a dtype are converted. An integer input takes no floats."""
+        return dtype.kind in ("biuf" if self.dtype.kind == "f" else "biu")
+
+    def _from_lists(self, value: object, name: str) -> Array:
+        try:
+            return array_from_lists(value, self.dtype, booleans=self.takes_booleans)
+        except NestedListError as error:
+            fits = f"values that fit {self.dtype}"
+            expected = fits if error.kind == "out_of_range" else self._expected()
+            raise ObservationError(name, expected, error.received, kind=error.kind) from error
+
     def _cast(self, array: Array, name: str) -> Array:
-        # A float input accepts integers and floats; an integer input accepts integers only.
-        kinds = "biuf" if self.dtype.kind == "f" else "biu"
-        if array.dtype.kind not in kinds:
+        if not self.accepts(array.dtype):
             raise ObservationError(name, self._expected(), _dtype_text(array), kind="dtype")
         if self.dtype.kind != "f" and array.size:
             smallest, largest = dtype_limits(self.dtype)
@@ -102,6 +114,8 @@ class Space(ABC):
 
 
 def _dtype_text(array: Array) -> str:
+    if array.dtype.kind == "O" and array.ndim == 0 and type(array.item()) is int:
+        return "an integer beyond 64 bits"
     if array.dtype.kind in "USO":
         return "text or mixed values"
     return f"dtype {array.dtype}"
@@ -293,6 +307,11 @@ class MultiBinarySpace(Space):
 
     n: tuple[int, ...]
     """The array's shape."""
+
+    @property
+    def takes_booleans(self) -> bool:
+        """Zeros and ones may be written as ``False`` and ``True``."""
+        return True
 
     @property
     def shape(self) -> tuple[int, ...]:

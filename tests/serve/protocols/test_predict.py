@@ -146,7 +146,7 @@ def test_requests_are_counted_by_model_and_errors_by_kind(server: Server) -> Non
         return sum(float(row.rsplit(" ", 1)[1]) for row in rows if row.startswith(line))
 
     counter = 'trpo_deploy_requests_total{endpoint="/predict",model="box",status="200"}'
-    kind = 'trpo_deploy_errors_total{code="missing_key"}'
+    kind = 'trpo_deploy_errors_total{code="missing_key",model=""}'
     latency = 'trpo_deploy_request_seconds_count{endpoint="/predict",model="box"}'
     before = value(counter), value(kind), value(latency)
     server.predict([1, 2, 3, 4], model="box")

@@ -25,9 +25,9 @@ from trpo_deploy.serve.http.hosts import AllowedHosts
 from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
-from trpo_deploy.serve.metrics import count_error, count_request, publish
+from trpo_deploy.serve.metrics import count_error, count_request, publish, use_models
 from trpo_deploy.serve.models.registry import Registry
-from trpo_deploy.serve.protocols.batching import Batcher, InferenceJob
+from trpo_deploy.serve.protocols.batching import INLINE_BYTES, Batcher, InferenceJob
 from trpo_deploy.serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ _BENTOML_PATHS: dict[str, AccessLevel] = {
     "/static_content/swagger-ui-bundle.js": "open",
 }
 """Only these are forwarded: BentoML's metrics grow with each path that it sees."""
-_INLINE_BYTES = 256 * 1024
-"""Larger requests may take milliseconds, so a thread answers them and the loop stays free."""
 _REFRESH_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -74,7 +72,9 @@ class Edge:
     @cached_property
     def router(self) -> Router:
         """The endpoints. The first access loads the models."""
-        return Router(self._open_registry(), self._settings, self._access)
+        registry = self._open_registry()
+        use_models(lambda: len(registry.entries))
+        return Router(registry, self._settings, self._access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, one WebSocket, or the lifespan of the worker."""
@@ -97,14 +97,13 @@ class Edge:
                 return
             result = await self._handle(endpoint, scope["method"], request, receive)
             reply = result if isinstance(result, Reply) else await self._batcher.run(result)
-        except RequestError as error:
-            reply = _error_reply(error, path)
         except ClientGoneError:
-            count_error("client_gone")
+            count_error("client_gone", self.router.predictor.served_name(name))
             return
-        except Exception:
-            _log.exception("answering %s failed", "unknown" if endpoint is None else endpoint.label)
-            reply = _error_reply(RequestError(500, "internal", "the service failed"), path)
+        except Exception as error:
+            label = "unknown" if endpoint is None else endpoint.label
+            refusal = RequestError.from_exception(error, f"answering {label}")
+            reply = self._error_reply(refusal, request, path)
         await send_reply(send, reply)
         label = "unknown" if endpoint is None else endpoint.label
         seconds = perf_counter() - started
@@ -113,6 +112,14 @@ class Edge:
             self._tracing.record(
                 scope["method"], label, reply.model, reply.status, seconds, request.headers
             )
+
+    def _error_reply(self, error: RequestError, request: Request, path: str) -> Reply:
+        name = self.router.predictor.served_name(request.model)
+        count_error(error.code, name)
+        # The protocol under /v2 defines its own error body.
+        v2 = path.startswith("/v2")
+        body = orjson.dumps({"error": error.message}) if v2 else error.to_json()
+        return Reply(body, name, status=error.status, headers=error.headers)
 
     async def _handle(
         self, endpoint: Endpoint, method: str, request: Request, receive: Receive
@@ -131,7 +138,7 @@ class Edge:
                 raise RequestError.overloaded(
                     f"{self._max_concurrent} requests are in flight; try again in a second"
                 )
-            if endpoint.slow or len(request.body) > _INLINE_BYTES:
+            if endpoint.slow or len(request.body) > INLINE_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(None, _handle_in_thread, endpoint, request)
             return endpoint.handler(request)
@@ -221,11 +228,3 @@ def _answer_options(endpoint: Endpoint, method: str) -> Reply:
 def _handle_in_thread(endpoint: Endpoint, request: Request) -> Reply:
     result = endpoint.handler(request)
     return result if isinstance(result, Reply) else result.run()
-
-
-def _error_reply(error: RequestError, path: str) -> Reply:
-    count_error(error.code)
-    # The protocol under /v2 defines its own error body.
-    v2 = path.startswith("/v2")
-    body = orjson.dumps({"error": error.message}) if v2 else error.to_json()
-    return Reply(body, status=error.status, headers=error.headers)

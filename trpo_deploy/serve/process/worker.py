@@ -20,7 +20,7 @@ import uvicorn
 
 from trpo_deploy.serve.http.connection import Connection
 from trpo_deploy.serve.http.health import draining
-from trpo_deploy.serve.http.websocket_connection import WebSocketTransport
+from trpo_deploy.serve.http.websocket_protocol import WebSocketProtocol
 from trpo_deploy.serve.process.slow_clients import close_slow_clients
 from trpo_deploy.serve.settings import Settings
 
@@ -45,12 +45,12 @@ def main(listen_fd: int, control_fd: int, tls: Sequence[str]) -> None:
 
     assert isinstance(PolicyService, EdgeService)
     settings = Settings()
-    WebSocketTransport.max_bytes_in_flight = settings.max_bytes_in_flight
+    WebSocketProtocol.max_bytes_in_flight = settings.max_bytes_in_flight
     config = uvicorn.Config(
         PolicyService.to_asgi(),
         loop="uvloop",
         http=Connection,
-        ws=WebSocketTransport,
+        ws=WebSocketProtocol,
         lifespan="on",
         log_config=None,
         access_log=False,

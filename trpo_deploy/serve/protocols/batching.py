@@ -22,6 +22,8 @@ MAX_BATCH = 64
 """Maximum number of observations in one run."""
 MAX_INPUT_BYTES = 4096
 """Larger inputs (images) run alone: their cost grows with the batch, so sharing only adds delay."""
+INLINE_BYTES = 256 * 1024
+"""Larger requests may take milliseconds, so a thread answers them and the loop stays free."""
 _SINGLE_RUNS = 32
 """Number of requests that run at once after two in a row found no other to share with."""
 
