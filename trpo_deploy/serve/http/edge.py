@@ -102,8 +102,10 @@ class Edge:
             return
         except Exception as error:
             label = "unknown" if endpoint is None else endpoint.label
-            refusal = RequestError.from_exception(error, f"answering {label}")
-            reply = self._error_reply(refusal, request, path)
+            # Not kept in a variable: the exception's traceback holds this frame and the body.
+            reply = self._error_reply(
+                RequestError.from_exception(error, f"answering {label}"), request, path
+            )
         await send_reply(send, reply)
         label = "unknown" if endpoint is None else endpoint.label
         seconds = perf_counter() - started

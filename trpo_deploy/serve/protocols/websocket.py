@@ -59,11 +59,16 @@ class WebSocketConnection:
             try:
                 reply, status = await self._answer(message), 200
             except Exception as error:
-                refusal = RequestError.from_exception(error, "answering a frame")
-                count_error(refusal.code, self._name)
-                reply, status = {"text": refusal.to_json().decode()}, refusal.status
+                reply, status = self._refuse(
+                    RequestError.from_exception(error, "answering a frame")
+                )
             await send({"type": "websocket.send", **reply})
             count_request(ENDPOINT, self._name, status, perf_counter() - started)
+
+    def _refuse(self, error: RequestError) -> tuple[dict[str, Any], int]:
+        """The frame and the status that answer a refused frame."""
+        count_error(error.code, self._name)
+        return {"text": error.to_json().decode()}, error.status
 
     async def _answer(self, message: Message) -> dict[str, Any]:
         text, data = message.get("text"), message.get("bytes")
