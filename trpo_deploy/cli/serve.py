@@ -68,6 +68,14 @@ def serve(
         OutOfBounds | None,
         typer.Option(help="What to do with numbers beyond the space's bounds. (default: refuse)"),
     ] = None,
+    require_certificate: Annotated[
+        bool | None,
+        typer.Option(
+            help="Refuse policies without a certificate. (default: if they replace one with a "
+            "certificate)",
+            show_default=False,
+        ),
+    ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
     ] = None,
@@ -89,6 +97,7 @@ def serve(
         admin_key_file=access.admin_key_file,
         cors_origins=access.cors_origin and tuple(access.cors_origin),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
+        require_certificate=require_certificate,
         access_log=access_log,
         tracing=tracing,
     )

@@ -14,7 +14,7 @@ from trpo_deploy.errors import ServeError
 from trpo_deploy.serve import bundle
 from trpo_deploy.serve.process.requirements import pin_requirements
 
-BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium onnx tensorboard"
+BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium tensorboard"
 
 
 def test_a_bundle_runs_from_another_folder_without_torch(tmp_path: Path) -> None:

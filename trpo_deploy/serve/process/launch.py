@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import ssl
@@ -14,7 +15,8 @@ from typing import Any
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import require
 from trpo_deploy.serve.http.key_file import KeyFile
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.load_channel import answer_loads
+from trpo_deploy.serve.models.publisher import Publisher
 from trpo_deploy.serve.process.listener import listen, url_of
 from trpo_deploy.serve.process.supervisor import Supervisor
 from trpo_deploy.serve.settings import Settings
@@ -42,7 +44,6 @@ def serve(
 
     Raises:
         ServeError: The service cannot start.
-        ModelDirError: A path has no ``policy.onnx``.
         MissingExtraError: The extra ``serve`` is not installed.
     """
     require("serve")
@@ -50,11 +51,20 @@ def serve(
         raise ServeError(f"workers must be 1 or more, received {workers}")
     paths = tuple(path.absolute() for path in models)
     settings = Settings.with_flags(models=paths, **flags)
-    names = _check(settings, tls)
-    with listen(host, port) as listener, _metrics_folder() as metrics:
+    _check(settings, tls)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("trpo_deploy").setLevel(logging.INFO)
+    with (
+        listen(host, port) as listener,
+        _metrics_folder() as metrics,
+        _published(settings) as publisher,
+    ):
+        views = publisher.view.models.items()
+        names = [name for name, model in views if model.versions]
+        workers_settings = settings.model_copy(update={"model_store": publisher.store})
         environment = {
             **os.environ,
-            **settings.to_environment(),
+            **workers_settings.to_environment(),
             "PROMETHEUS_MULTIPROC_DIR": metrics,
             "BENTOML_DO_NOT_TRACK": "True",
         }
@@ -66,16 +76,23 @@ def serve(
         Supervisor(listener, environment, workers, tls).run(announce)
 
 
-def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
-    """Raise errors here, once and clearly, that would otherwise occur in every worker.
+@contextmanager
+def _published(settings: Settings) -> Iterator[Publisher]:
+    """Publish the models and their changes."""
+    store = Path(tempfile.mkdtemp(prefix="trpo-deploy-models-"))
+    publisher = Publisher(settings, store)
+    try:
+        publisher.open()
+        publisher.start()
+        answer_loads(publisher, store)
+        yield publisher
+    finally:
+        publisher.stop()
+        shutil.rmtree(store, ignore_errors=True)
 
-    Returns:
-        The names of the models.
-    """
-    registry = Registry(settings.models)
-    for entry in registry.entries.values():
-        if entry.error is not None:
-            raise ServeError(entry.error)
+
+def _check(settings: Settings, tls: tuple[Path, Path] | None) -> None:
+    """Raise errors here, once and clearly, that would otherwise occur in every worker."""
     for path in (settings.api_key_file, settings.admin_key_file):
         if path is not None:
             KeyFile(path)
@@ -87,7 +104,6 @@ def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
                 f"{tls[0]} and {tls[1]} are not a certificate chain and its key in PEM form: "
                 f"{error}"
             ) from error
-    return list(registry.entries)
 
 
 @contextmanager
