@@ -52,6 +52,7 @@ class OnnxPolicy:
     """Inputs, outputs and origin of the policy."""
     sha256: str
     """Hex SHA-256 of the loaded file."""
+    _run_options: Any
 
     def __init__(
         self,
@@ -191,8 +192,9 @@ class OnnxPolicy:
 
         They raise :class:`PolicyStoppedError`. Later runs are not affected.
         """
-        options, self._run_options = self._run_options, ort.RunOptions()
-        options.terminate = True
+        running = self._run_options
+        self._run_options = ort.RunOptions()
+        running.terminate = True
 
     def _open(self) -> None:
         """Make the parts that cannot be pickled."""

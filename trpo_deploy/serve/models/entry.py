@@ -23,4 +23,4 @@ class ModelEntry:
     @property
     def latest(self) -> ServedModel | None:
         """The newest version."""
-        return next(reversed(self.versions.values()), None)
+        return [*self.versions.values()][-1] if self.versions else None

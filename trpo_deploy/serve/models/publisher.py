@@ -186,11 +186,11 @@ class Publisher:
                 path = found[name].path if name in found else Path(name)
                 new = replace(old or _Model(path, {}), error=one_line(repr(error)))
             if new is None:
-                del self._models[name]
-            elif new != old:
+                self._models.pop(name, None)
+            else:
                 self._models[name] = new
                 if report:
-                    self._report(name, new.view(), old and old.view())
+                    self._report(name, new.view(), None if old is None else old.view())
             if monotonic() - self._published_at > LOOK_S:  # one slow trial delays no other model
                 self._publish()
         self._publish()
@@ -232,11 +232,11 @@ class Publisher:
                 name,
                 version,
                 str(onnx),
-                replaces=[key for _, key in {*replaced} - {None}],
+                replaces=[each[1] for each in {*replaced} if each is not None],
                 known=old.tried if old is not None and not force else None,
             )
         )
-        settled = None if outcome.key is None or is_recent(stamp, now) else stamp
+        settled = None if is_recent(stamp, now) else stamp
         if outcome.same:
             assert old is not None
             return replace(old, stamp=settled)
@@ -258,6 +258,8 @@ class Publisher:
 
     def _report(self, name: str, new: ModelView, old: ModelView | None) -> None:
         """Log what changed, each error once."""
+        if new == old:
+            return
         if new.error is not None and (old is None or new.error != old.error):
             _log.warning("model %s: %s", name, new.error)
         if new.error is None and self._looked:

@@ -30,5 +30,7 @@ def load_stored(folder: Path, name: str, version: str, path: str) -> ServedModel
         shown = str(error).replace(str(onnx), path)
         shown = shown.replace(str(certificate_path(onnx)), str(certificate_path(source)))
         raise ServeError(shown) from error
+    except Exception as error:
+        raise ServeError(f"{path} cannot be opened ({error!r})") from error
     policy.path = source
     return ServedModel(name, version, policy, certificate)

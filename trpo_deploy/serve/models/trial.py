@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import IO
+from typing import IO, Any
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve.models.view import one_line
@@ -48,7 +48,7 @@ class Outcome:
     """What came of a trial."""
 
     key: str | None = None
-    """Content key; ``None`` if the files cannot be read, empty if the trial did not tell it."""
+    """Content key, if the files were read."""
     version: str = ""
     """The version, if the content is in the store now."""
     error: str | None = None
@@ -98,9 +98,9 @@ class Trial:
         except TimeoutError:
             self.close()
             limit = self._settings.trial_seconds
-            return Outcome(key or "", error=f"its trial took longer than {limit:g} s")
+            return Outcome(key, error=f"its trial took longer than {limit:g} s")
         except (OSError, ValueError) as error:  # ValueError: no reply before the end
-            return Outcome(key or "", error=f"its trial {self._end() or one_line(error)}")
+            return Outcome(key, error=f"its trial {self._end() or one_line(error)}")
 
     def close_if_idle(self) -> None:
         """End the child if it had no work for some time."""
@@ -146,11 +146,11 @@ class Trial:
         self._socket.settimeout(self._settings.trial_seconds)
         self._socket.sendall(json.dumps(request).encode() + b"\n")
 
-    def _receive(self, seconds: float) -> dict[str, str]:
+    def _receive(self, seconds: float) -> dict[str, Any]:
         assert self._socket is not None
         assert self._replies is not None
         self._socket.settimeout(seconds)
-        value: dict[str, str] = json.loads(self._replies.readline())
+        value: dict[str, Any] = json.loads(self._replies.readline())
         return value
 
     def _end(self) -> str:
