@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import suppress
 from dataclasses import asdict
-from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from threading import Thread
 
@@ -16,9 +16,11 @@ from trpo_deploy.serve.models.view import LoadResult, one_line
 _MAX_NAME_BYTES = 1024
 
 
-def answer_loads(publisher: Publisher, store: Path) -> None:
+def answer_loads(publisher: Publisher) -> None:
     """Answer the workers' requests in a thread, until the process ends."""
-    listener = Listener(_address(store), "AF_UNIX")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(_address(publisher.store))
+    listener.listen()
     Thread(target=_answer, args=(listener, publisher), name="loads", daemon=True).start()
 
 
@@ -29,21 +31,23 @@ def request_load(store: Path, name: str) -> LoadResult:
         RequestError: The publisher does not answer (503).
     """
     try:
-        with Client(_address(store), "AF_UNIX") as connection:
-            # Bytes: the connection's other methods would pickle.
-            connection.send_bytes(name.encode(errors="replace")[:_MAX_NAME_BYTES])
-            return LoadResult(**json.loads(connection.recv_bytes()))
-    except (OSError, EOFError) as error:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(_address(store))
+            connection.sendall(name.encode(errors="replace")[:_MAX_NAME_BYTES] + b"\n")
+            with connection.makefile("rb") as reply:
+                return LoadResult(**json.loads(reply.read()))
+    except (OSError, ValueError) as error:
         raise RequestError(
             503, "load_unavailable", "models cannot be loaded now; try again in a second"
         ) from error
 
 
-def _answer(listener: Listener, publisher: Publisher) -> None:
+def _answer(listener: socket.socket, publisher: Publisher) -> None:
     while True:
-        with suppress(OSError, EOFError), listener.accept() as connection:  # the worker may die
-            name = connection.recv_bytes(_MAX_NAME_BYTES).decode(errors="replace")
-            connection.send_bytes(json.dumps(asdict(_load(publisher, name))).encode())
+        connection, _ = listener.accept()
+        with suppress(OSError), connection, connection.makefile("rb") as lines:  # it may die
+            name = lines.readline(_MAX_NAME_BYTES + 1).decode(errors="replace").rstrip("\n")
+            connection.sendall(json.dumps(asdict(_load(publisher, name))).encode())
 
 
 def _load(publisher: Publisher, name: str) -> LoadResult:

@@ -84,7 +84,7 @@ def _published(settings: Settings) -> Iterator[Publisher]:
     try:
         publisher.open()
         publisher.start()
-        answer_loads(publisher, store)
+        answer_loads(publisher)
         yield publisher
     finally:
         publisher.stop()
