@@ -77,7 +77,7 @@ def _find_in(path: Path) -> list[FoundModel]:
     except OSError as error:
         reason = f"cannot read {path}: {error.strerror}"
         return [FoundModel(_model_name(path), path, error=reason, given=True)]
-    return [_named(path, versions, given=True)]
+    return [_named(_model_name(path), path, versions, given=True)]
 
 
 def _find_inside(folder: Path) -> Iterator[FoundModel]:
@@ -87,12 +87,12 @@ def _find_inside(folder: Path) -> Iterator[FoundModel]:
     for name in names:
         path = folder / name
         try:
-            versions = _versions_at(path)
+            versions = _versions_in(path)
         except OSError as error:
             yield FoundModel(_printable(name), path, error=f"cannot read {path}: {error.strerror}")
             continue
         if versions:
-            yield _named(path, versions, given=False)
+            yield _named(name, path, versions, given=False)
 
 
 def _is_folder(item: os.DirEntry[str]) -> bool:
@@ -109,17 +109,21 @@ def _versions_at(path: Path) -> dict[str, Path]:
     """
     if not os.path.isdir(path):
         return {"": path} if os.path.lexists(path) and path.suffix != ZIP else {}
-    onnx = os.path.join(path, _POLICY)
+    return _versions_in(path)
+
+
+def _versions_in(path: Path) -> dict[str, Path]:
+    """The ONNX files of the model in a folder; empty if there is no model."""
+    onnx = path / _POLICY
     if os.path.lexists(onnx):
-        return {"": Path(onnx)}
+        return {"": onnx}
     with os.scandir(path) as items:
         numbers = sorted(int(item.name) for item in items if _NUMBER.fullmatch(item.name))
     files = {str(number): path / str(number) / _POLICY for number in numbers}
     return {version: onnx for version, onnx in files.items() if os.path.lexists(onnx)}
 
 
-def _named(path: Path, versions: dict[str, Path], *, given: bool) -> FoundModel:
-    name = _model_name(path)
+def _named(name: str, path: Path, versions: dict[str, Path], *, given: bool) -> FoundModel:
     if _NAME.fullmatch(name):
         return FoundModel(name, path, versions, given=given)
     error = (

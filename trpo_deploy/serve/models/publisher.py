@@ -83,6 +83,8 @@ class Publisher:
         self._stopped = Event()
         self._looked = False
         self._models: dict[str, _Model] = {}
+        self._views: dict[str, ModelView] = {}
+        self._changed = True
         self._unused: dict[str, float] = {}
         self._stored: set[str] = set()
         self._thread: Thread | None = None
@@ -185,18 +187,32 @@ class Publisher:
             except Exception as error:
                 path = found[name].path if name in found else Path(name)
                 new = replace(old or _Model(path, {}), error=one_line(repr(error)))
-            if new is None:
-                self._models.pop(name, None)
-            else:
-                self._models[name] = new
-                if report:
-                    self._report(name, new.view(), None if old is None else old.view())
+            if new is not old:
+                self._change(name, new, report=report)
             if monotonic() - self._published_at > LOOK_S:  # one slow trial delays no other model
                 self._publish()
         self._publish()
         self._looked = True
         self._remove_unused()
         self.trial.close_if_idle()
+
+    def _change(self, name: str, model: _Model | None, *, report: bool) -> None:
+        """Take over the state of a model, and log what is new for the workers."""
+        old = self._views.get(name)
+        if model is None:
+            self._models.pop(name, None)
+            new = self._views.pop(name, None)
+            self._changed |= new is not None
+            return
+        self._models[name] = model
+        new = self._views[name] = model.view()
+        if new == old:
+            return
+        self._changed = True
+        if report and new.error is not None and (old is None or new.error != old.error):
+            _log.warning("model %s: %s", name, new.error)
+        if report and new.error is None and self._looked:
+            _log.info("model %s: now serving %s", name, ", ".join(new.versions))
 
     def _look_at(
         self, name: str, found: FoundModel | None, old: _Model | None, *, force: bool
@@ -208,7 +224,8 @@ class Publisher:
                 return None
             error = f"{path} no longer has a policy" if found is None else found.error
             served = {} if old is None else _without_errors(old.versions)
-            return _Model(path, served, one_line(error))
+            new = _Model(path, served, one_line(error))
+            return old if new == old else new
         before: Mapping[str, _Version] = {} if old is None else old.versions
         versions = {
             version: self._look_at_version(name, version, onnx, before, force=force)
@@ -216,6 +233,8 @@ class Publisher:
         }
         if not any(version.served for version in versions.values()):
             versions = {**_without_errors(before), **versions}
+        if old is not None and old == _Model(found.path, versions):
+            return old
         return _Model(found.path, versions)
 
     def _look_at_version(
@@ -249,23 +268,15 @@ class Publisher:
 
     def _publish(self) -> None:
         self._published_at = monotonic()
-        models = {name: model.view() for name, model in self._models.items()}
-        if models == self.view.models and self.view.generation:
+        if not self._changed:
             return
-        view = View(self.view.generation + 1, models)
+        view = View(self.view.generation + 1, dict(self._views))
         view.write(self.store)
         self.view = view
-
-    def _report(self, name: str, new: ModelView, old: ModelView | None) -> None:
-        """Log what changed, each error once."""
-        if new == old:
-            return
-        if new.error is not None and (old is None or new.error != old.error):
-            _log.warning("model %s: %s", name, new.error)
-        if new.error is None and self._looked:
-            _log.info("model %s: now serving %s", name, ", ".join(new.versions))
+        self._changed = False
 
     def _remove_unused(self) -> None:
+        """Remove content that no view has had for some time."""
         used = {key for model in self.view.models.values() for key in model.versions.values()}
         now = monotonic()
         self._unused = {key: self._unused.get(key, now) for key in self._stored - used}
