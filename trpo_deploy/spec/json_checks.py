@@ -58,4 +58,4 @@ def dtype(value: Any, what: str) -> np.dtype[Any]:
     """A dtype of numbers that ONNX has, by name."""
     if value not in _DTYPES:
         raise ValueError(f"{what} is {value!r:.80}, expected one of {', '.join(sorted(_DTYPES))}")
-    return np.dtype(value)
+    return np.dtype(str(value))

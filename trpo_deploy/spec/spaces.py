@@ -370,20 +370,27 @@ def _array_space_from_json(value: Json) -> Space:
     if kind == BoxSpace.kind:
         return _box_from_json(value)
     if kind == DiscreteSpace.kind:
-        start = json_checks.integer(value["start"], "start of the Discrete space")
-        most = _MAX_INT64 - max(start, 0)
-        n = json_checks.integer(value["n"], "n of the Discrete space", 1, most)
-        return DiscreteSpace(n, start)
+        return _discrete_from_json(value)
     if kind == MultiDiscreteSpace.kind:
-        nvec, start = _integers(value["nvec"]), _integers(value["start"])
-        if nvec.shape != start.shape or not nvec.size or (nvec < 1).any():
-            raise ValueError("nvec of the MultiDiscrete space is below 1 or has another shape")
-        if (start > _MAX_INT64 - nvec).any():
-            raise ValueError("the MultiDiscrete space has values beyond 64 bits")
-        return MultiDiscreteSpace(nvec, start)
+        return _multi_discrete_from_json(value)
     if kind == MultiBinarySpace.kind:
         return MultiBinarySpace(json_checks.shape(value["shape"], "shape of the MultiBinary space"))
     raise ValueError(f"unknown kind of space {kind!r:.80}")
+
+
+def _discrete_from_json(value: Json) -> DiscreteSpace:
+    start = json_checks.integer(value["start"], "start of the Discrete space")
+    most = _MAX_INT64 - max(start, 0)
+    return DiscreteSpace(json_checks.integer(value["n"], "n of the Discrete space", 1, most), start)
+
+
+def _multi_discrete_from_json(value: Json) -> MultiDiscreteSpace:
+    nvec, start = _integers(value["nvec"]), _integers(value["start"])
+    if nvec.shape != start.shape or not nvec.size or (nvec < 1).any():
+        raise ValueError("nvec of the MultiDiscrete space is below 1 or has another shape")
+    if (start > _MAX_INT64 - nvec).any():
+        raise ValueError("the MultiDiscrete space has values beyond 64 bits")
+    return MultiDiscreteSpace(nvec, start)
 
 
 def _box_from_json(value: Json) -> BoxSpace:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
+from contextlib import ExitStack
 from weakref import finalize
 
 from trpo_deploy.serve.models.publisher import Publisher
 from trpo_deploy.serve.models.registry import Registry
-from trpo_deploy.serve.models.trial import Trial
+from trpo_deploy.serve.models.store import new_store
 from trpo_deploy.serve.settings import Settings
 
 
@@ -22,13 +20,9 @@ def own_registry(settings: Settings) -> tuple[Registry, Publisher]:
     Raises:
         TrialError: Models cannot be tried.
     """
-    store = Path(tempfile.mkdtemp(prefix="trpo-deploy-models-"))
-    publisher = Publisher(settings, store)
-    finalize(publisher, _remove, publisher.trial, store)
+    resources = ExitStack()
+    publisher = Publisher(settings, resources.enter_context(new_store()))
+    resources.callback(publisher.trial.close)
+    finalize(publisher, resources.close)
     publisher.look()
-    return Registry(store, publisher.load), publisher
-
-
-def _remove(trial: Trial, store: Path) -> None:
-    trial.close()
-    shutil.rmtree(store, ignore_errors=True)
+    return Registry(publisher.store, publisher.load), publisher

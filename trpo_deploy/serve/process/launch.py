@@ -17,6 +17,7 @@ from trpo_deploy.extras import require
 from trpo_deploy.serve.http.key_file import KeyFile
 from trpo_deploy.serve.models.load_channel import answer_loads
 from trpo_deploy.serve.models.publisher import Publisher
+from trpo_deploy.serve.models.store import new_store
 from trpo_deploy.serve.process.listener import listen, url_of
 from trpo_deploy.serve.process.supervisor import Supervisor
 from trpo_deploy.serve.settings import Settings
@@ -79,16 +80,15 @@ def serve(
 @contextmanager
 def _published(settings: Settings) -> Iterator[Publisher]:
     """Publish the models and their changes."""
-    store = Path(tempfile.mkdtemp(prefix="trpo-deploy-models-"))
-    publisher = Publisher(settings, store)
-    try:
-        publisher.open()
-        publisher.start()
-        answer_loads(publisher)
-        yield publisher
-    finally:
-        publisher.stop()
-        shutil.rmtree(store, ignore_errors=True)
+    with new_store() as store:
+        publisher = Publisher(settings, store)
+        try:
+            publisher.open()
+            publisher.start()
+            answer_loads(publisher)
+            yield publisher
+        finally:
+            publisher.stop()
 
 
 def _check(settings: Settings, tls: tuple[Path, Path] | None) -> None:
