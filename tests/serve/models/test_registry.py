@@ -129,6 +129,32 @@ def test_a_repaired_model_is_served(file: Path) -> None:
     assert models.refresh().get("cart").name == "cart"
 
 
+def test_without_any_model_a_process_waits_for_one(tmp_path: Path) -> None:
+    models = Models(tmp_path / "cart")
+    assert "does not exist" in (models.registry.entries["cart"].error or "")
+    write_policy(tmp_path / "cart" / "policy.onnx")
+    assert models.refresh().get("cart").name == "cart"
+
+
+def test_a_worker_keeps_a_model_whose_replacement_it_cannot_open(file: Path) -> None:
+    models = Models(file)
+    registry, publisher = models.registry, models.publisher
+    old = registry.get("cart")
+    version = replace_policy(file, seed=1)
+    publisher.look()
+    (key,) = publisher.view.models["cart"].versions.values()
+    stored = publisher.store / key / "policy.onnx"
+    content = stored.read_bytes()
+    stored.write_bytes(b"nothing")
+    registry.refresh()
+    assert registry.get("cart") is old
+    assert "ONNX file" in (registry.entries["cart"].error or "")
+    stored.write_bytes(content)
+    registry.refresh()
+    assert registry.get("cart").version == version
+    assert registry.entries["cart"].status == "ready"
+
+
 def test_a_bad_model_does_not_affect_the_others(tmp_path: Path) -> None:
     write_policy(tmp_path / "good" / "policy.onnx")
     write_policy(tmp_path / "bad" / "policy.onnx").write_bytes(b"nothing")
@@ -136,6 +162,7 @@ def test_a_bad_model_does_not_affect_the_others(tmp_path: Path) -> None:
     assert registry.get("good").name == "good"
     assert "ONNX file" in (registry.entries["bad"].error or "")
     assert [registry.entries[name].status for name in ("good", "bad")] == ["ready", "failed"]
+    assert registry.get(None).name == "good"  # clients that name no model are not disturbed
 
 
 def test_a_model_added_to_a_folder_of_models_is_served(tmp_path: Path) -> None:

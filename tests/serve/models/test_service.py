@@ -121,6 +121,9 @@ def test_the_command_serves_paths_with_colons_and_links_by_their_names(tmp_path:
     with running(live, workers=2) as server:
         assert list(server.client.get("/models").json()["models"]) == ["live"]
         assert len(versions(server, "live")) == 1
+        for worker in server.workers():
+            loaded = {Path(each.path).name for each in worker.memory_maps()}
+            assert not {name for name in loaded if name.startswith("onnx_cpp2py")}
 
 
 def serve(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -66,15 +66,15 @@ class Registry:
             entries = {
                 name: self._open_entry(name, model, opened) for name, model in view.models.items()
             }
-            kept = {id(model) for entry in entries.values() for model in entry.versions.values()}
-            self._by_content = {key: model for key, model in opened.items() if id(model) in kept}
+            served = {id(model) for entry in entries.values() for model in entry.versions.values()}
+            self._by_content = {key: model for key, model in opened.items() if id(model) in served}
             # A new mapping: the event loop's thread may be iterating over the old one.
             self._entries = entries
             self.generation = view.generation
-            published = {
-                name: entry.error == view.models[name].error for name, entry in entries.items()
-            }
-            self._view_stamp = stamp if all(published.values()) else None
+            complete = all(
+                entries[name].error == model.error for name, model in view.models.items()
+            )
+            self._view_stamp = stamp if complete else None  # else the next refresh tries again
 
     def load(self, name: str) -> ServedModel:
         """Have a model loaded again, even if its files did not change.
@@ -141,23 +141,25 @@ class Registry:
         self, name: str, model: ModelView, opened: dict[tuple[str, str, str], ServedModel]
     ) -> ModelEntry:
         """The entry of a published model; adds the models that it opens to ``opened``."""
+        previous = self._entries.get(name, ModelEntry("failed"))
         versions, errors = {}, []
         for version, key in model.versions.items():
             content = (name, version, key)
-            if content not in opened:
-                try:
+            try:
+                if content not in opened:
                     opened[content] = load_stored(self._store / key, name, version, model.path)
-                except Exception as error:  # such as no memory
-                    errors.append(one_line(error))
-                    _log.error("model %s: %s", name, errors[-1])
-                    previous = self._entries.get(name)
-                    if previous is not None and version in previous.versions:
-                        versions[version] = previous.versions[version]
-                    continue
-            versions[version] = opened[content]
-        if errors:
-            return ModelEntry("stale" if versions else "failed", "; ".join(errors), versions)
-        return ModelEntry(model.status, model.error, versions)
+                versions[version] = opened[content]
+            except Exception as error:  # such as no memory
+                errors.append(one_line(error))
+                if version in previous.versions:
+                    versions[version] = previous.versions[version]
+        if not errors:
+            return ModelEntry(model.status, model.error, versions)
+        kept = versions or previous.versions
+        entry = ModelEntry("stale" if kept else "failed", "; ".join(errors), kept)
+        if entry.error != previous.error:
+            _log.error("model %s: %s", name, entry.error)
+        return entry
 
     def _only_name(self) -> str:
         # Something odd beside the one good model must not be in the way of its clients.
