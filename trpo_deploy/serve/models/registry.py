@@ -62,10 +62,8 @@ class Registry:
             if stamp == self._view_stamp:
                 return
             view = View.read(self._store)
-            opened = dict(self._by_content)
-            entries = {
-                name: self._open_entry(name, model, opened) for name, model in view.models.items()
-            }
+            views, opened = view.models.items(), dict(self._by_content)
+            entries = {name: self._open_entry(name, model, opened) for name, model in views}
             served = {id(model) for entry in entries.values() for model in entry.versions.values()}
             self._by_content = {key: model for key, model in opened.items() if id(model) in served}
             # A new mapping: the event loop's thread may be iterating over the old one.
