@@ -9,31 +9,38 @@ from typing import TypeAlias
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.model_dir import ModelDir
 
-MAX_CERTIFICATE_BYTES = 16 * 1024 * 1024
-"""A thousand times the size of ours."""
+_COMPANIONS = (certificate_path,)
+"""Paths of the files that belong to an ONNX file, if they exist."""
+_MAX_COMPANION_BYTES = 16 * 1024 * 1024
+"""A thousand times the size of our certificates."""
 _RACY_NS = 2_000_000_000
 """File systems round times, FAT to two seconds: a second change in that time may not show."""
 
 FileStamp: TypeAlias = tuple[tuple[int, ...], ...]
-"""Device, inode, size and times (ns) of an ONNX file and of its certificate; empty if missing."""
+"""Device, inode, size and times (ns) of an ONNX file and of those that belong to it."""
 
 
-def read_source(onnx: Path, limit: int) -> tuple[bytes, bytes | None]:
-    """Read an ONNX file and its certificate, if it has one.
+def read_source(onnx: Path, limit: int) -> dict[str, bytes]:
+    """Read an ONNX file and those that belong to it.
 
     Args:
         onnx: The file.
         limit: Maximum size of the ONNX file, bytes.
 
+    Returns:
+        Contents by the names that the files have in a model folder.
+
     Raises:
         ServeError: A file cannot be read, is not a regular file or is too large.
     """
-    certificate = certificate_path(onnx)
-    content = _read(onnx, limit)
-    if not os.path.lexists(certificate):
-        return content, None
-    return content, _read(certificate, MAX_CERTIFICATE_BYTES)
+    stored = ModelDir(Path()).onnx
+    files = {stored.name: _read(onnx, limit)}
+    for path_of in _COMPANIONS:
+        if os.path.lexists(path_of(onnx)):
+            files[path_of(stored).name] = _read(path_of(onnx), _MAX_COMPANION_BYTES)
+    return files
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -65,7 +72,7 @@ def _check_kind(path: Path, status: os.stat_result, limit: int) -> None:
 
 def file_stamp(onnx: Path) -> FileStamp:
     """By what a change of the files is noticed. Replacing a link on the way changes it, too."""
-    return tuple(map(_stamp, (onnx, certificate_path(onnx))))
+    return (_stamp(onnx), *(_stamp(path_of(onnx)) for path_of in _COMPANIONS))
 
 
 def is_recent(stamp: FileStamp, now_ns: int) -> bool:
@@ -74,6 +81,7 @@ def is_recent(stamp: FileStamp, now_ns: int) -> bool:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
+    """Empty if there is no file."""
     try:
         status = os.stat(path)
     except OSError:

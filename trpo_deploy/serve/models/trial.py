@@ -124,7 +124,8 @@ class Trial:
 
     def _start(self) -> None:
         shutil.rmtree(self._store / TRIALS, ignore_errors=True)  # of a child that died
-        ours, theirs = socket.socketpair()
+        self._socket, theirs = socket.socketpair()
+        self._replies = self._socket.makefile("rb")
         environment = {**os.environ, **self._settings.to_environment()}
         environment.pop("PROMETHEUS_MULTIPROC_DIR", None)  # the metrics are those of workers
         try:
@@ -135,7 +136,6 @@ class Trial:
                     env=environment,
                     stdin=subprocess.DEVNULL,
                 )
-            self._socket, self._replies = ours, ours.makefile("rb")
             self._receive(_START_S)
         except (OSError, ValueError) as error:
             self.close()

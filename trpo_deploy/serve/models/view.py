@@ -6,7 +6,7 @@ The publisher writes it to a folder, the store, and each worker reads it from th
     store/KEY/policy.onnx            a file that passed its trial
     store/KEY/certificate.json       its certificate, if it has one
 
-``KEY`` is a hash of both files, so the content of a folder never changes.
+``KEY`` is a hash of all files, so the content of a folder never changes.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def view_path(store: Path) -> Path:
     return store / "view.json"
 
 
-def content_key(onnx: bytes, certificate: bytes | None) -> str:
-    """The key of a file and its certificate."""
-    parts = [onnx] if certificate is None else [onnx, certificate]
-    return sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
+def content_key(files: Mapping[str, bytes]) -> str:
+    """The key of a model's files, which are given by name."""
+    digests = {name: sha256(content).hexdigest() for name, content in sorted(files.items())}
+    return sha256(json.dumps(digests).encode()).hexdigest()
 
 
 def one_line(text: object) -> str:

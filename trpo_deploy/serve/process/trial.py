@@ -95,13 +95,16 @@ class _TrialRoom:
         """Try a file. Any exception is an error of the file."""
         onnx, key = Path(candidate.onnx), None
         try:
-            content, certificate = read_source(onnx, self._settings.max_model_bytes)
-            key = content_key(content, certificate)
+            files = read_source(onnx, self._settings.max_model_bytes)
+            key = content_key(files)
             if key == candidate.known:
                 return Outcome(key, same=True)
             self._on_read(key)
+            content = files[ModelDir(self._room).onnx.name]
             check_graph(content, onnx)
-            self._put(key, content, certificate)
+            (self._room / key).mkdir(parents=True)
+            for name, data in files.items():
+                (self._room / key / name).write_bytes(data)
             version = candidate.version or sha256(content).hexdigest()[:12]
             self._check(candidate, version, key)
             if not (self._store / key).exists():
@@ -113,13 +116,6 @@ class _TrialRoom:
             return Outcome(key, error=one_line(f"{onnx} cannot be tried ({error!r})"))
         finally:
             shutil.rmtree(self._room, ignore_errors=True)
-
-    def _put(self, key: str, content: bytes, certificate: bytes | None) -> None:
-        folder = ModelDir(self._room / key)
-        folder.root.mkdir(parents=True)
-        folder.onnx.write_bytes(content)
-        if certificate is not None:
-            folder.certificate.write_bytes(certificate)
 
     def _check(self, candidate: Candidate, version: str, key: str) -> None:
         """Load the file as a worker does, check it, and make the answers that have its text."""
