@@ -13,6 +13,7 @@
     ├── ExportError            a policy cannot be written as ONNX
     │   └── CertificateError   the ONNX file does not behave like the trained policy
     ├── PolicyFileError        an ONNX file cannot be run as a policy
+    │   └── PolicyStoppedError a run was stopped before it ended
     ├── ObservationError       an observation does not fit the policy
     ├── ServeError             the service cannot start
     │   └── SignatureError     a model is not signed with a trusted key, or a key is invalid
@@ -67,6 +68,10 @@ class CertificateError(ExportError):
 
 class PolicyFileError(TrpoDeployError):
     """An ONNX file cannot be run as a policy."""
+
+
+class PolicyStoppedError(PolicyFileError):
+    """A run of a policy was stopped before it ended."""
 
 
 class ObservationError(TrpoDeployError, ValueError):

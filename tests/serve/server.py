@@ -31,7 +31,10 @@ class Server:
         return self.url.replace("http", "ws") + f"/ws/{name}"
 
     def workers(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children()
+        children = psutil.Process(self.process.pid).children()
+        return [
+            child for child in children if "trpo_deploy.serve.process.worker" in child.cmdline()
+        ]
 
 
 @contextmanager
@@ -47,8 +50,13 @@ def running(*models: Path, **options: Any) -> Iterator[Server]:
     )
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line.startswith("serving"), line + process.stdout.read()
+        before = []
+        for line in process.stdout:  # of the log, until the service is ready
+            if line.startswith("serving"):
+                break
+            before.append(line)
+        else:
+            raise AssertionError("".join(before))
         url = line.split(" at ")[1].split()[0]
         server = Server(process, url)
         with server.client:

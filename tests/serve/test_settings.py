@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -20,10 +21,38 @@ def test_settings_survive_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
         allowed_hosts=("a.example", "::1"),
         access_log=True,
         out_of_bounds="clip",
+        require_certificate=False,
+        model_store=tmp_path / "store",
+        trial_seconds=2.5,
     )
     for name, value in settings.to_environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
+
+
+def test_paths_with_any_character_survive_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a:b", "[", '["x"]', "umläut", "\udcff", "a,b", "new\nline"]
+    settings = Settings(models=tuple(tmp_path / name for name in names))
+    monkeypatch.setenv("TRPO_DEPLOY_MODELS", settings.to_environment()["TRPO_DEPLOY_MODELS"])
+    assert Settings().models == settings.models
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("models", ["models"]),
+        (f"a{os.pathsep}b", ["a", "b"]),
+        ('["a:b", "c"]', ["a:b", "c"]),
+        ("[odd", ["[odd"]),
+    ],
+)
+def test_models_are_a_list_as_in_path_or_in_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, paths: list[str]
+) -> None:
+    monkeypatch.setenv("TRPO_DEPLOY_MODELS", text)
+    assert Settings().models == tuple(map(Path, paths))
 
 
 def test_an_empty_variable_keeps_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

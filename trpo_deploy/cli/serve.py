@@ -83,6 +83,14 @@ def serve(
         OutOfBounds | None,
         typer.Option(help="What to do with numbers beyond the space's bounds. (default: refuse)"),
     ] = None,
+    require_certificate: Annotated[
+        bool | None,
+        typer.Option(
+            help="Refuse policies without a certificate. (default: if they replace one with a "
+            "certificate)",
+            show_default=False,
+        ),
+    ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
     ] = None,
@@ -111,6 +119,7 @@ def serve(
         trusted_keys=access.trusted_key and tuple(access.trusted_key),
         allowed_hosts=access.allowed_host and tuple(access.allowed_host),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
+        require_certificate=require_certificate,
         access_log=access_log,
         tracing=tracing,
     )

@@ -7,7 +7,9 @@ configured alike.
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -35,7 +37,17 @@ class Settings(BaseSettings):
     )
 
     models: Annotated[tuple[Path, ...], NoDecode] = (Path("models"),)
-    """Model folders or ONNX files; in the variable separated as in ``PATH``."""
+    """Model folders or ONNX files; in the variable a JSON list, or separated as in ``PATH``."""
+    model_store: Path | None = None
+    """Folder of the published models, set by ``serve``. Without it, a process publishes its own."""
+    require_certificate: bool | None = None
+    """Refuse policies without a certificate; None: where the replaced one had a certificate."""
+    max_model_bytes: Count = 512 * 1024 * 1024
+    """Maximum size of a policy file."""
+    trial_seconds: Annotated[float, Field(gt=0)] = 30
+    """Refuse a file whose trial takes longer than this."""
+    run_seconds: Annotated[float, Field(gt=0)] = 5
+    """Stop a run of a policy that takes longer than this; the request gets 503."""
     max_body_bytes: Count = 8 * 1024 * 1024
     """Maximum size of a request body and of a WebSocket message; larger ones get 413."""
     max_bytes_in_flight: Count = 64 * 1024 * 1024
@@ -79,7 +91,12 @@ class Settings(BaseSettings):
     @field_validator("models", "trusted_keys", mode="before")
     @classmethod
     def _split_paths(cls, value: object) -> object:
-        return value.split(os.pathsep) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if value.startswith("["):
+            with suppress(ValueError):  # then it is a path
+                return json.loads(value)
+        return value.split(os.pathsep)
 
     @field_validator("cors_origins", "allowed_hosts", mode="before")
     @classmethod
@@ -133,5 +150,7 @@ def _describe(error: ValidationError) -> str:
 
 def _to_text(value: object) -> str:
     if isinstance(value, tuple):
-        return (os.pathsep if value and isinstance(value[0], Path) else ",").join(map(str, value))
+        if value and isinstance(value[0], Path):  # a path may contain every separator
+            return json.dumps([str(path) for path in value])
+        return ",".join(map(str, value))
     return "" if value is None else str(value)

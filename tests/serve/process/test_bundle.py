@@ -23,7 +23,7 @@ from trpo_deploy.files.signature import check_signature, sign
 from trpo_deploy.serve import bundle
 from trpo_deploy.serve.process.requirements import pin_requirements
 
-BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium onnx tensorboard"
+BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium tensorboard"
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,9 @@ from pathlib import Path
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import DISTRIBUTION, require
-from trpo_deploy.files.certificate import certificate_path
-from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.signature import signature_path
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.publisher import Publisher
 from trpo_deploy.serve.process.requirements import pin_requirements
-from trpo_deploy.serve.settings import ENV_PREFIX
+from trpo_deploy.serve.settings import ENV_PREFIX, Settings
 
 _PACKAGE = Path(__file__).parents[2]
 _PARTS = (
@@ -57,19 +54,16 @@ def bundle(models: Sequence[Path], output: Path) -> Path:
 
     Raises:
         ServeError: A model cannot be served, the folder exists, or BentoML fails to build.
-        ModelDirError: A path has no ``policy.onnx``.
         MissingExtraError: The extra ``serve`` is not installed.
     """
     require("serve")
     if output.exists():
         raise ServeError(f"{output} exists; choose another folder with -o")
-    registry = Registry(models)
     with tempfile.TemporaryDirectory(prefix="trpo-deploy-bundle-") as folder:
-        context, home = Path(folder, "context"), Path(folder, "home")
-        for name, entry in registry.entries.items():
-            if entry.latest is None or entry.error is not None:
-                raise ServeError(entry.error or f"{entry.path} has no policy")
-            _copy_model(entry.latest.policy.path, context / "models" / name)
+        context, home, store = (Path(folder, name) for name in ("context", "home", "store"))
+        store.mkdir()
+        for name, key in _try(models, store).items():
+            shutil.copytree(store / key, context / "models" / name)
         _copy_service(context)
         _write_build_file(context)
         built = _build(context, home)
@@ -79,13 +73,24 @@ def bundle(models: Sequence[Path], output: Path) -> Path:
     return output
 
 
-def _copy_model(onnx: Path, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    shutil.copyfile(onnx, ModelDir(folder).onnx)
-    target = ModelDir(folder).onnx
-    for path in (certificate_path, signature_path):
-        if path(onnx).is_file():
-            shutil.copyfile(path(onnx), path(target))
+def _try(models: Sequence[Path], store: Path) -> dict[str, str]:
+    """Check models as the service does.
+
+    Returns:
+        The folder in the store of each model's latest version.
+
+    Raises:
+        ServeError: A model cannot be served.
+    """
+    publisher = Publisher(Settings(models=tuple(models)), store)
+    try:
+        publisher.open()
+    finally:
+        publisher.stop()
+    for view in publisher.view.models.values():
+        if view.error is not None:
+            raise ServeError(view.error)
+    return {name: [*view.versions.values()][-1] for name, view in publisher.view.models.items()}
 
 
 def _copy_service(context: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import ssl
@@ -16,7 +17,9 @@ from trpo_deploy.extras import require
 from trpo_deploy.files.signing_key import load_public_key
 from trpo_deploy.serve.http.hosts import hosts_of_listener
 from trpo_deploy.serve.http.key_file import check_key_file
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.load_channel import answer_loads
+from trpo_deploy.serve.models.publisher import Publisher
+from trpo_deploy.serve.models.store import new_store
 from trpo_deploy.serve.process.listener import listen, url_of
 from trpo_deploy.serve.process.supervisor import Supervisor
 from trpo_deploy.serve.settings import Settings
@@ -44,7 +47,6 @@ def serve(
 
     Raises:
         ServeError: The service cannot start.
-        ModelDirError: A path has no ``policy.onnx``.
         MissingExtraError: The extra ``serve`` is not installed.
     """
     require("serve")
@@ -54,11 +56,20 @@ def serve(
     settings = Settings.with_flags(models=paths, **flags)
     hosts = hosts_of_listener(host, settings.allowed_hosts)
     settings = settings.model_copy(update={"allowed_hosts": hosts})
-    names = _check(settings, tls)
-    with listen(host, port) as listener, _metrics_folder() as metrics:
+    _check(settings, tls)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("trpo_deploy").setLevel(logging.INFO)
+    with (
+        listen(host, port) as listener,
+        _metrics_folder() as metrics,
+        _published(settings) as publisher,
+    ):
+        views = publisher.view.models.items()
+        names = [name for name, model in views if model.versions]
+        workers_settings = settings.model_copy(update={"model_store": publisher.store})
         environment = {
             **os.environ,
-            **settings.to_environment(),
+            **workers_settings.to_environment(),
             "PROMETHEUS_MULTIPROC_DIR": metrics,
             "BENTOML_DO_NOT_TRACK": "True",
         }
@@ -70,22 +81,28 @@ def serve(
         Supervisor(listener, environment, workers, tls).run(announce)
 
 
-def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
-    """Raise errors here, once and clearly, that would otherwise occur in every worker.
+@contextmanager
+def _published(settings: Settings) -> Iterator[Publisher]:
+    """Publish the models and their changes."""
+    with new_store() as store:
+        publisher = Publisher(settings, store)
+        try:
+            publisher.open()
+            publisher.start()
+            answer_loads(publisher)
+            yield publisher
+        finally:
+            publisher.stop()
 
-    Returns:
-        The names of the models.
-    """
+
+def _check(settings: Settings, tls: tuple[Path, Path] | None) -> None:
+    """Raise errors here, once and clearly, that would otherwise occur in every worker."""
     if settings.tracing:
         from trpo_deploy.serve.tracing import check_protocol
 
         check_protocol()
     for key in settings.trusted_keys:
         load_public_key(key)
-    registry = Registry(settings.models, settings.trusted_keys)
-    for entry in registry.entries.values():
-        if entry.error is not None:
-            raise ServeError(entry.error)
     for path in (settings.api_key_file, settings.admin_key_file):
         if path is not None:
             check_key_file(path)
@@ -97,7 +114,6 @@ def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
                 f"{tls[0]} and {tls[1]} are not a certificate chain and its key in PEM form: "
                 f"{error}"
             ) from error
-    return list(registry.entries)
 
 
 @contextmanager

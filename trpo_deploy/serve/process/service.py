@@ -5,8 +5,7 @@ BentoML's supervisor imports this module too, so the import loads no model.
 
 from __future__ import annotations
 
-import logging
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import bentoml
@@ -14,7 +13,10 @@ import orjson
 
 from trpo_deploy.serve.http.edge import Edge
 from trpo_deploy.serve.messages import AsgiApp
+from trpo_deploy.serve.models.load_channel import request_load
+from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.watchdog import start_watchdog
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.protocols.predict_request import PredictRequest
 from trpo_deploy.serve.settings import Settings
@@ -28,16 +30,17 @@ _EXPOSED_HEADERS = (
     "Retry-After",
 )
 """Headers that scripts of allowed origins may read, beside those that CORS always allows."""
-_log = logging.getLogger(__name__)
 
 
 @cache
 def open_registry() -> Registry:
     """The models of this process. The first call loads them."""
-    registry = Registry(_SETTINGS.models, _SETTINGS.trusted_keys)
-    for name, entry in registry.entries.items():
-        if entry.error is not None:
-            _log.warning("model %s: %s", name, entry.error)
+    start_watchdog(_SETTINGS.run_seconds)
+    store = _SETTINGS.model_store
+    if store is not None:
+        return Registry(store, partial(request_load, store))
+    registry, publisher = own_registry(_SETTINGS)
+    publisher.start()
     return registry
 
 
