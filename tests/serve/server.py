@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
+ZYGOTE = "trpo_deploy.serve.process.zygote"
 _START_S = 60
 
 
@@ -30,8 +31,14 @@ class Server:
     def websocket_url(self, name: str) -> str:
         return self.url.replace("http", "ws") + f"/ws/{name}"
 
+    def zygote(self) -> psutil.Process:
+        """The process that forks the workers."""
+        children = psutil.Process(self.process.pid).children()
+        (zygote,) = [child for child in children if ZYGOTE in child.cmdline()]
+        return zygote
+
     def workers(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children()
+        return self.zygote().children()
 
 
 @contextmanager
@@ -47,8 +54,10 @@ def running(*models: Path, **options: Any) -> Iterator[Server]:
     )
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line.startswith("serving"), line + process.stdout.read()
+        log: list[str] = []
+        while not (line := process.stdout.readline()).startswith("serving"):
+            log.append(line)
+            assert line, "".join(log)
         url = line.split(" at ")[1].split()[0]
         server = Server(process, url)
         with server.client:

@@ -23,6 +23,13 @@ class OutOfBounds(str, Enum):
     accept = "accept"
 
 
+class LogFormat(str, Enum):
+    """How the service writes its log."""
+
+    text = "text"
+    json = "json"
+
+
 @dataclass(frozen=True)
 class AccessOptions:
     """Who may call the service, and over which transport."""
@@ -68,6 +75,10 @@ def serve(
         OutOfBounds | None,
         typer.Option(help="What to do with numbers beyond the space's bounds. (default: refuse)"),
     ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="Log as readable lines or as JSON objects. (default: text)"),
+    ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
     ] = None,
@@ -89,6 +100,7 @@ def serve(
         admin_key_file=access.admin_key_file,
         cors_origins=access.cors_origin and tuple(access.cors_origin),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
+        log_format=log_format and log_format.value,
         access_log=access_log,
         tracing=tracing,
     )

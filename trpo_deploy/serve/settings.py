@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from trpo_deploy.errors import ServeError
 
 OutOfBounds: TypeAlias = Literal["refuse", "clip", "accept"]
+LogFormat: TypeAlias = Literal["text", "json"]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 ENV_PREFIX = "TRPO_DEPLOY_"
@@ -45,6 +46,8 @@ class Settings(BaseSettings):
     """Close a connection whose request takes longer than this to arrive."""
     drain_seconds: Count = 1
     """After SIGTERM, seconds during which ``/readyz`` answers 503 and requests are still served."""
+    stuck_worker_seconds: Annotated[int, Field(ge=2)] = 10
+    """Replace a worker whose event loop does not run for this long."""
     out_of_bounds: OutOfBounds = "refuse"
     """What to do with numbers outside a finite bound of the observation space."""
     api_key_file: Path | None = None
@@ -53,6 +56,8 @@ class Settings(BaseSettings):
     """Keys for ``/admin``, which is disabled without the file."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may call the service; in the variable separated by commas; ``*``: all."""
+    log_format: LogFormat = "text"
+    """``text``, or ``json``: one object a line."""
     access_log: bool = False
     """Log every request with BentoML's access log."""
     tracing: bool = False

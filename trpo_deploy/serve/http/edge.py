@@ -19,10 +19,20 @@ import orjson
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.http.access import AccessControl, AccessLevel
 from trpo_deploy.serve.http.asgi import ClientGoneError, read_body, send_reply
+from trpo_deploy.serve.http.background import background
+from trpo_deploy.serve.http.catalog import LoadModel
 from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
-from trpo_deploy.serve.metrics import count_error, count_request, publish
+from trpo_deploy.serve.metrics import (
+    IN_FLIGHT,
+    OPEN_WEBSOCKETS,
+    WAITING_JOBS,
+    count_error,
+    count_reloads,
+    count_request,
+    publish,
+)
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.protocols.batching import Batcher, InferenceJob
 from trpo_deploy.serve.settings import Settings
@@ -37,7 +47,6 @@ _BENTOML_PATHS: dict[str, AccessLevel] = {
 """Only these are forwarded: BentoML's metrics grow with each path that it sees."""
 _INLINE_BYTES = 256 * 1024
 """Larger requests may take milliseconds, so a thread answers them and the loop stays free."""
-_REFRESH_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -48,19 +57,25 @@ class Edge:
         inner: BentoML's application.
         settings: Limits and key files.
         open_registry: Returns the models. Called once, when the worker has started.
+        load: Loads a model in all workers; by default in this one.
 
     Raises:
         ServeError: A key file is invalid.
     """
 
     def __init__(
-        self, inner: AsgiApp, settings: Settings, open_registry: Callable[[], Registry]
+        self,
+        inner: AsgiApp,
+        settings: Settings,
+        open_registry: Callable[[], Registry],
+        load: LoadModel | None = None,
     ) -> None:
         self.inner = inner
         self._settings = settings
         self._max_concurrent = settings.max_concurrent
         self._max_body_bytes = settings.max_body_bytes
         self._open_registry = open_registry
+        self._load = load
         self._access = AccessControl(settings)
         self._websockets = WebSocketHandshake(self._access, settings.max_concurrent)
         self._batcher = Batcher()
@@ -69,7 +84,7 @@ class Edge:
     @cached_property
     def router(self) -> Router:
         """The endpoints. The first access loads the models."""
-        return Router(self._open_registry(), self._settings)
+        return Router(self._open_registry(), self._settings, self._load)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, one WebSocket, or the lifespan of the worker."""
@@ -137,41 +152,40 @@ class Edge:
         if access is None:
             raise RequestError(404, "unknown_path", "no such path; GET /docs lists all paths")
         self._access.check_key(access, request.headers)
-        publish()  # for /metrics; the numbers of other workers are up to a second old
+        await self._publish()  # the numbers of other workers are up to a second old
         await self.inner(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run BentoML's lifespan, and refresh models and keys while it lasts."""
-        refresh: asyncio.Task[None] | None = None
+        """Run BentoML's lifespan, and the background tasks while it lasts."""
 
-        async def refresh_once_started(message: Message) -> None:
-            nonlocal refresh
+        async def start_tasks_once_started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                refresh = asyncio.create_task(self._refresh_forever())
+                self._start_background_tasks()
             await send(message)
 
         try:
-            await self.inner(scope, receive, refresh_once_started)
+            await self.inner(scope, receive, start_tasks_once_started)
         finally:
-            if refresh is not None:
-                refresh.cancel()
-            publish()
+            background.stop()
+            await self._publish()
 
-    async def _refresh_forever(self) -> None:
-        """Publish metrics and load changed models and keys, once a second."""
-        loop = asyncio.get_running_loop()
+    def _start_background_tasks(self) -> None:
+        """Refresh models, keys and metrics once a second. No task waits for another."""
         registry = self.router.predictor.registry
         # What is loaded now stays in memory: exclude it from full collections.
         gc.collect()
         gc.freeze()
-        while True:
-            await asyncio.sleep(_REFRESH_S)
-            publish()
-            try:
-                await loop.run_in_executor(None, registry.refresh)
-                self._access.refresh()
-            except OSError as error:  # a file may disappear while it is read
-                _log.warning("cannot look for changes: %s", error)
+        background.start("metrics", self._publish)
+        background.start_in_thread("models", registry.refresh)
+        background.start_in_thread("keys", self._access.refresh)
+
+    async def _publish(self) -> None:
+        """Write the metrics to the files that ``/metrics`` of every worker reads."""
+        IN_FLIGHT.set(self._in_flight)
+        WAITING_JOBS.set(self._batcher.waiting)
+        OPEN_WEBSOCKETS.set(self._websockets.open)
+        count_reloads(self.router.predictor.registry.entries)
+        publish()
 
 
 def _handle_in_thread(endpoint: Endpoint, request: Request) -> Reply:

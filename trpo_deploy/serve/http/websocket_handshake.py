@@ -17,12 +17,15 @@ class WebSocketHandshake:
     Args:
         access: Checks keys and origins.
         max_connections: Maximum number of open WebSockets.
+
+    Attributes:
+        open: Number of open WebSockets.
     """
 
     def __init__(self, access: AccessControl, max_connections: int) -> None:
         self._access = access
         self._max_connections = max_connections
-        self._open = 0
+        self.open = 0
 
     async def run(self, predictor: Predictor, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept a connection and serve it until it closes, or refuse it."""
@@ -34,11 +37,11 @@ class WebSocketHandshake:
             count_request(ENDPOINT, "", error.status, 0)
             await _refuse(scope, send, error)
             return
-        self._open += 1
+        self.open += 1
         try:
             await WebSocketConnection(predictor, name).run(receive, send)
         finally:
-            self._open -= 1
+            self.open -= 1
 
     def _check(self, predictor: Predictor, scope: Scope) -> str:
         """The name of the model that the path asks for."""
@@ -47,8 +50,8 @@ class WebSocketHandshake:
                 headers = dict(scope["headers"])
                 self._access.check_key("key", headers)
                 self._access.check_origin(headers)
-                if self._open >= self._max_connections:
-                    raise RequestError.overloaded(f"{self._open} WebSockets are open")
+                if self.open >= self._max_connections:
+                    raise RequestError.overloaded(f"{self.open} WebSockets are open")
                 return predictor.registry.get(name).name
         raise RequestError(404, "unknown_path", "no such path; WebSockets are at /ws/NAME")
 

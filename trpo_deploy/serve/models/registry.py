@@ -39,6 +39,8 @@ class Registry:
         self._search_error: str | None = None
         found = find_models(paths)
         self._entries = {name: load_entry(name, path, None) for name, path in found.items()}
+        self.generation = 0
+        """How often the served models have changed."""
 
     @property
     def entries(self) -> Mapping[str, ModelEntry]:
@@ -118,6 +120,7 @@ class Registry:
         entry = load_entry(name, path, self._entries.get(name), force=force)
         # A new mapping: the event loop's thread may be iterating over the old one.
         self._entries = {**self._entries, name: entry}
+        self.generation += 1
         if entry.error is None:
             _log.info("model %s: now serving %s", name, ", ".join(entry.versions))
         else:

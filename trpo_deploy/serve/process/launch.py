@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
-import ssl
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,14 @@ from trpo_deploy.extras import require
 from trpo_deploy.serve.http.key_file import KeyFile
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.process.listener import listen, url_of
+from trpo_deploy.serve.process.logs import supervisor_logs
+from trpo_deploy.serve.process.metric_files import create_metric_files
 from trpo_deploy.serve.process.supervisor import Supervisor
+from trpo_deploy.serve.process.tls import Certificate
+from trpo_deploy.serve.process.zygote_process import ZygoteProcess
 from trpo_deploy.serve.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 def serve(
@@ -50,20 +53,25 @@ def serve(
         raise ServeError(f"workers must be 1 or more, received {workers}")
     paths = tuple(path.absolute() for path in models)
     settings = Settings.with_flags(models=paths, **flags)
-    names = _check(settings, tls)
-    with listen(host, port) as listener, _metrics_folder() as metrics:
-        environment = {
-            **os.environ,
-            **settings.to_environment(),
-            "PROMETHEUS_MULTIPROC_DIR": metrics,
-            "BENTOML_DO_NOT_TRACK": "True",
-        }
-        url = url_of(listener, tls=tls is not None)
+    with supervisor_logs(settings.log_format):
+        names = _check(settings, tls)
+        with listen(host, port) as listener, create_metric_files(workers) as metrics:
+            environment = {
+                **os.environ,
+                **settings.to_environment(),
+                "PROMETHEUS_MULTIPROC_DIR": str(metrics.folder),
+                "BENTOML_DO_NOT_TRACK": "True",
+            }
+            url = url_of(listener, tls=tls is not None)
+            _log.info("starting %d worker%s for %s", workers, "s" * (workers > 1), url)
 
-        def announce() -> None:
-            print(f"serving {', '.join(names)} at {url} (docs: {url}/docs)", flush=True)
+            def announce() -> None:
+                print(f"serving {', '.join(names)} at {url} (docs: {url}/docs)", flush=True)
 
-        Supervisor(listener, environment, workers, tls).run(announce)
+            zygote = ZygoteProcess(listener, environment, workers, tls)
+            Supervisor(zygote, listener, workers, settings.stuck_worker_seconds, metrics).run(
+                announce
+            )
 
 
 def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
@@ -80,23 +88,5 @@ def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
         if path is not None:
             KeyFile(path)
     if tls is not None:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*tls)
-        except OSError as error:  # includes ssl.SSLError
-            raise ServeError(
-                f"{tls[0]} and {tls[1]} are not a certificate chain and its key in PEM form: "
-                f"{error}"
-            ) from error
+        Certificate(*tls)
     return list(registry.entries)
-
-
-@contextmanager
-def _metrics_folder() -> Iterator[str]:
-    """A folder in which the workers add up their metrics."""
-    # In memory if possible: a write to a mapped file waits while its page is written to disk.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    folder = tempfile.mkdtemp(prefix="trpo-deploy-metrics-", dir=memory)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

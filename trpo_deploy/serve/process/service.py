@@ -12,8 +12,10 @@ from typing import Any
 import bentoml
 import orjson
 
+from trpo_deploy.serve.http.catalog import LoadModel
 from trpo_deploy.serve.http.edge import Edge
 from trpo_deploy.serve.messages import AsgiApp
+from trpo_deploy.serve.models.info_metric import describe_models
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.protocols.predict_request import PredictRequest
@@ -36,9 +38,20 @@ def open_registry() -> Registry:
 class EdgeService(bentoml.Service[Any]):  # type: ignore[misc] # bentoml exports it untyped
     """A BentoML service with :class:`Edge` as its outermost ASGI layer."""
 
-    def to_asgi(self, is_main: bool = True) -> AsgiApp:
-        """The application of a worker."""
-        return add_middleware(Edge(super().to_asgi(is_main), _SETTINGS, open_registry), _SETTINGS)
+    def to_asgi(self, is_main: bool = True, load: LoadModel | None = None) -> AsgiApp:
+        """The application of a worker. ``load`` loads a model in all workers."""
+        edge = Edge(super().to_asgi(is_main), _SETTINGS, open_registry, load)
+        return add_middleware(edge, _SETTINGS)
+
+
+def make_app(load: LoadModel | None) -> AsgiApp:
+    """The application of a worker that a supervisor controls.
+
+    Args:
+        load: Loads a model in all workers; None if each worker loads its own.
+    """
+    assert isinstance(PolicyService, EdgeService)
+    return PolicyService.to_asgi(load=load)
 
 
 def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
@@ -98,3 +111,7 @@ class PolicyService:
         reply = self._predictor.reply(request)
         value: dict[str, Any] = orjson.loads(reply.body)
         return value
+
+    async def __metrics__(self, content: str) -> str:
+        """BentoML's hook: add the served models to ``/metrics``."""
+        return content + describe_models(open_registry().entries)
