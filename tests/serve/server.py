@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +31,48 @@ class Server:
     def websocket_url(self, name: str) -> str:
         return self.url.replace("http", "ws") + f"/ws/{name}"
 
-    def zygote(self) -> psutil.Process:
-        """The process that forks the workers."""
-        children = psutil.Process(self.process.pid).children()
-        (zygote,) = [child for child in children if ZYGOTE in child.cmdline()]
-        return zygote
+    def zygote(self) -> psutil.Process | None:
+        """The process that forks the workers, if it runs."""
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if ZYGOTE in child.cmdline():
+                    return child
+        return None
+
+    def stop(self) -> list[str]:
+        """Stop the server, and return the lines that it wrote since it has been serving."""
+        self.process.terminate()
+        output, _ = self.process.communicate(timeout=_START_S)
+        return output.splitlines()
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        lines = self.client.get("/metrics").text.splitlines()
+        (value,) = [line.split()[1] for line in lines if line.startswith(f"{name} ")]
+        return float(value)
 
     def workers(self) -> list[psutil.Process]:
-        return self.zygote().children()
+        zygote = self.zygote()
+        return [] if zygote is None else zygote.children()
+
+    def has_replaced(self, victim: psutil.Process, number: int) -> bool:
+        """Whether there are so many workers again, and all have started their threads."""
+        workers = self.workers()
+        with suppress(psutil.NoSuchProcess):
+            ready = [worker for worker in workers if worker.num_threads() > 1]
+            return victim not in workers and len(ready) == number
+        return False
 
 
 @contextmanager
-def running(*models: Path, **options: Any) -> Iterator[Server]:
-    """Start a server with options of ``serve``, and stop it by its own pid."""
+def running(*models: Path, max_files: int | None = None, **options: Any) -> Iterator[Server]:
+    """Start a server with options of ``serve``, and stop it by its own pid.
+
+    ``max_files`` is its limit of file descriptors.
+    """
+    limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({max_files}, {max_files}))\n"
     code = (
+        f"import resource\n{limit if max_files else ''}"
         "from pathlib import Path, PosixPath\nfrom trpo_deploy.serve import serve\n"
         f"serve([Path(p) for p in {[str(m) for m in models]!r}], port=0, **{options!r})\n"
         "print('stopped', flush=True)"
