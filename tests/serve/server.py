@@ -46,10 +46,9 @@ class Server:
         return output.splitlines()
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
+        """The value of a metric, 0 if there is none. ``name`` includes the labels."""
         lines = self.client.get("/metrics").text.splitlines()
-        (value,) = [line.split()[1] for line in lines if line.startswith(f"{name} ")]
-        return float(value)
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
 
     def workers(self) -> list[psutil.Process]:
         zygote = self.zygote()

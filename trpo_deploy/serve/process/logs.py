@@ -13,8 +13,12 @@ from types import TracebackType
 from trpo_deploy.serve.settings import LogFormat
 
 _MAX_A_MINUTE = 10
-"""Lines a minute of one kind. A kind is what the same line of code logs about the same error."""
+"""Warnings and errors a minute of one kind: exceptions of one place, or equal messages."""
 _MAX_KINDS = 1000
+_MAX_TEXT = 500
+"""Characters of an exception's message; it may quote a client."""
+_NO_ERROR = "ASGI callable returned without completing handshake."
+"""uvicorn's message about each WebSocket that was refused with an HTTP answer."""
 _LEVELS = {
     "": logging.WARNING,
     "trpo_deploy": logging.INFO,
@@ -67,7 +71,7 @@ def _handler(log_format: LogFormat, process: str) -> logging.Handler:
 
 
 class OneLine(logging.Filter):
-    """Turns a traceback into the place of the error, and drops what is repeated too often.
+    """Turns a traceback into the place of the error, and drops errors that are repeated often.
 
     Args:
         clock: Seconds.
@@ -80,17 +84,22 @@ class OneLine(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write a record, which is changed."""
-        place = ""
-        message = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            place = _describe(record.exc_info[1])
-            message = f"{message.strip()}: {place}"
-        record.exc_info = record.exc_text = record.stack_info = None
-        count = self._count((record.name, record.pathname, record.lineno, place[-200:]))
-        if count > _MAX_A_MINUTE:
+        message = kind = record.getMessage().strip()
+        if message == _NO_ERROR:
             return False
-        if count == _MAX_A_MINUTE:
-            message += " (more of these are not logged for a minute)"
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            place = _last_frame(error.__traceback__)
+            kind = f"{type(error).__name__} {place}"
+            text = "".join(traceback.format_exception_only(error)).strip()[:_MAX_TEXT]
+            message = f"{message}: {text} ({place})"
+        record.exc_info = record.exc_text = record.stack_info = None
+        if record.levelno >= logging.WARNING:
+            count = self._count((record.name, record.lineno, kind))
+            if count > _MAX_A_MINUTE:
+                return False
+            if count == _MAX_A_MINUTE:
+                message += " (more of these are not logged for a minute)"
         # A line stays a line whatever a client or a file puts into a message.
         record.msg, record.args = " | ".join(message.splitlines()), None
         return True
@@ -129,15 +138,9 @@ def _json_formatter(process: str) -> logging.Formatter:
     )
 
 
-def _describe(error: BaseException) -> str:
-    """An exception and its place: ``ValueError: no number (predict.py:12 in read)``."""
-    text = "".join(traceback.format_exception_only(error)).strip()[:500]
-    frame = _last_frame(error.__traceback__)
-    return f"{text} ({frame})" if frame else text
-
-
 def _last_frame(trace: TracebackType | None) -> str:
+    """Where an exception was raised: ``predict.py:12 in read``."""
     frames = traceback.extract_tb(trace)
     if not frames:
-        return ""
+        return "no place"
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}"
