@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -79,14 +80,22 @@ def running(*models: Path, max_files: int | None = None, **options: Any) -> Iter
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    with serving(process) as server:
+        yield server
+
+
+@contextmanager
+def serving(process: subprocess.Popen[str]) -> Iterator[Server]:
+    """Wait until a process prints ``serving at URL``, and stop it at the end."""
     assert process.stdout is not None
     try:
         log: list[str] = []
         while not (line := process.stdout.readline()).startswith("serving"):
             log.append(line)
             assert line, "".join(log)
-        url = line.split(" at ")[1].split()[0]
-        server = Server(process, url)
+        found = re.search(r" at (https?://\S+)", line)
+        assert found, line
+        server = Server(process, found[1])
         with server.client:
             yield server
     finally:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import orjson
 
@@ -13,16 +11,12 @@ from trpo_deploy.serve.models.entry import ModelEntry
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.spec.spaces import Json
 
-LoadModel: TypeAlias = Callable[[str], object]
-"""Loads a model by name, even if its files did not change. Raises :class:`RequestError`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """Describes and reloads the served models."""
 
     registry: Registry
-    load: LoadModel
 
     def list_models(self) -> Reply:
         """``GET /models``."""
@@ -52,8 +46,7 @@ class Catalog:
         Raises:
             RequestError: The model does not exist, or its files were refused.
         """
-        self.load(request.model or "")
-        model = self.registry.get(request.model)
+        model = self.registry.load(request.model or "")
         value = {"model": model.name, "version": model.version, "sha256": model.policy.sha256}
         return Reply(orjson.dumps(value), model.name)
 

@@ -20,7 +20,6 @@ from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.http.access import AccessControl, AccessLevel
 from trpo_deploy.serve.http.asgi import ClientGoneError, read_body, send_reply
 from trpo_deploy.serve.http.background import background
-from trpo_deploy.serve.http.catalog import LoadModel
 from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
@@ -57,7 +56,6 @@ class Edge:
         inner: BentoML's application.
         settings: Limits and key files.
         open_registry: Returns the models. Called once, when the worker has started.
-        load: Loads a model in all workers; by default in this one.
 
     Raises:
         ServeError: A key file is invalid.
@@ -68,14 +66,12 @@ class Edge:
         inner: AsgiApp,
         settings: Settings,
         open_registry: Callable[[], Registry],
-        load: LoadModel | None = None,
     ) -> None:
         self.inner = inner
         self._settings = settings
         self._max_concurrent = settings.max_concurrent
         self._max_body_bytes = settings.max_body_bytes
         self._open_registry = open_registry
-        self._load = load
         self._access = AccessControl(settings)
         self._websockets = WebSocketHandshake(self._access, settings.max_concurrent)
         self._batcher = Batcher()
@@ -84,7 +80,7 @@ class Edge:
     @cached_property
     def router(self) -> Router:
         """The endpoints. The first access loads the models."""
-        return Router(self._open_registry(), self._settings, self._load)
+        return Router(self._open_registry(), self._settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, one WebSocket, or the lifespan of the worker."""

@@ -11,7 +11,7 @@ import orjson
 
 from trpo_deploy.serve.http import health
 from trpo_deploy.serve.http.access import AccessLevel
-from trpo_deploy.serve.http.catalog import Catalog, LoadModel
+from trpo_deploy.serve.http.catalog import Catalog
 from trpo_deploy.serve.messages import HTML, Reply, Request
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.protocols.batching import InferenceJob
@@ -47,16 +47,13 @@ class Router:
     Args:
         registry: The served models.
         settings: Limits.
-        load: Loads a model in all workers; by default in this one.
     """
 
-    def __init__(
-        self, registry: Registry, settings: Settings, load: LoadModel | None = None
-    ) -> None:
+    def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
         self._settings = settings
         self._v2 = InferenceV2(registry, settings)
-        self._catalog = Catalog(registry, load or registry.load)
+        self._catalog = Catalog(registry)
         self.predictor = Predictor(registry, settings)
         self._fixed = {endpoint.label: endpoint for endpoint in self._fixed_paths()}
         self._of_models = {endpoint.label: endpoint for endpoint in self._model_paths()}

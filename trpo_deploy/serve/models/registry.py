@@ -7,7 +7,8 @@ next request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -22,19 +23,37 @@ LATEST = "latest"
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class LoadResult:
+    """What came of a request to load a model."""
+
+    known: bool
+    """Whether there is such a model."""
+    error: str | None = None
+    """Why its files were refused."""
+    generation: int = 0
+    """Workers with this generation, or a later one, have the result."""
+
+
 class Registry:
     """The served models by name.
 
     Args:
         paths: Model folders, ONNX files, or folders of model folders.
+        request_load: Has a model loaded by all workers; by default by this one.
 
     Raises:
         ModelDirError: A path has no ONNX file.
         ServeError: A name is not valid in a URL or occurs twice.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        request_load: Callable[[str], LoadResult] | None = None,
+    ) -> None:
         self._paths = tuple(paths)
+        self._request_load = request_load
         self._lock = Lock()
         self._search_error: str | None = None
         found = find_models(paths)
@@ -65,20 +84,24 @@ class Registry:
             RequestError: The model does not exist (404), or its files were refused and the old
                 version is still served (409).
         """
+        if self._request_load is not None:
+            return self._load_everywhere(name, self._request_load)
         with self._lock:
             path = self._find_on_disk().get(name)
             if path is None:
                 raise self._unknown_model(name)
             entry = self._replace(name, path, force=True)
         if entry.error is not None or entry.latest is None:
-            raise RequestError(
-                409,
-                "model_refused",
-                f"the files of model {name!r} were refused, the previous version is still served: "
-                f"{entry.error}",
-                field="model",
-            )
+            raise _refused(name, entry.error)
         return entry.latest
+
+    def _load_everywhere(self, name: str, request: Callable[[str], LoadResult]) -> ServedModel:
+        result = request(name)
+        if not result.known:
+            raise self._unknown_model(name)
+        if result.error is not None:
+            raise _refused(name, result.error)
+        return self.get(name)
 
     def get(self, name: str | None, version: str | None = None) -> ServedModel:
         """Get a served model.
@@ -162,3 +185,12 @@ class Registry:
             _log.warning("cannot look for new models: %s", search_error)
         self._search_error = search_error
         return {**found, **known}
+
+
+def _refused(name: str, error: str | None) -> RequestError:
+    return RequestError(
+        409,
+        "model_refused",
+        f"the files of model {name!r} were refused, the previous version is still served: {error}",
+        field="model",
+    )

@@ -12,6 +12,7 @@ from contextlib import suppress
 from itertools import count
 
 from trpo_deploy.serve.errors import RequestError
+from trpo_deploy.serve.models.registry import LoadResult
 from trpo_deploy.serve.process.channel import Packet, receive, send
 
 BEAT_S = 0.5
@@ -53,12 +54,13 @@ class Control:
         self._send({"kind": "ready", "pid": os.getpid(), "generation": self._generation()})
         self._beats = self._loop.create_task(self._beat_forever())
 
-    def load(self, name: str) -> None:
-        """Load a model in all workers. It blocks, so call it in a thread.
+    def load(self, name: str) -> LoadResult:
+        """Have a model loaded, and wait until all workers serve the result.
+
+        It blocks, so call it in a thread.
 
         Raises:
-            RequestError: The model does not exist, its files were refused, or not all workers
-                have the new version yet.
+            RequestError: Loading failed, or takes too long (503).
         """
         future: Future[Packet] = Future()
         number = next(self._numbers)
@@ -66,13 +68,15 @@ class Control:
         packet = {"kind": "load", "number": number, "model": name}
         self._loop.call_soon_threadsafe(self._send, packet)
         try:
-            error = future.result(_LOAD_S)["error"]
+            reply = future.result(_LOAD_S)
         except FutureTimeoutError:
-            error = {"status": 503, "code": "load_unfinished", "message": "loading takes too long"}
+            reply = {"problem": "loading takes too long"}
         finally:
             del self._loads[number]
-        if error is not None:
-            raise RequestError(**error)
+        if reply["problem"] is not None:
+            message = f"model {name!r}: {reply['problem']}; try again in some seconds"
+            raise RequestError(503, "load_unfinished", message, field="model")
+        return LoadResult(**reply["result"])
 
     def _send(self, packet: Packet) -> None:
         send(self._end, packet)  # a supervisor that has ended is noticed by reading

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
-from trpo_deploy.serve.errors import RequestError
+from trpo_deploy.serve.models.registry import LoadResult
 
 _log = logging.getLogger(__name__)
 
@@ -18,15 +18,8 @@ _log = logging.getLogger(__name__)
 class ModelSource(Protocol):
     """Loads models for all workers."""
 
-    def load(self, name: str) -> int:
-        """Load a model now, even if its files did not change.
-
-        Returns:
-            The generation that has the result. Workers report the generation that they serve.
-
-        Raises:
-            RequestError: The model does not exist, or its files were refused.
-        """
+    def load(self, name: str) -> LoadResult:
+        """Load a model now, even if its files did not change."""
         ...
 
 
@@ -37,12 +30,16 @@ class ServingWorker(Protocol):
     generation: int
 
 
+Answer: TypeAlias = Callable[[LoadResult | None, str | None], object]
+"""Called with the result, or with the reason why there is none yet."""
+
+
 @dataclass
 class _Load:
     model: str
-    answer: Callable[[dict[str, Any] | None], object]
-    generation: int = 0
-    error: dict[str, Any] | None = None
+    answer: Answer
+    result: LoadResult | None = None
+    problem: str | None = None
     deadline: float = 0.0
 
 
@@ -64,14 +61,8 @@ class ModelLoads:
         self._waiting: list[_Load] = []
         Thread(target=self._run, name="model loads", daemon=True).start()
 
-    def request(self, model: str, answer: Callable[[dict[str, Any] | None], object]) -> None:
-        """Load a model.
-
-        Args:
-            model: Its name.
-            answer: Called by :meth:`update` with None, or the arguments of a
-                :class:`RequestError`.
-        """
+    def request(self, model: str, answer: Answer) -> None:
+        """Load a model. ``answer`` is called by :meth:`update`."""
         self._requested.put(_Load(model, answer))
 
     def update(self, workers: Iterable[ServingWorker]) -> bool:
@@ -85,46 +76,24 @@ class ModelLoads:
             load = self._loaded.get()
             load.deadline = monotonic() + self._seconds
             self._waiting.append(load)
-            new = new or load.error is None
-        behind = min((worker.generation for worker in workers if worker.ready), default=None)
+            new = True
+        slowest = min((worker.generation for worker in workers if worker.ready), default=-1)
         for load in list(self._waiting):
-            if load.error is None and (behind is None or behind < load.generation):
+            if load.result is not None and slowest < load.result.generation:
                 if monotonic() < load.deadline:
                     continue
-                load.error = _unfinished(load.model)
+                load.problem = "it is loaded, but not all workers serve it yet"
             self._waiting.remove(load)
-            load.answer(load.error)
+            load.answer(load.result, load.problem)
         return new
 
     def _run(self) -> None:
         while True:
             load = self._requested.get()
             try:
-                load.generation = self._source.load(load.model)
-            except RequestError as error:
-                load.error = _to_packet(error)
-            except Exception:
+                load.result = self._source.load(load.model)
+            except Exception as error:
                 _log.exception("loading model %s failed", load.model)
-                load.error = {"status": 500, "code": "internal", "message": "the service failed"}
+                load.problem = f"loading failed ({type(error).__name__}); the log has the reason"
             self._loaded.put(load)
             self._wake()
-
-
-def _unfinished(model: str) -> dict[str, Any]:
-    return {
-        "status": 503,
-        "code": "load_unfinished",
-        "message": f"model {model!r} is loaded, but not all workers serve it yet; ask again",
-        "field": "model",
-    }
-
-
-def _to_packet(error: RequestError) -> dict[str, Any]:
-    return {
-        "status": error.status,
-        "code": error.code,
-        "message": error.message,
-        "field": error.field,
-        "expected": error.expected,
-        "received": error.received,
-    }

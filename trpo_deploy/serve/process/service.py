@@ -6,17 +6,17 @@ BentoML's supervisor imports this module too, so the import loads no model.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import bentoml
 import orjson
 
-from trpo_deploy.serve.http.catalog import LoadModel
 from trpo_deploy.serve.http.edge import Edge
 from trpo_deploy.serve.messages import AsgiApp
 from trpo_deploy.serve.models.info_metric import describe_models
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.registry import LoadResult, Registry
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.protocols.predict_request import PredictRequest
 from trpo_deploy.serve.settings import Settings
@@ -25,10 +25,19 @@ _SETTINGS = Settings()
 _log = logging.getLogger(__name__)
 
 
+_request_load: Callable[[str], LoadResult] | None = None
+
+
+def load_by(request_load: Callable[[str], LoadResult]) -> None:
+    """Let ``/admin/models/NAME/load`` be done for all workers. Call it before the models load."""
+    global _request_load
+    _request_load = request_load
+
+
 @cache
 def open_registry() -> Registry:
     """The models of this process. The first call loads them."""
-    registry = Registry(_SETTINGS.models)
+    registry = Registry(_SETTINGS.models, _request_load)
     for name, entry in registry.entries.items():
         if entry.error is not None:
             _log.warning("model %s: %s", name, entry.error)
@@ -38,20 +47,9 @@ def open_registry() -> Registry:
 class EdgeService(bentoml.Service[Any]):  # type: ignore[misc] # bentoml exports it untyped
     """A BentoML service with :class:`Edge` as its outermost ASGI layer."""
 
-    def to_asgi(self, is_main: bool = True, load: LoadModel | None = None) -> AsgiApp:
-        """The application of a worker. ``load`` loads a model in all workers."""
-        edge = Edge(super().to_asgi(is_main), _SETTINGS, open_registry, load)
-        return add_middleware(edge, _SETTINGS)
-
-
-def make_app(load: LoadModel | None) -> AsgiApp:
-    """The application of a worker that a supervisor controls.
-
-    Args:
-        load: Loads a model in all workers; None if each worker loads its own.
-    """
-    assert isinstance(PolicyService, EdgeService)
-    return PolicyService.to_asgi(load=load)
+    def to_asgi(self, is_main: bool = True) -> AsgiApp:
+        """The application of a worker."""
+        return add_middleware(Edge(super().to_asgi(is_main), _SETTINGS, open_registry), _SETTINGS)
 
 
 def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:

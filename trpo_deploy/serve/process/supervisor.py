@@ -13,10 +13,11 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from time import monotonic
 
 from trpo_deploy.errors import ServeError
+from trpo_deploy.serve.models.registry import LoadResult
 from trpo_deploy.serve.process.channel import Packet, open_channel, receive, send
 from trpo_deploy.serve.process.metric_files import MetricFiles
 from trpo_deploy.serve.process.model_loads import ModelLoads, ModelSource
@@ -285,8 +286,10 @@ class Supervisor:
             self._welcome(worker)
 
     def _request_load(self, worker: _Worker, packet: Packet) -> None:
-        def answer(error: Packet | None) -> None:
-            reply = {"kind": "loaded", "number": packet["number"], "error": error}
+        def answer(result: LoadResult | None, problem: str | None) -> None:
+            reply: Packet = {"kind": "loaded", "number": packet["number"], "problem": problem}
+            if result is not None:
+                reply["result"] = asdict(result)
             with suppress(OSError):  # the worker may have ended
                 send(worker.control, reply)
 

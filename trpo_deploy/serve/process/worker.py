@@ -26,7 +26,7 @@ from trpo_deploy.serve.process.control import Control
 from trpo_deploy.serve.process.logs import configure_logs
 from trpo_deploy.serve.process.metric_files import use_files_of
 from trpo_deploy.serve.process.plan import Plan
-from trpo_deploy.serve.process.service import make_app, open_registry
+from trpo_deploy.serve.process.service import EdgeService, PolicyService, load_by, open_registry
 from trpo_deploy.serve.process.slow_clients import SlowClients
 from trpo_deploy.serve.process.tls import Certificate
 from trpo_deploy.serve.settings import Settings
@@ -48,6 +48,7 @@ def run_worker(plan: Plan, slot: int, deaths: int, control_end: socket.socket) -
         deaths: How many workers of this slot have died since the last one that was ready.
         control_end: Channel to the supervisor.
     """
+    assert isinstance(PolicyService, EdgeService)
     settings = Settings()
     configure_logs(settings.log_format, f"worker {slot + 1}")
     use_files_of(slot)
@@ -70,13 +71,15 @@ class _Server(uvicorn.Server):
             on_look=lambda: background.look_now(_MODELS),
             on_stop=self._stop,
         )
+        if plan.central_loads:
+            load_by(self._control.load)
         self._certificate = None
         if plan.tls is not None:
             self._certificate = Certificate(Path(plan.tls[0]), Path(plan.tls[1]))
         self._counts = ConnectionCounts(plan.counts_fd, plan.workers, slot)
         super().__init__(
             uvicorn.Config(
-                make_app(self._control.load if plan.central_loads else None),
+                PolicyService.to_asgi(),
                 loop="uvloop",
                 http="httptools",
                 ws="websockets-sansio",
