@@ -65,11 +65,12 @@ class Server:
 
 
 @contextmanager
-def running(*models: Path, max_files: int | None = None, **options: Any) -> Iterator[Server]:
+def running(*models: Path, **options: Any) -> Iterator[Server]:
     """Start a server with options of ``serve``, and stop it by its own pid.
 
-    ``max_files`` is its limit of file descriptors.
+    The option ``max_files`` is its limit of file descriptors.
     """
+    max_files = options.pop("max_files", None)
     limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({max_files}, {max_files}))\n"
     code = (
         f"import resource\n{limit if max_files else ''}"

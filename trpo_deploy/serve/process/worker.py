@@ -20,6 +20,7 @@ import uvicorn
 from trpo_deploy.serve import metrics
 from trpo_deploy.serve.http.background import background
 from trpo_deploy.serve.http.health import draining
+from trpo_deploy.serve.messages import AsgiApp
 from trpo_deploy.serve.process.acceptor import Acceptor
 from trpo_deploy.serve.process.connection_counts import ConnectionCounts
 from trpo_deploy.serve.process.control import Control
@@ -48,19 +49,26 @@ def run_worker(plan: Plan, slot: int, deaths: int, control_end: socket.socket) -
         deaths: How many workers of this slot have died since the last one that was ready.
         control_end: Channel to the supervisor.
     """
-    assert isinstance(PolicyService, EdgeService)
     settings = Settings()
     configure_logs(settings.log_format, f"worker {slot + 1}")
     use_files_of(slot)
     metrics.count_models(slot == 0)
-    server = _Server(plan, slot, deaths, settings, control_end)
+    assert isinstance(PolicyService, EdgeService)
+    app = PolicyService.to_asgi()
+    server = _Server(app, plan, slot, deaths, settings, control_end)
     server.run()
     metrics.publish()
 
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, plan: Plan, slot: int, deaths: int, settings: Settings, end: socket.socket
+        self,
+        app: AsgiApp,
+        plan: Plan,
+        slot: int,
+        deaths: int,
+        settings: Settings,
+        end: socket.socket,
     ) -> None:
         self._plan = plan
         self._deaths = deaths
@@ -79,7 +87,7 @@ class _Server(uvicorn.Server):
         self._counts = ConnectionCounts(plan.counts_fd, plan.workers, slot)
         super().__init__(
             uvicorn.Config(
-                PolicyService.to_asgi(),
+                app,
                 loop="uvloop",
                 http="httptools",
                 ws="websockets-sansio",
