@@ -17,8 +17,6 @@ from contextlib import suppress
 from trpo_deploy.serve.process.connection_counts import ConnectionCounts
 from trpo_deploy.serve.process.tls import Certificate
 
-_TURN = 16
-"""Maximum number of connections to accept in one turn of the event loop."""
 _YIELD_S = 0.002
 """How long to leave a connection to a worker with fewer."""
 _RETRY_S = 0.2
@@ -94,26 +92,25 @@ class Acceptor:
         return len(self._open) + len(self._opening)
 
     def _accept(self) -> None:
-        """Accept what waits, as far as this worker may."""
-        for _ in range(_TURN):
-            if self._others_have_fewer():
-                self._pause(_YIELD_S)
-                break
-            try:
-                connection, _ = self._listener.accept()
-            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-                break
-            except OSError as error:  # the system has no file descriptor or memory left
-                _log.error("cannot accept connections: %s", error)
-                self._pause(_RETRY_S)
-                break
-            connection.setblocking(False)
-            if self._count() >= self._maximum:
-                self._refuse(connection)
-                continue
-            task = self._loop.create_task(self._open_connection(connection))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+        """Accept one connection, if this worker may. The event loop calls again for the next."""
+        if self._others_have_fewer():
+            self._pause(_YIELD_S)
+            return
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return  # another worker was faster, or the client has gone
+        except OSError as error:  # the system has no file descriptor or memory left
+            _log.error("cannot accept connections: %s", error)
+            self._pause(_RETRY_S)
+            return
+        connection.setblocking(False)
+        if self._count() >= self._maximum:
+            self._refuse(connection)
+            return
+        task = self._loop.create_task(self._open_connection(connection))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
         self.tell_count()
 
     def _others_have_fewer(self) -> bool:
