@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ REQUESTS = 'trpo_deploy_requests_total{endpoint="/predict",model="cart",status="
 
 def test_gauges_of_a_dead_worker_vanish_and_counts_stay(tmp_path: Path) -> None:
     model = write_policy(tmp_path / "cart" / "policy.onnx").parent
-    with running(model, workers=2) as server:
-        sockets = [connect(server.websocket_url("cart")) for _ in range(8)]
+    with running(model, workers=2) as server, ExitStack() as sockets:
+        for _ in range(8):
+            sockets.enter_context(connect(server.websocket_url("cart")))
         for _ in range(5):
             server.predict([1, 2, 3, 4])
         assert wait_until(lambda: server.metric(OPEN) == 8)
@@ -36,8 +38,6 @@ def test_gauges_of_a_dead_worker_vanish_and_counts_stay(tmp_path: Path) -> None:
         assert wait_until(lambda: server.metric(OPEN) == 0)
         assert server.metric(REQUESTS) == 5
         assert wait_until(lambda: server.metric("trpo_deploy_worker_restarts_total") == 2)
-        for socket in sockets:
-            socket.close()
 
 
 def test_models_and_their_reloads_are_metrics(tmp_path: Path) -> None:
