@@ -37,7 +37,7 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     """One process. It lives as long as its end of the channel is open."""
 
@@ -74,7 +74,7 @@ class _Worker:
                 os.kill(self.pid, signal.SIGKILL)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
     """The place of one worker and of its replacements."""
 
@@ -121,14 +121,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake_end = socket.socketpair()
         self._loads = None if source is None else ModelLoads(source, self._wake, stuck_seconds + 5)
-        self._look = False
         self._zygote_due = 0.0
         self._announced = self._ever_ready = False
-
-    def models_changed(self) -> None:
-        """Tell all workers to take up new models. Any thread may call it."""
-        self._look = True
-        self._wake()
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run until SIGINT or SIGTERM, then stop all workers.
@@ -184,9 +178,6 @@ class Supervisor:
                 worker.alive_at += now - before
         self._kill_stuck(now)
         if self._loads is not None and self._loads.update(self._living()):
-            self._look = True
-        if self._look:
-            self._look = False
             for worker in self._living():
                 send(worker.control, {"kind": "look"})
 
