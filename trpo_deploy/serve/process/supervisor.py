@@ -329,6 +329,8 @@ class Supervisor:
                 self._bury(worker)  # it sees the end of the channel as soon as it exists
         for worker in self._living():
             send(worker.control, {"kind": "stop", "drain": signal.SIGTERM in received})
+            if not worker.ready:
+                worker.kill()  # it serves nobody, and would load all its models first
         deadline = monotonic() + _STOP_S
         while self._living():
             if len(received) > 1 or monotonic() > deadline:
