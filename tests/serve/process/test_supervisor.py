@@ -20,7 +20,7 @@ from tests.serve.process.load import clients, worker_of
 from tests.serve.server import Server, all_gone, running, wait_until
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve.process.metric_files import create_metric_files
-from trpo_deploy.serve.process.supervisor import Supervisor
+from trpo_deploy.serve.process.supervisor import Supervisor, _pause_after
 from trpo_deploy.serve.process.zygote_process import ZygoteProcess
 
 REPLACED = re.compile(r"worker \d \(pid \d+\) was killed by SIGKILL; replaced in ([\d.]+) s")
@@ -142,6 +142,11 @@ def test_a_replacement_that_cannot_start_is_tried_with_pauses_while_the_other_se
     # Pauses of 0.1, 0.2, 0.4, 0.8 and 1.6 s: about five in 3 s, where each try takes 0.1 s.
     assert 2 <= len(tries) <= 8, log
     assert "exit status 1" in tries[0]
+
+
+def test_pauses_between_tries_double_up_to_ten_seconds() -> None:
+    pauses = [_pause_after(failures) for failures in (0, 1, 2, 6, 7, 5000)]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 6.4, 10, 10])
 
 
 def test_the_forking_process_has_one_thread_and_may_die(two_workers: Server) -> None:

@@ -314,9 +314,8 @@ class Supervisor:
             slot.dead, slot.died_at, slot.start_at = worker, now, now
             return
         slot.failed = worker
-        pause = _SHORTEST_PAUSE_S * 2**slot.failures
+        slot.start_at = now + _pause_after(slot.failures)
         slot.failures += 1
-        slot.start_at = now + min(pause, _LONGEST_PAUSE_S)
 
     # Stop
 
@@ -343,6 +342,11 @@ class Supervisor:
         for end in (self._woken, self._wake_end):
             end.close()
         self._selector.close()
+
+
+def _pause_after(failures: int) -> float:
+    """Seconds until a worker is started again after so many failures before this one."""
+    return min(_SHORTEST_PAUSE_S * 2 ** min(failures, 30), _LONGEST_PAUSE_S)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ says so or has ended, and on SIGTERM, after a time in which ``/readyz`` answers 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -37,7 +36,6 @@ _KEEP_ALIVE_S = 65
 _GRACE_S = 30
 """Time for requests in flight after the worker stops accepting new ones."""
 _MODELS = "models"
-_log = logging.getLogger(__name__)
 
 
 def run_worker(plan: Plan, slot: int, deaths: int, control_end: socket.socket) -> None:

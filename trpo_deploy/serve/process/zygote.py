@@ -4,8 +4,8 @@ The supervisor runs ``python -m trpo_deploy.serve.process.zygote PLAN`` with a
 :class:`Plan` as JSON. Nearly all of a worker's start is imports, so a forked worker is ready much
 sooner, and the workers share the memory of what was imported.
 
-A fork copies one thread only. This process therefore has a single thread, opens no session of
-onnxruntime, no event loop and no file of metrics: ``docs/decisions/supervisor.md``.
+A fork copies one thread only. This process therefore has a single thread, and opens no session of
+onnxruntime and no event loop: ``docs/decisions/supervisor.md``.
 """
 
 from __future__ import annotations
@@ -115,7 +115,12 @@ class _Zygote:
             os.close(self._plan.listener_fd)
             return
         slot, deaths = packet["slot"], packet["deaths"]
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory, or too many processes; the supervisor tries again
+            _log.error("cannot start worker %d: %s", slot + 1, error)
+            os.close(fds[0])
+            return
         if pid == 0:
             self._become_worker(slot, deaths, fds[0])
         os.close(fds[0])
