@@ -99,6 +99,7 @@ def test_a_stuck_worker_is_replaced_while_the_other_serves(two_workers: Server) 
                 connection.sendall(b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
                 assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert wait_until(lambda: two_workers.has_replaced(stuck, 2))
+        assert wait_until(lambda: restarts(two_workers) == 1)
         assert not [client.failure for client in others if client.failure]
     log = "\n".join(two_workers.stop())
     assert f"pid {stuck.pid}) has not responded for {STUCK_S} s; killing it" in log

@@ -346,7 +346,7 @@ class Supervisor:
 
 def _pause_after(failures: int) -> float:
     """Seconds until a worker is started again after so many failures before this one."""
-    return min(_SHORTEST_PAUSE_S * 2 ** min(failures, 30), _LONGEST_PAUSE_S)
+    return min(_SHORTEST_PAUSE_S * float(2 ** min(failures, 30)), _LONGEST_PAUSE_S)
 
 
 @contextmanager
