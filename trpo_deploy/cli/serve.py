@@ -23,6 +23,13 @@ class OutOfBounds(str, Enum):
     accept = "accept"
 
 
+class LogFormat(str, Enum):
+    """How the service writes its log."""
+
+    text = "text"
+    json = "json"
+
+
 @dataclass(frozen=True)
 class AccessOptions:
     """Who may call the service, over which transport, and whose models it serves."""
@@ -91,6 +98,10 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="Log as readable lines or as JSON objects. (default: text)"),
+    ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
     ] = None,
@@ -120,6 +131,7 @@ def serve(
         allowed_hosts=access.allowed_host and tuple(access.allowed_host),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
         require_certificate=require_certificate,
+        log_format=log_format and log_format.value,
         access_log=access_log,
         tracing=tracing,
     )

@@ -10,10 +10,11 @@ an observation. Requests are therefore tallied in memory, and :func:`publish` wr
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Protocol
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 MAX_MODELS = 100
 """With more models, their latencies are one histogram: each takes a series for every bucket."""
@@ -42,6 +43,24 @@ _LATENCY = _Histogram(
     "Seconds from the request's headers to the response",
     ["endpoint", "model"],
     buckets=BUCKETS,
+)
+
+IN_FLIGHT = Gauge(
+    "trpo_deploy_requests_in_flight",
+    "Requests that are being read or answered",
+    multiprocess_mode="livesum",
+)
+WAITING_JOBS = Gauge(
+    "trpo_deploy_waiting_jobs",
+    "Observations that wait for the next run of a policy",
+    multiprocess_mode="livesum",
+)
+OPEN_WEBSOCKETS = Gauge(
+    "trpo_deploy_open_websockets", "Open WebSockets", multiprocess_mode="livesum"
+)
+WORKER_RESTARTS = Counter("trpo_deploy_worker_restarts", "Workers that died and were replaced")
+_RELOADS = Counter(
+    "trpo_deploy_model_reloads", "Changed models that were taken up (ok) or refused", ["result"]
 )
 
 
@@ -92,6 +111,41 @@ def _tally(endpoint: str, model: str, status: int) -> _Tally:
 def count_request(endpoint: str, model: str, status: int, seconds: float) -> None:
     """Count one request and its duration. Call it from the event loop's thread only."""
     _tally(endpoint, model, status).add(seconds)
+
+
+class _Entry(Protocol):
+    """A served model, as far as it is counted."""
+
+    @property
+    def error(self) -> str | None: ...
+
+    @property
+    def versions(self) -> Mapping[str, object]: ...
+
+
+_counts_models = True
+_counted: dict[str, tuple[str | None, Mapping[str, object]]] = {}
+"""Error and versions of each model when it was counted last."""
+
+
+def count_models(this_process: bool) -> None:
+    """Set whether this process counts reloads. One of the workers does: they all reload alike."""
+    global _counts_models
+    _counts_models = this_process
+
+
+def count_reloads(models: Mapping[str, _Entry]) -> None:
+    """Count the models that have changed since the last call. The first call counts none."""
+    if not _counts_models:
+        return
+    first = not _counted
+    for name, entry in models.items():
+        old_error, old_versions = _counted.get(name, (None, {}))
+        if not first and entry.error is not None and entry.error != old_error:
+            _RELOADS.labels("refused").inc()
+        elif not first and dict(entry.versions) != dict(old_versions):
+            _RELOADS.labels("ok").inc()
+        _counted[name] = entry.error, entry.versions
 
 
 def count_error(code: str, model: str = "") -> None:

@@ -20,6 +20,7 @@ from trpo_deploy.errors import ServeError
 from trpo_deploy.serve.origin import check_host_name, check_origin
 
 OutOfBounds: TypeAlias = Literal["refuse", "clip", "accept"]
+LogFormat: TypeAlias = Literal["text", "json"]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 ENV_PREFIX = "TRPO_DEPLOY_"
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     """Close a connection whose request takes longer than this to arrive."""
     drain_seconds: Count = 1
     """After SIGTERM, seconds during which ``/readyz`` answers 503 and requests are still served."""
+    stuck_worker_seconds: Annotated[int, Field(ge=2)] = 10
+    """Replace a worker whose event loop does not run for this long."""
     out_of_bounds: OutOfBounds = "refuse"
     """What to do with numbers outside a finite bound of the observation space."""
     api_key_file: Path | None = None
@@ -77,6 +80,8 @@ class Settings(BaseSettings):
     """Host names under which the service answers, beside ``localhost`` and all addresses;
     separated like origins; ``*``: any name. Without names ``Host`` is not checked. ``serve`` adds
     the host that it listens on."""
+    log_format: LogFormat = "text"
+    """``text``, or ``json``: one object a line."""
     access_log: bool = False
     """Log every request with BentoML's access log."""
     tracing: bool = False

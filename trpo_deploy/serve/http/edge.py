@@ -20,12 +20,22 @@ import orjson
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.http.access import AccessControl, AccessLevel
 from trpo_deploy.serve.http.asgi import NOSNIFF, send_reply
+from trpo_deploy.serve.http.background import background
 from trpo_deploy.serve.http.body import BodyReader, ClientGoneError
 from trpo_deploy.serve.http.hosts import AllowedHosts
 from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
-from trpo_deploy.serve.metrics import count_error, count_request, publish, use_models
+from trpo_deploy.serve.metrics import (
+    IN_FLIGHT,
+    OPEN_WEBSOCKETS,
+    WAITING_JOBS,
+    count_error,
+    count_reloads,
+    count_request,
+    publish,
+    use_models,
+)
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.protocols.batching import INLINE_BYTES, Batcher, InferenceJob
 from trpo_deploy.serve.settings import Settings
@@ -41,7 +51,6 @@ _BENTOML_PATHS: dict[str, AccessLevel] = {
     "/static_content/swagger-ui-bundle.js": "open",
 }
 """Only these are forwarded: BentoML's metrics grow with each path that it sees."""
-_REFRESH_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +64,10 @@ class Edge:
     """
 
     def __init__(
-        self, inner: AsgiApp, settings: Settings, open_registry: Callable[[], Registry]
+        self,
+        inner: AsgiApp,
+        settings: Settings,
+        open_registry: Callable[[], Registry],
     ) -> None:
         self.inner = inner
         self._settings = settings
@@ -156,7 +168,7 @@ class Edge:
         if access != "open":
             self._hosts.check_origin(request.headers)
         self._access.check_key(access, request.headers)
-        publish()  # for /metrics; the numbers of other workers are up to a second old
+        await self._publish()  # the numbers of other workers are up to a second old
 
         async def send_nosniff(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -166,39 +178,38 @@ class Edge:
         await self.inner(scope, receive, send_nosniff)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run BentoML's lifespan, and refresh models and keys while it lasts."""
-        refresh: asyncio.Task[None] | None = None
+        """Run BentoML's lifespan, and the background tasks while it lasts."""
 
-        async def refresh_once_started(message: Message) -> None:
-            nonlocal refresh
+        async def start_tasks_once_started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                refresh = asyncio.create_task(self._refresh_forever())
+                self._start_background_tasks()
             await send(message)
 
         try:
-            await self.inner(scope, receive, refresh_once_started)
+            await self.inner(scope, receive, start_tasks_once_started)
         finally:
-            if refresh is not None:
-                refresh.cancel()
-            publish()
+            background.stop()
+            await self._publish()
             if self._tracing is not None:
                 self._tracing.close()
 
-    async def _refresh_forever(self) -> None:
-        """Publish metrics and load changed models and keys, once a second."""
-        loop = asyncio.get_running_loop()
+    def _start_background_tasks(self) -> None:
+        """Refresh models, keys and metrics once a second. No task waits for another."""
         registry = self.router.predictor.registry
         # What is loaded now stays in memory: exclude it from full collections.
         gc.collect()
         gc.freeze()
-        while True:
-            await asyncio.sleep(_REFRESH_S)
-            publish()
-            try:
-                await loop.run_in_executor(None, registry.refresh)
-                self._access.refresh()
-            except OSError as error:  # a file may disappear while it is read
-                _log.warning("cannot look for changes: %s", error)
+        background.start("metrics", self._publish)
+        background.start_in_thread("models", registry.refresh)
+        background.start_in_thread("keys", self._access.refresh)
+
+    async def _publish(self) -> None:
+        """Write the metrics to the files that ``/metrics`` of every worker reads."""
+        IN_FLIGHT.set(self._in_flight)
+        WAITING_JOBS.set(self._batcher.waiting)
+        OPEN_WEBSOCKETS.set(self._websockets.open)
+        count_reloads(self.router.predictor.registry.entries)
+        publish()
 
 
 def _open_tracing() -> Tracing:

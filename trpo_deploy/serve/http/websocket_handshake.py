@@ -21,13 +21,16 @@ class WebSocketHandshake:
         access: Checks keys.
         hosts: Checks hosts and origins.
         max_connections: Maximum number of open WebSockets.
+
+    Attributes:
+        open: Number of open WebSockets.
     """
 
     def __init__(self, access: AccessControl, hosts: AllowedHosts, max_connections: int) -> None:
         self._access = access
         self._hosts = hosts
         self._max_connections = max_connections
-        self._open = 0
+        self.open = 0
 
     async def run(self, predictor: Predictor, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept a connection and serve it until it closes, or refuse it."""
@@ -41,11 +44,11 @@ class WebSocketHandshake:
             count_request(ENDPOINT, name, error.status, 0)
             await _refuse(scope, send, error)
             return
-        self._open += 1
+        self.open += 1
         try:
             await WebSocketConnection(predictor, model.name, frames).run(receive, send)
         finally:
-            self._open -= 1
+            self.open -= 1
 
     def _check(self, predictor: Predictor, scope: Scope) -> ServedModel:
         """The model that the path asks for."""
@@ -55,8 +58,8 @@ class WebSocketHandshake:
             case ["ws", name]:
                 self._access.check_key("key", headers)
                 self._hosts.check_origin(headers)
-                if self._open >= self._max_connections:
-                    raise RequestError.overloaded(f"{self._open} WebSockets are open")
+                if self.open >= self._max_connections:
+                    raise RequestError.overloaded(f"{self.open} WebSockets are open")
                 return predictor.registry.get(name)
         raise RequestError(404, "unknown_path", "no such path; WebSockets are at /ws/NAME")
 

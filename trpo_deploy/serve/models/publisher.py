@@ -105,6 +105,7 @@ class Publisher:
             wrong = ["no model to serve; give a model folder or a policy.onnx"]
         if wrong:
             raise ServeError("; ".join(wrong))
+        _log.info("trying %d model%s", len(found), "s" * (len(found) > 1))
         with self._lock:
             self._look(found, report=False)
         models = self.view.models

@@ -5,7 +5,8 @@ BentoML's supervisor imports this module too, so the import loads no model.
 
 from __future__ import annotations
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import bentoml
@@ -13,9 +14,10 @@ import orjson
 
 from trpo_deploy.serve.http.edge import Edge
 from trpo_deploy.serve.messages import AsgiApp
-from trpo_deploy.serve.models.load_channel import request_load
+from trpo_deploy.serve.models.info_metric import describe_models
 from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.view import LoadResult
 from trpo_deploy.serve.models.watchdog import start_watchdog
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.protocols.predict_request import PredictRequest
@@ -32,13 +34,23 @@ _EXPOSED_HEADERS = (
 """Headers that scripts of allowed origins may read, beside those that CORS always allows."""
 
 
+_request_load: Callable[[str], LoadResult] | None = None
+
+
+def load_by(request_load: Callable[[str], LoadResult]) -> None:
+    """Let ``/admin/models/NAME/load`` be done for all workers. Call it before the models load."""
+    global _request_load
+    _request_load = request_load
+
+
 @cache
 def open_registry() -> Registry:
     """The models of this process. The first call loads them."""
     start_watchdog(_SETTINGS.run_seconds)
     store = _SETTINGS.model_store
     if store is not None:
-        return Registry(store, partial(request_load, store))
+        assert _request_load is not None
+        return Registry(store, _request_load)
     registry, publisher = own_registry(_SETTINGS)
     publisher.start()
     return registry
@@ -107,3 +119,7 @@ class PolicyService:
         reply = self._predictor.reply(request)
         value: dict[str, Any] = orjson.loads(reply.body)
         return value
+
+    async def __metrics__(self, content: str) -> str:
+        """BentoML's hook: add the served models to ``/metrics``."""
+        return content + describe_models(open_registry().entries)

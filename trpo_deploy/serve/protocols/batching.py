@@ -61,6 +61,11 @@ class Batcher:
         self._alone = False
         self._single_runs = 0
 
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that wait for the end of this turn."""
+        return len(self._waiting)
+
     async def run(self, job: InferenceJob) -> Reply:
         """Run a job, together with those that arrive in this turn of the event loop.
 
