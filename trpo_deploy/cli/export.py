@@ -13,6 +13,7 @@ from trpo_deploy.cli.options import ReadingOptions, Source
 from trpo_deploy.cli.output import print_export, print_target_export
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.targets.table import DEFAULT, TARGETS, check_target
+from trpo_deploy.extras import require_package
 from trpo_deploy.files.exported import finished_file
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _export_target(
     if finished is not None:
         refuse_options(f"{finished}, which is finished", file)
         refuse_options(f"{finished}, which is finished", reading)
+        require_package("onnx", "export")
         from trpo_deploy.export import export_file
 
         return export_file(finished, _options(finished, None, output, to), verify=verify)

@@ -10,6 +10,7 @@ import typer
 from trpo_deploy.cli.option_groups import option_groups, refuse_options
 from trpo_deploy.cli.options import ReadingOptions, Source
 from trpo_deploy.cli.output import print_certificate, print_warnings
+from trpo_deploy.extras import require_package
 from trpo_deploy.files.exported import finished_file
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _certificate(source: Path, policy: Path, reading: ReadingOptions) -> Certifi
     finished = finished_file(source)
     if finished is not None and policy.is_dir():
         refuse_options(f"{finished}, which is finished", reading)
+        require_package("onnx", "export")
         from trpo_deploy.export import verify_target_file
 
         return verify_target_file(finished, policy)

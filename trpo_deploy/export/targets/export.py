@@ -31,7 +31,6 @@ from trpo_deploy.export.targets.golden import ROWS, golden_rows, rows_of_certifi
 from trpo_deploy.export.targets.names import check_identifier
 from trpo_deploy.export.targets.target import FinishedPolicy, TargetModule, target_module
 from trpo_deploy.files.certificate import read_certificate
-from trpo_deploy.files.runs import Run
 from trpo_deploy.spec.spaces import BoxSpace
 
 if TYPE_CHECKING:

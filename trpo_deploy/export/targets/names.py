@@ -70,8 +70,9 @@ def identifiers(keys: Iterable[str], what: str) -> Mapping[str, str]:
                 f"the target cannot hold the {what} {key!r}: {name} is a keyword of C, C++ or "
                 "JavaScript; train with another key"
             )
-        if name in names.values():
-            other = next(each for each, taken in names.items() if taken == name)
+        # Macros are in upper case, so case does not tell names apart.
+        other = next((each for each, taken in names.items() if taken.lower() == name.lower()), None)
+        if other is not None:
             raise ExportError(
                 f"the target cannot hold the {what}s {other!r} and {key!r}: both become "
                 f"{name}; train with other keys"

@@ -174,13 +174,12 @@ class StepWriter:
         element = f"{self.address(view.base)}[{index}]"
         value = "raw"
         yield f"        const {self.ctype(view.base)} raw = {element};"
-        for number_, operation in enumerate(view.operations):
+        for position, operation in enumerate(view.operations):
             arguments = [
-                element if isinstance(each, Tensor) else self._scalar(each, value)
+                "raw" if isinstance(each, Tensor) else self._scalar(each, value)
                 for each in operation.operands
             ]
-            arguments = ["raw" if each == element else each for each in arguments]
-            value = f"v{number_}"
+            value = f"v{position}"
             yield "    " + self._operation(operation, arguments, value)
         yield f"        const float pixel = {value};"
 
