@@ -35,6 +35,7 @@ from trpo_deploy.spec.spaces import BoxSpace
 
 if TYPE_CHECKING:
     from trpo_deploy.export.exporter import ExportOptions
+    from trpo_deploy.files.runs import Run
     from trpo_deploy.sb3.source import SourceOptions
 
 Files = Mapping[str, bytes | str]
