@@ -62,7 +62,11 @@ class TargetChoice:
     """The form of the exported policy."""
 
     target: Annotated[
-        str, typer.Option(help=f"onnx, or a folder of files ({_FOLDERS}).", metavar="NAME")
+        str,
+        typer.Option(
+            help=f"onnx, or a folder of files, for which SOURCE may be a policy.onnx ({_FOLDERS}).",
+            metavar="NAME",
+        ),
     ] = DEFAULT
     name: Annotated[
         str | None,

@@ -95,10 +95,10 @@ def print_export(result: Export) -> None:
 def print_target_export(result: TargetExport) -> None:
     """Print the folder of a target, its files and its certificate."""
     say(f"wrote {escape(result.folder)}: {escape(', '.join(sorted(result.files)))}")
+    print_warnings(result.warnings)
     if result.certificate is None:
         say("not verified: no certificate was written")
     else:
-        print_warnings(result.certificate.warnings)
         print_certificate(result.certificate)
 
 

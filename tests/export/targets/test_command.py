@@ -142,8 +142,9 @@ def test_without_a_compiler_export_says_so_and_verify_refuses(
     monkeypatch.delenv("CC", raising=False)
     done = run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c")
     assert done.code == 0, done.error
-    assert "open" in done.output
+    assert "not verified" in done.output
     assert "no C compiler" in done.output
+    assert not (tmp_path / "c" / "certificate.json").exists()
     run_cli("verify", onnx, tmp_path / "c").assert_one_clear_line("no C compiler", "gcc")
 
 

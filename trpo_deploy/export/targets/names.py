@@ -36,11 +36,11 @@ def check_identifier(name: str) -> None:
     """Check the name that a user chose.
 
     Raises:
-        ExportError: The name is no identifier.
+        ExportError: The name is not an identifier.
     """
     if not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{_MAX_LENGTH - 1}}}", name):
         raise ExportError(
-            f"--name {name!r} is no identifier: expected a letter, then at most "
+            f"--name {name!r} is not an identifier: expected a letter, then at most "
             f"{_MAX_LENGTH - 1} letters, digits or underscores, such as {identifier(name)!r}"
         )
     if name in _KEYWORDS:
