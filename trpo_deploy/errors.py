@@ -11,7 +11,8 @@
     ├── PolicyZipError         a file is not a readable policy zip or statistics file
     │   └── UnsafePickleError  reading the file would run code from it
     ├── ExportError            a policy cannot be written as ONNX
-    │   └── CertificateError   the ONNX file does not behave like the trained policy
+    │   ├── CertificateError   the exported files do not behave like the trained policy
+    │   └── ToolMissingError   a compiler or interpreter is not on this machine
     ├── PolicyFileError        an ONNX file cannot be run as a policy
     │   └── PolicyStoppedError a run was stopped before it ended
     ├── ObservationError       an observation does not fit the policy
@@ -63,7 +64,11 @@ class ExportError(TrpoDeployError):
 
 
 class CertificateError(ExportError):
-    """The ONNX file does not behave like the trained policy."""
+    """The exported files do not behave like the trained policy."""
+
+
+class ToolMissingError(ExportError):
+    """A compiler or interpreter is not on this machine."""
 
 
 class PolicyFileError(TrpoDeployError):

@@ -1,4 +1,4 @@
-"""``trpo-deploy export``: write a policy as one certified ONNX file."""
+"""``trpo-deploy export``: write a policy as one certified ONNX file, or as a target's files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trpo_deploy.cli.certificate import print_certificate
-from trpo_deploy.cli.option_groups import option_groups
+from trpo_deploy.cli.option_groups import option_groups, refuse_options
 from trpo_deploy.cli.options import ReadingOptions, Source, Verbose
 from trpo_deploy.cli.output import escape, print_warnings, reserve_stdout, say
+from trpo_deploy.errors import ExportError
+from trpo_deploy.export.targets.table import DEFAULT, TARGETS, check_target
+from trpo_deploy.extras import require_package
 from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.exported import finished_file
 
 if TYPE_CHECKING:
-    from trpo_deploy.export import Export, ExportOptions
+    from trpo_deploy.export import Certificate, Export, ExportOptions, TargetExport, TargetOptions
+    from trpo_deploy.files.model_dir import ModelDir
+
+_FOLDERS = "; ".join(f"{name}: {target.summary}" for name, target in TARGETS.items())
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,26 @@ class FileOptions:
         )
 
 
+@dataclass(frozen=True)
+class TargetChoice:
+    """The form of the exported policy."""
+
+    target: Annotated[
+        str,
+        typer.Option(
+            help=f"onnx, or a folder of files, for which SOURCE may be a policy.onnx ({_FOLDERS}).",
+            metavar="NAME",
+        ),
+    ] = DEFAULT
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the policy in a target's files. (default: the model's name)"),
+    ] = None
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that is not empty.")
+    ] = False
+
+
 @option_groups
 def export(
     source: Source,
@@ -71,9 +98,11 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="ONNX file. (default: policy.onnx in the model folder, else NAME.onnx here)",
+            help="ONNX file. (default: policy.onnx in the model folder, else NAME.onnx here) "
+            "Other targets: folder. (default: TARGET in the model folder, else NAME-TARGET here)",
         ),
     ] = None,
+    to: TargetChoice,
     file: FileOptions,
     reading: ReadingOptions,
     verify: Annotated[
@@ -85,8 +114,19 @@ def export(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Export a policy to one ONNX file with a certificate."""
+    """Export a policy to one ONNX file with a certificate, or to the files of a target."""
     reserve_stdout()
+    check_target(to.target)
+    if to.target != DEFAULT:
+        refuse_options(f"the target {to.target}", file, "add_output", "opset", "guard")
+        if golden is not None:
+            raise ExportError(
+                f"--golden does not apply to the target {to.target}, whose folder has golden.json"
+            )
+        result_of_target = _export_target(source, output, to, file, reading, verify=verify)
+        print_target_export(result_of_target, verbose=verbose)
+        return
+    refuse_options("the target onnx", to, "name", "force")
     found, source_options = reading.locate(source)
     from trpo_deploy.export import export_policy
     from trpo_deploy.files.names import ONNX, ZIP, stem
@@ -107,6 +147,55 @@ def export(
     print_export(result, verbose=verbose)
 
 
+def _export_target(
+    source: Path,
+    output: Path | None,
+    to: TargetChoice,
+    file: FileOptions,
+    reading: ReadingOptions,
+    *,
+    verify: bool,
+) -> TargetExport:
+    """Export to a folder, from a finished ``policy.onnx`` or from a trained policy."""
+    finished = finished_file(source)
+    if finished is not None:
+        refuse_options(f"{finished}, which is finished", file)
+        refuse_options(f"{finished}, which is finished", reading)
+        require_package("onnx", "export")
+        from trpo_deploy.export import export_file
+
+        return export_file(finished, _options(finished, None, output, to), verify=verify)
+    found, source_options = reading.locate(source)
+    from trpo_deploy.export import export_target
+
+    return export_target(
+        found,
+        _options(found.policy_zip, found.model_dir, output, to),
+        verify=verify,
+        steps=reading.steps,
+        seconds=reading.seconds,
+        options=file.export_options(),
+        reading=source_options,
+    )
+
+
+def _options(
+    source: Path, model_dir: ModelDir | None, output: Path | None, to: TargetChoice
+) -> TargetOptions:
+    """Where a target's files go, and how they name the policy."""
+    from trpo_deploy.export import TargetOptions
+    from trpo_deploy.export.targets.names import identifier
+    from trpo_deploy.files.names import ONNX, ZIP, stem
+
+    own = stem(source, ONNX if source.suffix == ONNX else ZIP)
+    title = source.absolute().parent.name if own == "policy" else own
+    if output is None:
+        here = Path(f"{title}-{to.target}")
+        output = here if model_dir is None else model_dir.root / to.target
+    name = identifier(title) if to.name is None else to.name
+    return TargetOptions(to.target, output, name, force=to.force)
+
+
 def print_export(result: Export, *, verbose: bool = False) -> None:
     """Print the files of an export, its warnings and its certificate.
 
@@ -117,12 +206,23 @@ def print_export(result: Export, *, verbose: bool = False) -> None:
     names = [result.card.name]
     if result.certificate is not None:
         names.insert(0, certificate_path(result.path).name)
-    size = f"{result.size / 1024:.1f} kB"
+    size = f"{result.size / 1024:.1f} KiB"
     say(f"wrote {escape(result.path)} ({size}) with {escape(' and '.join(names))}")
     print_warnings(result.warnings)
     if verbose and result.skipped:
         say(f"not read, as nothing needs it: {escape(', '.join(result.skipped))}")
-    if result.certificate is None:
+    _print_certificate(result.certificate, verbose=verbose)
+
+
+def print_target_export(result: TargetExport, *, verbose: bool = False) -> None:
+    """Print the folder of a target, its files, its warnings and its certificate."""
+    say(f"wrote {escape(result.folder)}: {escape(', '.join(sorted(result.files)))}")
+    print_warnings(result.warnings)
+    _print_certificate(result.certificate, verbose=verbose)
+
+
+def _print_certificate(certificate: Certificate | None, *, verbose: bool) -> None:
+    if certificate is None:
         say("not verified: no certificate was written")
     else:
-        print_certificate(result.certificate.to_dict(), verbose=verbose)
+        print_certificate(certificate.to_dict(), verbose=verbose)

@@ -8,6 +8,8 @@ from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import Any, get_type_hints
 
+from trpo_deploy.errors import ExportError
+
 
 def option_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take dataclasses of options.
@@ -46,6 +48,23 @@ def option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     with_groups.__dict__["__signature__"] = Signature(options)
     return with_groups
+
+
+def refuse_options(what: str, group: Any, *names: str) -> None:
+    """Refuse options that have no effect.
+
+    Args:
+        what: What they do not apply to, for the message.
+        group: A dataclass of options.
+        names: The options; all of the group by default.
+
+    Raises:
+        ExportError: One of them differs from its default.
+    """
+    for each in fields(group):
+        if each.name in (names or (each.name,)) and getattr(group, each.name) != each.default:
+            option = each.name.replace("_", "-")
+            raise ExportError(f"--{option} does not apply to {what}; leave it out")
 
 
 def _options(group: type[Any]) -> list[Parameter]:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from trpo_deploy.export.exporter import export_model as export_model
     from trpo_deploy.export.exporter import export_policy as export_policy
     from trpo_deploy.export.exporter import verify_policy as verify_policy
+    from trpo_deploy.export.targets.export import TargetExport as TargetExport
+    from trpo_deploy.export.targets.export import TargetOptions as TargetOptions
+    from trpo_deploy.export.targets.export import export_file as export_file
+    from trpo_deploy.export.targets.export import export_target as export_target
+    from trpo_deploy.export.targets.export import verify_target as verify_target
+    from trpo_deploy.export.targets.export import verify_target_file as verify_target_file
     from trpo_deploy.sb3.source import SourceOptions as SourceOptions
 
 __all__ = [
@@ -25,9 +31,15 @@ __all__ = [
     "Export",
     "ExportOptions",
     "SourceOptions",
+    "TargetExport",
+    "TargetOptions",
+    "export_file",
     "export_model",
     "export_policy",
+    "export_target",
     "verify_policy",
+    "verify_target",
+    "verify_target_file",
 ]
 
 # name -> the module that defines it
@@ -40,6 +52,12 @@ _PUBLIC = {
     "export_model": "trpo_deploy.export.exporter",
     "export_policy": "trpo_deploy.export.exporter",
     "verify_policy": "trpo_deploy.export.exporter",
+    "TargetExport": "trpo_deploy.export.targets.export",
+    "TargetOptions": "trpo_deploy.export.targets.export",
+    "export_file": "trpo_deploy.export.targets.export",
+    "export_target": "trpo_deploy.export.targets.export",
+    "verify_target": "trpo_deploy.export.targets.export",
+    "verify_target_file": "trpo_deploy.export.targets.export",
 }
 
 

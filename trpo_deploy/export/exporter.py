@@ -17,6 +17,7 @@ from trpo_deploy.envs.known_wrappers import class_name
 from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.export.certify.certify import certify
+from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.golden import backend_test
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
@@ -147,6 +148,15 @@ def export_model(
     return build.write(output, certificate, golden, None)
 
 
+def build_policy(source: Run, options: ExportOptions, reading: SourceOptions) -> Build:
+    """Build a policy's ONNX file in memory.
+
+    Raises:
+        ExportError: The policy cannot be exported.
+    """
+    return _build(load_source(source, reading), options)
+
+
 def verify_policy(
     source: Run,
     onnx_path: Path,
@@ -201,7 +211,7 @@ def _check_wrappers(path: Path, spec: PolicySpec, loaded: LoadedSource) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Build:
+class Build:
     """A policy and the ONNX file that was built from it, not yet written."""
 
     loaded: LoadedSource
@@ -218,14 +228,18 @@ class _Build:
         )
         return (*renamed, *self.notes, *(certificate.warnings if certificate is not None else ()))
 
-    def certify(self, steps: int, seconds: float) -> Certificate:
-        """Compare the file with the policy.
+    def compare(self, steps: int, seconds: float, others: Sequence[Engine] = ()) -> Certificate:
+        """The certificate of the file, and of other files of the policy that engines run."""
+        policy = _trained_policy(self.loaded, self.actor)
+        return certify(self.file, policy, steps=steps, seconds=seconds, others=others)
+
+    def certify(self, steps: int, seconds: float, others: Sequence[Engine] = ()) -> Certificate:
+        """Like :meth:`compare`, for files that are about to be written.
 
         Raises:
             CertificateError: They differ.
         """
-        policy = _trained_policy(self.loaded, self.actor)
-        certificate = certify(self.file, policy, steps=steps, seconds=seconds)
+        certificate = self.compare(steps, seconds, others)
         if not certificate.passed:
             raise CertificateError(
                 "the exported file is not the trained policy, so it was not written; "
@@ -272,12 +286,12 @@ def _check_output(output: Path, model_dir: ModelDir | None, sources: Sequence[Pa
             )
 
 
-def _build(loaded: LoadedSource, options: ExportOptions) -> _Build:
+def _build(loaded: LoadedSource, options: ExportOptions) -> Build:
     actor = _read_actor(loaded, float64_input=options.float64_input)
     control, notes = control_of(loaded, actor.observation_space, actor.action_space, options.names)
     spec = _spec(loaded, actor, options, control)
     model = build_model(actor, spec, options.opset or OPSET)
-    return _Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec), notes)
+    return Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec), notes)
 
 
 def _read_actor(loaded: LoadedSource, *, float64_input: bool) -> ActorNetwork:

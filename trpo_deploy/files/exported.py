@@ -36,6 +36,17 @@ def find_onnx(model: Path) -> Path:
     return onnx
 
 
+def finished_file(source: Path) -> Path | None:
+    """The finished ONNX file that a ``SOURCE`` argument names; ``None`` for a trained policy.
+
+    That is an ONNX file, or a folder with a ``policy.onnx`` and without a ``policy.zip``.
+    """
+    if source.is_file():
+        return source if source.suffix == ONNX else None
+    folder = ModelDir(source)
+    return folder.onnx if folder.onnx.is_file() and not folder.policy_zip.is_file() else None
+
+
 def changed_sources(onnx: Path, sources: Mapping[str, str]) -> list[str]:
     """Names of the files next to an ONNX file that differ from those it was exported from.
 

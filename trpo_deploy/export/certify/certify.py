@@ -8,7 +8,7 @@ fail the same checks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -41,6 +41,7 @@ def certify(
     steps: int,
     seconds: float,
     seed: int = 0,
+    others: Sequence[Engine] = (),
 ) -> Certificate:
     """Compare an ONNX file with the trained policy.
 
@@ -50,6 +51,7 @@ def certify(
         steps: Number of on-policy observations to compare.
         seconds: Time limit for playing the two policies.
         seed: Seed of the observations, the noise and the episodes.
+        others: Engines that run other files of the same policy, compared on the same rows.
 
     Raises:
         PolicyFileError: An engine cannot run the file.
@@ -60,6 +62,7 @@ def certify(
     golden = None
     if checks[0].passed:
         engines = load_engines(file.model, file.spec.inputs)
+        engines = {**engines, **{engine.name: engine for engine in others}}
         played = None
         if policy.environment is not None:
             played = compare_returns(
@@ -86,7 +89,7 @@ def certify(
         environment=_environment_json(policy),
         returns=returns,
         versions={n: version(n) for n in ("onnx", "stable-baselines3", "torch")}
-        | {engine.name: version(engine.package) for engine in engines.values()},
+        | {each.name: version(each.package) for each in engines.values() if each.package},
         golden=golden,
     )
 

@@ -27,12 +27,16 @@ class Engine:
     """A loaded file."""
 
     name: str
-    package: str
-    """The engine's distribution package."""
+    package: str | None
+    """The engine's distribution package; ``None`` for a program, whose version is in the name."""
     run: Run
     """From a batch of inputs to all outputs."""
     is_slow: bool
     """Whether the engine should be given only part of the observations."""
+    outputs: frozenset[str] | None = None
+    """The outputs that it computes; ``None`` for all of the file's."""
+    refuses_infinity: bool = False
+    """Whether it gives the safe action for infinities, which the file without a guard takes."""
 
 
 def load_engines(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> dict[str, Engine]:

@@ -20,8 +20,16 @@ from trpo_deploy.export.policy.outputs import OBS_OK
 from trpo_deploy.spec.policy_spec import GuardInfo
 from trpo_deploy.spec.spaces import Array, BoxSpace, Space
 
+UNGUARDED_ACTION = "/unguarded_action"
+"""The action of the policy itself, before the choice of the safe one."""
+
 _ALL = "/guard/all"
 """1 if all inputs are finite, else 0: float32, ``(batch, 1)``."""
+
+
+def finite_input(key: str) -> str:
+    """Name of the tensor with a guarded input's finite numbers, and zero for the others."""
+    return f"/guard/{key}/clean"
 
 
 def guard_info(actor: ActorNetwork, action: Array | None = None) -> GuardInfo:
@@ -79,7 +87,7 @@ class FiniteGuard:
             finite = graph.add("Less", [size, limit], f"{prefix}/finite")
             flags = graph.cast(finite, np.float32, f"{prefix}/flags")
             zeros = _zeros(graph, flags, dtype, f"{prefix}/zeros")
-            sources[key] = graph.add("Where", [finite, name, zeros], f"{prefix}/clean")
+            sources[key] = graph.add("Where", [finite, name, zeros], finite_input(key))
             flags = graph.add("Flatten", [flags], f"{prefix}/row", axis=1)
             rows.append(graph.reduce("ReduceMin", flags, 1, f"{prefix}/all", keep=True))
         every = graph.concat(rows, 1, "/guard/rows")

@@ -16,7 +16,7 @@ from trpo_deploy.export.graph.action import add_action
 from trpo_deploy.export.graph.builder import GraphBuilder, newest_opset
 from trpo_deploy.export.graph.distribution import PARAMETERS, Distribution
 from trpo_deploy.export.graph.features import add_features
-from trpo_deploy.export.graph.guard import FiniteGuard
+from trpo_deploy.export.graph.guard import UNGUARDED_ACTION, FiniteGuard
 from trpo_deploy.export.graph.layers import add_layer, add_layers
 from trpo_deploy.export.graph.log_prob import add_log_prob
 from trpo_deploy.export.graph.margin import add_margin
@@ -85,8 +85,8 @@ def _add_policy(graph: GraphBuilder, actor: ActorNetwork, spec: PolicySpec) -> N
     if guard is None:
         add_action(distribution, ACTION)
     else:
-        add_action(distribution, "/unguarded_action")
-        guard.select(graph, "/unguarded_action", actor.action_space, ACTION)
+        add_action(distribution, UNGUARDED_ACTION)
+        guard.select(graph, UNGUARDED_ACTION, actor.action_space, ACTION)
     for tensor in spec.outputs:
         if tensor.name == "value":
             _add_value(graph, actor, features, observations)

@@ -1,0 +1,1 @@
+"""The target ``c``: C99 source of a policy, for microcontrollers and C++."""

@@ -1,0 +1,41 @@
+"""What a program around the policy needs to know: names, control period, safe action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trpo_deploy.export.graph.guard import safe_action
+from trpo_deploy.spec.components import Component
+from trpo_deploy.spec.policy_spec import PolicySpec
+from trpo_deploy.spec.spaces import Array
+
+
+@dataclass(frozen=True, eq=False)
+class RobotFacts:
+    """Facts of a spec, as far as it has them."""
+
+    safe_action: Array
+    """Action for an observation that is not usable, of the action's shape and dtype."""
+    period: float | None = None
+    """Seconds between two actions."""
+    observation_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Key -> a name for each number, with its unit."""
+    action_names: tuple[str, ...] = ()
+    """A name for each number of the action, with its unit."""
+
+
+def robot_facts(spec: PolicySpec) -> RobotFacts:
+    """Read the facts of a spec."""
+    safe = safe_action(spec.action_space) if spec.safe_action is None else spec.safe_action
+    observation_names = {
+        key: tuple(map(_label, components))
+        for key, components in spec.observation_components.items()
+    }
+    return RobotFacts(
+        safe, spec.period, observation_names, tuple(map(_label, spec.action_components))
+    )
+
+
+def _label(component: Component) -> str:
+    return component.name if component.unit is None else f"{component.name} [{component.unit}]"
