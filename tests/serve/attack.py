@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 
 from tests.command import COMMAND
-from tests.serve.server import wait_until
+from tests.serve.server import ZYGOTE, wait_until
 from trpo_deploy.runtime import OnnxPolicy
 
 CLIENTS = 4
@@ -44,9 +44,13 @@ class Target:
         self.port = int(self.url.rpartition(":")[2])
 
     def workers(self) -> set[int]:
-        """Pids of the supervisor's children that run a worker."""
-        children = psutil.Process(self.process.pid).children()
-        return {child.pid for child in children if "worker" in " ".join(_command_line(child))}
+        """Pids of the workers, which are the zygote's children."""
+        zygotes = (
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if ZYGOTE in _command_line(child)
+        )
+        return {worker.pid for zygote in zygotes for worker in zygote.children()}
 
     def memory(self) -> float:
         """PSS of all processes, in MB."""

@@ -114,7 +114,7 @@ def test_readiness_names_models_only_with_a_key(guarded: Guarded) -> None:
         for headers in ({}, bearer("wrong")):
             response = client.get(path, headers=headers)
             assert response.status_code == 200
-            assert response.json() == {"ready": True, "draining": False}
+            assert response.json() == {"ready": True, "draining": False, "overdue_tasks": []}
         assert client.get(path, headers=bearer(FIRST)).json()["models"] == {"cart": "ready"}
 
 

@@ -28,6 +28,8 @@ _KEEP_S = 60
 """Content that is no longer published stays this long, for workers that are behind."""
 _STOP_S = 5
 """Time for the thread to notice that its child was killed."""
+_MANY = 50
+"""Trying more models takes seconds, so a line says that it goes on."""
 _log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,8 @@ class Publisher:
             wrong = ["no model to serve; give a model folder or a policy.onnx"]
         if wrong:
             raise ServeError("; ".join(wrong))
-        _log.info("trying %d model%s", len(found), "s" * (len(found) > 1))
+        if len(found) > _MANY:
+            _log.info("trying %d models", len(found))
         with self._lock:
             self._look(found, report=False)
         models = self.view.models

@@ -26,9 +26,10 @@ from trpo_deploy.serve.settings import ENV_PREFIX, Settings
 _PACKAGE = Path(__file__).parents[2]
 _PARTS = (
     *("__init__.py", "__main__.py", "class_path.py", "errors.py", "extras.py"),
-    *("cli", "files", "runtime", "serve", "spec"),
+    *("cli", "export", "files", "runtime", "serve", "spec"),
 )
-"""Parts of trpo-deploy that ``trpo-deploy serve`` and BentoML import."""
+"""Parts of trpo-deploy that ``trpo-deploy serve`` and BentoML import; of ``export``, the table of
+targets, which is in the help."""
 _ENTRYPOINT = """\
 #!/bin/sh
 # Serve the models of this bundle. Arguments are options of `trpo-deploy serve`, or a command.
