@@ -22,7 +22,7 @@ export type Numbers<T = number> = ArrayLike<T> | ArrayLike<Numbers<T>>;
 /** {comment(spec.action_space.describe())} */
 export type Action = number{"[]" * len(spec.action_space.shape)};
 
-/** What the policy was exported with; `policy.json` has it too. */
+/** Spaces, names, units, period: the part of `policy.json` that a program needs. */
 export interface Spec {{
   readonly observation_space: Readonly<Record<string, unknown>>;
   readonly action_space: Readonly<Record<string, unknown>>;

@@ -85,41 +85,36 @@ def _run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def load_engine(module: Path, spec: PolicySpec) -> Engine:
+def load_engine(module: str, spec: PolicySpec) -> Engine:
     """The policy in Node.
 
     Args:
-        module: The file ``NAME.js``.
+        module: The text of ``NAME.js``.
         spec: The policy's spec.
 
     Raises:
         ToolMissingError: This machine has no Node.js, or an old one.
-        ExportError: The file cannot be read.
     """
     node = Node.find()
-    try:
-        source = module.read_bytes()
-    except OSError as error:
-        raise ExportError(f"cannot read {module}: {error.strerror}") from error
     states = (state.output for state in spec.states)
     return Engine(
         f"javascript (node {node.version})",
         None,
-        lambda batch: _run_rows(node, source, spec, batch),
+        lambda batch: _run_rows(node, module, spec, batch),
         is_slow=False,
         outputs=frozenset({ACTION, OBS_OK, *states}),
         refuses_infinity=True,
     )
 
 
-def _run_rows(node: Node, source: bytes, spec: PolicySpec, batch: Inputs) -> dict[str, Array]:
+def _run_rows(node: Node, module: str, spec: PolicySpec, batch: Inputs) -> dict[str, Array]:
     """Call ``act`` for each row; a row that it refuses gets the safe action."""
     rows, space = size_of(batch), spec.action_space
     with TemporaryDirectory(prefix="trpo-deploy-") as temporary:
         folder = Path(temporary)
         script = files(__package__) / "run_rows.mjs"
         (folder / "run_rows.mjs").write_bytes(script.read_bytes())
-        (folder / "policy.mjs").write_bytes(source)
+        (folder / "policy.mjs").write_text(module, encoding="utf-8")
         inputs = {tensor.key: f"input{n}.bin" for n, tensor in enumerate(spec.inputs)}
         described = {
             tensor.key: _write(folder / inputs[tensor.key], batch[tensor.key], tensor)

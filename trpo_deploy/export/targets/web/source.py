@@ -29,22 +29,33 @@ Lines = Iterator[str]
 _FUNCTION = re.compile(r"^(?://[^\n]*\n)*function (?P<name>\w+)\(.*?^}$", re.MULTILINE | re.DOTALL)
 """A function of ``library.js`` with the comment above it."""
 
+_EXPORT = "export { Policy };\n"
+_ONLY_IN_POLICY_JSON = (
+    *("inputs", "outputs", "normalizer", "preprocessing"),
+    *("source_sha256", "training", "versions"),
+)
 _OVERFLOW = "the network overflows for this observation"
 _BAD_FRAMES = "the earlier frames have numbers that are not finite; call reset()"
 
 
-def source_texts(program: Program, name: str, golden: Golden) -> tuple[str, str]:
-    """The text of ``NAME.js``, an ES module, and of ``NAME.global.js``, a script.
+def module_text(program: Program, name: str, golden: Golden) -> str:
+    """The text of ``NAME.js``, an ES module.
 
     Raises:
         ExportError: JavaScript cannot hold the policy.
     """
-    title, body = _title(program.spec, name), _body(program, golden)
-    module = f"{title}\n\n{body}\nexport {{ Policy }};\n"
-    script = (
-        f'var {name} = (function () {{\n"use strict";\n\n{body}\nreturn {{ Policy }};\n}})();\n'
-    )
-    return module, f"{title}\n\n{script}"
+    return f"{_title(program.spec, name)}\n\n{_body(program, golden)}\n{_EXPORT}"
+
+
+def script_text(module: str, name: str) -> str:
+    """The text of ``NAME.global.js``, a script that defines the global ``NAME``.
+
+    Args:
+        module: The text of ``NAME.js``.
+        name: Name of the global.
+    """
+    body = module.removesuffix(_EXPORT)
+    return f'var {name} = (function () {{\n"use strict";\n\n{body}\nreturn {{ Policy }};\n}})();\n'
 
 
 def _title(spec: PolicySpec, name: str) -> str:
@@ -152,8 +163,9 @@ class _PolicyWriter:
         else:
             yield "read(inputs[0], observation);"
         for state in self.spec.states:
-            frames = self._name(self.program.inputs[state.input.key])
-            yield f"checkFinite({frames}, {string(_BAD_FRAMES)});"
+            frames = self.program.inputs[state.input.key]
+            if frames.dtype.kind == "f":
+                yield f"checkFinite({self._name(frames)}, {string(_BAD_FRAMES)});"
         steps = self.program.steps
         last = max((n for n, each in enumerate(steps) if isinstance(each, Dense)), default=-1)
         for index, step in enumerate(steps):
@@ -169,14 +181,20 @@ class _PolicyWriter:
 
     def definitions(self) -> Lines:
         """The constants and arrays of the module."""
-        compact = json.dumps(json.loads(self.spec.to_json()), separators=(",", ":"))
-        yield f"const spec = JSON.parse({string(compact)});"
+        yield f"const spec = JSON.parse({string(_interface_json(self.spec))});"
         yield "const inputs = ["
         yield from (f"  {each.definition()}," for each in self.inputs)
         yield "];"
         yield from self._arrays
         yield self.writer.weights()
         yield from self.writer.constants
+
+
+def _interface_json(spec: PolicySpec) -> str:
+    """The part of the spec that a program around the policy needs; ``policy.json`` has all."""
+    values = json.loads(spec.to_json())
+    kept = {key: value for key, value in values.items() if key not in _ONLY_IN_POLICY_JSON}
+    return json.dumps(kept, separators=(",", ":"))
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from trpo_deploy.errors import ExportError
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.targets.read_graph import read_program
 from trpo_deploy.export.targets.target import FinishedPolicy
 from trpo_deploy.export.targets.web.declarations import declarations_text
 from trpo_deploy.export.targets.web.engine import load_engine
 from trpo_deploy.export.targets.web.readme import readme_text
-from trpo_deploy.export.targets.web.source import source_texts
+from trpo_deploy.export.targets.web.source import module_text, script_text
 from trpo_deploy.spec.policy_spec import PolicySpec
 
 
@@ -26,10 +27,10 @@ def write(policy: FinishedPolicy, name: str) -> dict[str, bytes | str]:
         ExportError: JavaScript cannot hold the policy.
     """
     spec = policy.file.spec
-    module, script = source_texts(read_program(policy.file), name, policy.golden)
+    module = module_text(read_program(policy.file), name, policy.golden)
     return {
         f"{name}.js": module,
-        f"{name}.global.js": script,
+        f"{name}.global.js": script_text(module, name),
         f"{name}.d.ts": declarations_text(spec, name),
         "package.json": _package(name),
         "README.md": readme_text(spec, name, policy.golden),
@@ -37,7 +38,7 @@ def write(policy: FinishedPolicy, name: str) -> dict[str, bytes | str]:
 
 
 def load(folder: Path, name: str, spec: PolicySpec) -> Engine:
-    """The module, ready to run in Node.
+    """The module, ready to run in Node. The script has to be the same code.
 
     Args:
         folder: Folder with the files.
@@ -46,9 +47,21 @@ def load(folder: Path, name: str, spec: PolicySpec) -> Engine:
 
     Raises:
         ToolMissingError: This machine has no Node.js 18 or newer.
-        ExportError: The module cannot be read.
+        ExportError: The files cannot be read, or the script is not the module's.
     """
-    return load_engine(folder / f"{name}.js", spec)
+    module, script = (_read(folder / f"{name}{ending}") for ending in (".js", ".global.js"))
+    if script != script_text(module, name):
+        raise ExportError(
+            f"{folder / f'{name}.global.js'} is not the script of {name}.js; export again"
+        )
+    return load_engine(module, spec)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"cannot read {path} ({error}); export again") from error
 
 
 def _package(name: str) -> str:
