@@ -62,7 +62,7 @@ class YourLane extends Lane {
     super("you");
     this.keys = new Set();
     this.isWaiting = true;
-    this.say("Press ← or → to start.");
+    this.say("Press ← or → to start, or hold a side.");
     addEventListener("keydown", (event) => {
       if (!(event.key in KEYS) || event.target.matches("select")) return;
       event.preventDefault();

@@ -1,5 +1,5 @@
 /** Numbers in the shape of the space, or row after row. */
-export type Numbers<T = number> = ArrayLike<T> | ArrayLike<Numbers<T>>;
+export type Numbers<T = number> = ArrayLike<T> | readonly Numbers<T>[];
 
 /** Box(4,) float32 in [[-4.8 , -inf, -0.4189, -inf], [4.8 , inf, 0.4189, inf]] */
 export type Observation = ArrayLike<number>;

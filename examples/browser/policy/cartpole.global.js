@@ -1,9 +1,9 @@
+var cartpole = (function () {
+"use strict";
+
 // cartpole: TRPO on CartPole-v1. Written by trpo-deploy.
 // Pass raw observations: this code has the steps from them to the action.
 // action: the most probable one
-
-var cartpole = (function () {
-"use strict";
 
 class Policy {
   spec = spec;
@@ -203,6 +203,7 @@ const golden = {
     return this.observed[0].subarray(n * 4, (n + 1) * 4);
   },
 };
+
 
 return { Policy };
 })();

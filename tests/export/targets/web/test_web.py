@@ -1,4 +1,4 @@
-"""What the JavaScript promises beyond right actions: clear errors, plain numbers, small, fast."""
+"""What the JavaScript promises beyond right actions: clear errors, plain numbers, small files."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_the_module_needs_nothing_and_the_spec_has_no_provenance(tmp_path: Path)
     assert {"observation_space", "action_space", "states", "env_id"} <= spec.keys()
 
 
-def test_a_policy_of_64x64_is_small_and_fast(tmp_path: Path) -> None:
+def test_a_policy_of_64x64_is_small(tmp_path: Path) -> None:
     folder = write_folder(
         tmp_path,
         observation_space=spaces.Box(-np.inf, np.inf, (17,)),
@@ -251,19 +251,6 @@ def test_a_policy_of_64x64_is_small_and_fast(tmp_path: Path) -> None:
     )
     for ending in (".js", ".global.js"):
         assert (folder / f"{NAME}{ending}").stat().st_size <= 40_000
-    microseconds = run_module(
-        folder,
-        """
-        const rows = Array.from({ length: 64 }, () => Array.from({ length: 17 }, Math.random));
-        result = Infinity;
-        for (let run = 0; run < 30; run++) {
-          const start = performance.now();
-          for (let i = 0; i < 2000; i++) policy.act(rows[i % 64]);
-          result = Math.min(result, (performance.now() - start) / 2);
-        }
-        """,
-    )
-    assert microseconds <= 60  # measured: 5; a machine may be four times slower, and busy
 
 
 def test_the_selftest_detects_a_wrong_weight(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def declarations_text(spec: PolicySpec, name: str) -> str:
     """The text of ``NAME.d.ts``."""
     return f"""\
 /** Numbers in the shape of the space, or row after row. */
-export type Numbers<T = number> = ArrayLike<T> | ArrayLike<Numbers<T>>;
+export type Numbers<T = number> = ArrayLike<T> | readonly Numbers<T>[];
 
 {_observation(spec)}
 
