@@ -1,7 +1,7 @@
 // Two CartPoles side by side: the visitor pushes one, the exported policy the other.
 "use strict";
 
-const KEYS = { ArrowLeft: -1, a: -1, ArrowRight: 1, d: 1 };
+const KEYS = { arrowleft: -1, a: -1, arrowright: 1, d: 1 };
 const PAUSE = 1.5; // seconds between two episodes of the policy
 
 // One cart: its episode, its canvas, and whoever pushes it.
@@ -64,11 +64,13 @@ class YourLane extends Lane {
     this.isWaiting = true;
     this.say("Press ← or → to start, or hold a side.");
     addEventListener("keydown", (event) => {
-      if (!(event.key in KEYS) || event.target.matches("select")) return;
+      const key = event.key.toLowerCase();
+      const isShortcut = event.ctrlKey || event.altKey || event.metaKey;
+      if (!(key in KEYS) || isShortcut || event.target.matches("select")) return;
       event.preventDefault();
-      this.keys.add(event.key);
+      this.keys.add(key);
     });
-    addEventListener("keyup", (event) => this.keys.delete(event.key));
+    addEventListener("keyup", (event) => this.keys.delete(event.key.toLowerCase()));
     addEventListener("blur", () => this.keys.clear());
   }
 

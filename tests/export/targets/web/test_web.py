@@ -314,6 +314,23 @@ def test_without_a_recent_node_verify_is_one_line(
     run_cli("verify", onnx, tmp_path / "web").assert_one_clear_line(says)
 
 
+@pytest.mark.parametrize("name", ["status", "top", "Math"])
+def test_a_name_that_a_page_has_is_refused(name: str, tmp_path: Path) -> None:
+    onnx = write_policy(tmp_path / "policy.onnx", box(2))
+    done = run_cli("export", onnx, "--target", "web", "-o", tmp_path / "web", "--name", name)
+    done.assert_one_clear_line(f"the name {name!r} is a global of each page", "--name")
+    assert not (tmp_path / "web").exists()
+
+
+def test_a_guarded_stack_passes_the_guard_check(tmp_path: Path) -> None:
+    tool("node")
+    write_folder(tmp_path, **KINDS["guarded stack"])
+    reading = ("--frame-stack", 3, "--steps", 50, "--seconds", 0)
+    done = run_cli("verify", tmp_path / "model" / "policy.zip", tmp_path / "web", *reading)
+    assert done.code == 0, done.output
+    assert "guard, javascript (node " in done.output
+
+
 def test_declarations_name_all_keys_and_frames(tmp_path: Path) -> None:
     text = (write_folder(tmp_path, **KINDS["stack of a dict"]) / f"{NAME}.d.ts").read_text()
     assert "readonly 'a': ArrayLike<number>;" in text

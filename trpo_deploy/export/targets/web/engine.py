@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +17,7 @@ from trpo_deploy.errors import ExportError, ToolMissingError
 from trpo_deploy.export.certify.batches import size_of
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.policy.outputs import OBS_OK
+from trpo_deploy.export.targets.process import run
 from trpo_deploy.export.targets.robot import robot_facts
 from trpo_deploy.export.targets.web.interface import has_keys
 from trpo_deploy.export.targets.web.literals import ARRAYS
@@ -25,7 +25,6 @@ from trpo_deploy.spec.policy_spec import ACTION, Inputs, PolicySpec, TensorSpec
 from trpo_deploy.spec.spaces import Array
 
 OLDEST_NODE = 18
-_SECONDS = 600  # for the largest images on a busy machine
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Node:
             raise ToolMissingError(
                 f"no node on this machine; install Node.js {OLDEST_NODE} or newer"
             )
-        version = _run([command, "--version"], Path.cwd()).strip().removeprefix("v")
+        version = run([command, "--version"], Path.cwd()).stdout.strip().removeprefix("v")
         major = version.partition(".")[0]
         if not major.isdecimal() or int(major) < OLDEST_NODE:
             raise ToolMissingError(
@@ -62,27 +61,11 @@ class Node:
         Raises:
             ExportError: It fails.
         """
-        _run([self.command, script], folder)
-
-
-def _run(command: list[str], folder: Path) -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - the node on the user's path
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ExportError(f"{command[0]} cannot be run ({error})") from error
-    if done.returncode != 0:
-        lines = done.stderr.splitlines()
-        reason = next((line for line in lines if "Error" in line), done.stderr.strip())
-        raise ExportError(f"node cannot run the module: {reason}")
-    return done.stdout
+        done = run([self.command, script], folder)
+        if done.returncode != 0:
+            lines = done.stderr.splitlines()
+            reason = next((line for line in lines if "Error" in line), done.stderr.strip())
+            raise ExportError(f"node cannot run the module: {reason}")
 
 
 def load_engine(module: str, spec: PolicySpec) -> Engine:

@@ -11,6 +11,7 @@ from trpo_deploy.export.targets.read_graph import read_program
 from trpo_deploy.export.targets.target import FinishedPolicy
 from trpo_deploy.export.targets.web.declarations import declarations_text
 from trpo_deploy.export.targets.web.engine import load_engine
+from trpo_deploy.export.targets.web.page_globals import check_global
 from trpo_deploy.export.targets.web.readme import readme_text
 from trpo_deploy.export.targets.web.source import module_text, script_text
 from trpo_deploy.spec.policy_spec import PolicySpec
@@ -24,8 +25,9 @@ def write(policy: FinishedPolicy, name: str) -> dict[str, bytes | str]:
         name: Name of the files and of the global.
 
     Raises:
-        ExportError: JavaScript cannot hold the policy.
+        ExportError: JavaScript cannot hold the policy, or a page has a global of that name.
     """
+    check_global(name)
     spec = policy.file.spec
     module = module_text(read_program(policy.file), name, policy.golden)
     return {
