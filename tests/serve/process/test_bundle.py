@@ -63,8 +63,10 @@ def started(command: Sequence[str], cwd: Path, **environment: str) -> Iterator[s
     )
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line.startswith("serving"), line + process.stdout.read()
+        log: list[str] = []
+        while not (line := process.stdout.readline()).startswith("serving"):
+            log.append(line)
+            assert line, "".join(log)
         yield line.split(" at ")[1].split()[0].replace("0.0.0.0", "127.0.0.1")
     finally:
         process.terminate()

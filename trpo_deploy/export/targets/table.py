@@ -23,6 +23,7 @@ class Target:
 
 TARGETS: Mapping[str, Target] = {
     "c": Target("C99 source without dependencies", "trpo_deploy.export.targets.c.target"),
+    "web": Target("JavaScript for pages and Node", "trpo_deploy.export.targets.web.target"),
 }
 """Targets that are a folder of files."""
 
