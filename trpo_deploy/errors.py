@@ -14,8 +14,10 @@
     │   ├── CertificateError   the exported files do not behave like the trained policy
     │   └── ToolMissingError   a compiler or interpreter is not on this machine
     ├── PolicyFileError        an ONNX file cannot be run as a policy
+    │   └── PolicyStoppedError a run was stopped before it ended
     ├── ObservationError       an observation does not fit the policy
     ├── ServeError             the service cannot start
+    │   └── SignatureError     a model is not signed with a trusted key, or a key is invalid
     └── MissingExtraError      an optional part of trpo-deploy is not installed
 
 A message says what was received, what was expected and what to do. The command line prints it
@@ -73,6 +75,10 @@ class PolicyFileError(TrpoDeployError):
     """An ONNX file cannot be run as a policy."""
 
 
+class PolicyStoppedError(PolicyFileError):
+    """A run of a policy was stopped before it ended."""
+
+
 class ObservationError(TrpoDeployError, ValueError):
     """An observation does not fit the policy.
 
@@ -94,6 +100,10 @@ class ObservationError(TrpoDeployError, ValueError):
 
 class ServeError(TrpoDeployError):
     """The service cannot start."""
+
+
+class SignatureError(ServeError):
+    """A model is not signed with a trusted key, or a key is invalid."""
 
 
 class MissingExtraError(TrpoDeployError, ImportError):

@@ -44,6 +44,22 @@ def require(*extras: str) -> None:
         raise MissingExtraError(f"{', '.join(unsupported)}; {install}")
 
 
+def require_package(package: str, extra: str) -> None:
+    """Check that one package of an extra is installed, where the others are not needed.
+
+    Raises:
+        MissingExtraError: It is missing or has an unsupported version.
+    """
+    (wanted,) = (each.specifier for each in _added_by(DISTRIBUTION, extra) if each.name == package)
+    try:
+        found = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        found = ""
+    if not found or not wanted.contains(found, prereleases=True):
+        problem = f"{found} does not match {wanted}" if found else "not installed"
+        raise MissingExtraError(f'{package} {problem}; run: pip install "{package}{wanted}"')
+
+
 def find_problems(distribution: str, extras: Iterable[str]) -> tuple[list[str], list[str]]:
     """Check the packages that extras add to an installed distribution.
 

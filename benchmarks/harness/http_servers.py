@@ -16,7 +16,7 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 SERVERS = Path(__file__).parents[1] / "servers"
-START_S = 60
+START_S = 300
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,15 @@ def write_small(folder: Path) -> Path:
     return write_policy(folder / "small" / "policy.onnx", box(17), action, hidden=64)
 
 
+def write_small_models(folder: Path, count: int) -> Path:
+    """Models like that of :func:`write_small`, each with weights of its own, in one folder."""
+    action = box(6, low=-1, high=1)
+    for seed in range(count):
+        path = folder / f"model-{seed:04}" / "policy.onnx"
+        write_policy(path, box(17), action, hidden=64, seed=seed)
+    return folder
+
+
 def write_frame(folder: Path) -> Path:
     """An 84x84x4 image, one tanh layer of 8, 6 floats, as ``frame/policy.onnx``."""
     action = box(6, low=-1, high=1)

@@ -9,10 +9,10 @@ from typing import Any
 import uvicorn
 
 from trpo_deploy.serve.http.edge import Edge
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.settings import Settings
 
-registry = Registry([Path(os.environ["POLICY"])])
+registry, _ = own_registry(Settings(models=(Path(os.environ["POLICY"]),)))
 
 
 async def lifespan_only(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001

@@ -117,3 +117,80 @@ def test_a_missing_extra_is_named_with_its_pip_line(
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     run = run_process(*arguments, cwd=tmp_path, env={"PYTHONPATH": path})
     run.assert_one_clear_line(f'pip install "trpo-deploy[{extra}]"')
+
+
+def test_verify_with_swapped_arguments_says_the_order(model: ModelDir, tmp_path: Path) -> None:
+    without_suffix = tmp_path / "ppo_lr0.0003"
+    without_suffix.write_bytes(model.policy_zip.read_bytes())
+    for source in (model.policy_zip, without_suffix, model.root):
+        run = run_cli("verify", model.onnx, source)
+        run.assert_one_clear_line(f"trpo-deploy verify {source} {model.onnx}")
+
+
+@pytest.mark.parametrize(
+    ("command", "suffix"), [("export", ".zip"), ("verify", ".zip"), ("inspect", ".onnx")]
+)
+def test_a_forgotten_suffix_is_suggested(command: str, suffix: str, tmp_path: Path) -> None:
+    """SB3 saves ``model.save("x")`` as ``x.zip``."""
+    source = tmp_path / "ppo_lr0.0003"
+    others = (tmp_path / "x.onnx",) if command == "verify" else ()
+    run_cli(command, source, *others).assert_one_clear_line(f"{source} does not exist; give")
+    (tmp_path / f"ppo_lr0.0003{suffix}").write_bytes(b"")
+    run = run_cli(command, source, *others)
+    run.assert_one_clear_line(f"{source} does not exist; did you mean {source}{suffix}?")
+
+
+@pytest.mark.parametrize("name", ["o/x.onnx", "o/p/x.onnx"])
+def test_a_file_in_the_way_of_a_folder_is_named(name: str, model: ModelDir, tmp_path: Path) -> None:
+    (tmp_path / "o").write_text("")
+    run = run_cli("export", model.root, "-o", name, "--no-verify", cwd=tmp_path)
+    run.assert_one_clear_line(f"cannot write {name}: o is a file, not a folder")
+    train = run_cli("train", "CartPole-v1", "-o", name, "-n", 64, cwd=tmp_path)
+    train.assert_one_clear_line(f"cannot make the folder {name}: o is a file, not a folder")
+
+
+DICT = """
+import gymnasium
+from gymnasium import spaces
+
+
+class Keys(gymnasium.Env):
+    observation_space = spaces.Dict(
+        {"action": spaces.Box(-1, 1, (2,)), "x": spaces.Discrete(3)}
+    )
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observation_space.sample(), 1.0, False, self.steps == 9, {}
+
+
+gymnasium.register("Keys-v0", Keys)
+"""
+
+
+def test_a_dict_environment_names_the_policy_for_it(tmp_path: Path) -> None:
+    (tmp_path / "keys.py").write_text(DICT)
+    for policy in ((), ("--set", "policy=CnnPolicy")):
+        run = run_cli("train", "keys:Keys-v0", "-o", "m", "-n", 64, *policy, cwd=tmp_path)
+        run.assert_one_clear_line("--set policy=MultiInputPolicy")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_renamed_key_is_said_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "keys.py").write_text(DICT)
+    run = run_cli(
+        *("train", "keys:Keys-v0", "-o", "m", "-n", 128, "--n-envs", 1, "--set", "n_steps=64"),
+        *("--set", "policy=MultiInputPolicy", "--set", "normalize=false", "--no-progress"),
+        *("--set", "batch_size=64", "--eval-episodes", 1, "--eval-every", 128),
+        cwd=tmp_path,
+    )
+    assert run.code == 0, run.error
+    first, second, *_ = run.output.splitlines()
+    assert first.startswith("note: the observation key 'action' will be the input 'obs_action'")
+    assert second.startswith("evaluation at")

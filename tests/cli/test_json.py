@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import COMMAND, run_process
+from trpo_deploy import TRPO
 from trpo_deploy.files.model_dir import ModelDir
 
 NOISY = """
@@ -63,8 +64,6 @@ def test_stdout_is_one_json_object_where_the_environment_prints(folder: Path, ba
     assert len(json.loads(run.output)["returns"]) == 2
     for text in ("by the import", "by Python", "descriptor", "by C", "child", "at the end"):
         assert text in run.error, text
-    plain = run_process(*evaluate, "--backend", backend, cwd=folder)
-    assert "printed by Python" in plain.output  # without --json, nothing is redirected
 
 
 def test_an_error_leaves_stdout_empty(folder: Path) -> None:
@@ -79,3 +78,26 @@ def test_a_closed_stderr_does_not_mix_with_the_json(folder: Path) -> None:
     shell = ["sh", "-c", '"$@" 2>&-', "sh", *command, "--json"]
     run = subprocess.run(shell, capture_output=True, text=True, cwd=folder, timeout=120)
     assert json.loads(run.stdout)["env_id"] == "noisy:Noisy-v0"
+
+
+def test_stdout_has_only_the_result_where_the_environment_prints(folder: Path) -> None:
+    """Without ``--json``, too."""
+    env = ("--env", "noisy:Noisy-v0")
+    TRPO("MlpPolicy", "CartPole-v1").save(folder / "untrained.zip")
+    results = {
+        ("export", "untrained.zip", *env, "-o", "x.onnx"): (
+            "wrote x.onnx",
+            "certificate: the same policy",
+        ),
+        ("verify", "untrained.zip", "x.onnx", *env): ("certificate: the same policy",),
+        ("evaluate", "x.onnx", *env, "--episodes", 2): ("noisy:Noisy-v0: return ",),
+    }
+    for arguments, starts in results.items():
+        run = run_process(*arguments, cwd=folder)
+        assert run.code == 0, run.error
+        lines = [line for line in run.output.splitlines() if not line.startswith("  ")]
+        assert len(lines) == len(starts), run.output
+        for line, start in zip(lines, starts, strict=True):
+            assert line.startswith(start)
+        for text in ("printed by Python", "printed by C", "printed at the end"):
+            assert text in run.error

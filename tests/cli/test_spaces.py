@@ -10,7 +10,8 @@ import pytest
 
 from tests.command import run_cli
 from trpo_deploy.runtime import OnnxPolicy
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.own_registry import own_registry
+from trpo_deploy.serve.settings import Settings
 
 WORLD = """
 import gymnasium
@@ -81,7 +82,8 @@ def test_what_is_trained_can_be_evaluated_and_served(
         assert evaluated.code == 0, evaluated.error
         returns.append(json.loads(evaluated.output)["returns"])
     assert returns[0] == returns[1]
-    entry = Registry([tmp_path / "run"]).entries["run"]  # what serve and bundle load
+    registry, _ = own_registry(Settings(models=(tmp_path / "run",)))  # what serve and bundle load
+    entry = registry.entries["run"]
     assert entry.error is None
     assert entry.latest is not None
     golden = json.loads((tmp_path / "run" / "certificate.json").read_text())["golden"]

@@ -44,7 +44,7 @@ ZOO = (
 def test_a_normalised_run_without_statistics_is_refused(normalize: str, tmp_path: Path) -> None:
     folder = zoo_folder(tmp_path / "Some-v0_1", ZOO + normalize + "\n")
     run = run_cli("export", folder, "-o", tmp_path / "policy.onnx")
-    run.assert_one_clear_line("no statistics", "--vecnormalize")
+    run.assert_one_clear_line("statistics were not found", "--vecnormalize")
     assert not (tmp_path / "policy.onnx").exists()
 
 

@@ -15,6 +15,7 @@ from tests.export.extractors import (
     BatchInTheGraph,
     Centred,
     ExportAware,
+    FixedView,
     KeyedSum,
     Normalized,
     OneRow,
@@ -89,6 +90,7 @@ def test_a_file_that_differs_from_the_policy_is_not_written(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("extractor", "says"),
     [
+        (FixedView, "a batch of 2 fails: shape '.1, 3.' is invalid for input of size 6"),
         (OneRow, r"a batch of 2 gives features of the shape \(1, 12\)"),
         (BatchInTheGraph, r"a batch of 1 gives features of the shape \(2, 3\)"),
         (Centred, "a row has other features in a batch of 2 than alone"),

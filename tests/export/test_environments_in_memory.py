@@ -322,13 +322,30 @@ def test_an_allowed_wrapper_of_gymnasium_is_a_part_of_the_environment(tmp_path: 
     np.testing.assert_allclose(found, action, rtol=0, atol=2e-5)
 
 
+def test_a_difference_by_rounding_names_float64_input(tmp_path: Path) -> None:
+    """The file's earlier frames are rounded too: by 6 % of their deviation."""
+    env = VecNormalize(VecFrameStack(DummyVecEnv([lambda: Precise(1234.5678)]), 2))
+    model = model_of(env)
+    moments: Any = env.obs_rms
+    moments.mean[:], moments.var[:] = 1234.5678, 1e-6  # SB3 counts a zero at the start
+    with pytest.raises(CertificateError, match=f"{WITNESS}.*float64_input=True.*--float64-input"):
+        exported_from(model, tmp_path)
+    exact = exported_from(model, tmp_path, options=ExportOptions(float64_input=True))
+    assert witness_of(exact).passed is True
+
+
 def test_an_allowed_vec_env_wrapper_must_change_nothing(tmp_path: Path) -> None:
     counted = model_of(VecCounted(VecNormalize(DummyVecEnv([Recorded]))))
     result = exported_from(counted, tmp_path, f"{__name__}:VecCounted")
     assert witness_of(result).passed is True
     shifted = model_of(VecShifted(DummyVecEnv([Recorded])))
-    with pytest.raises(CertificateError, match=WITNESS):
+    with pytest.raises(CertificateError) as failure:
         exported_from(shifted, tmp_path / "shifted", f"{__name__}:VecShifted")
+    _, witness = str(failure.value).split(WITNESS)
+    for text in ("in the file and", "in SB3", "allowed", "a wrapper that changes observations"):
+        assert text in witness
+    assert "float64" not in witness
+    assert "{" not in witness
     assert not (tmp_path / "shifted").exists()
 
 
@@ -498,8 +515,9 @@ def test_rounding_of_float64_observations_does_not_accuse_a_file(tmp_path: Path)
 class Precise(Recorded):
     """Observes numbers whose deviation is a thousandth of their size."""
 
-    def __init__(self) -> None:
+    def __init__(self, mean: float = 1.2345678) -> None:
         super().__init__(spaces.Box(-np.inf, np.inf, (3,), np.float64))
+        self._mean = mean
 
     def reset(self, **arguments: Any) -> Any:
         super().reset(**arguments)
@@ -510,7 +528,7 @@ class Precise(Recorded):
         return self._observe(), *others
 
     def _observe(self) -> Any:
-        return 1.2345678 + 1e-3 * self.np_random.standard_normal(3)
+        return self._mean + 1e-3 * self.np_random.standard_normal(3)
 
 
 def _unsendable() -> AnyEnv:

@@ -18,7 +18,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from tests.command import run_cli
 from tests.export.policies import SpaceEnv, randomize
 from tests.export.test_sources import zoo
-from trpo_deploy.export import export_model, export_policy
+from trpo_deploy.errors import SpaceError
+from trpo_deploy.export import SourceOptions, export_model, export_policy
 from trpo_deploy.files.runs import find_run
 from trpo_deploy.runtime import OnnxPolicy
 
@@ -133,6 +134,59 @@ def test_the_axis_of_a_stack_is_read_from_the_environment(axis: str, tmp_path: P
     with registered(space):
         result = export_policy(find_run(folder), tmp_path / "files.onnx", steps=20)
     plays_as(model, result.path, space)
+
+
+@pytest.mark.parametrize("axis", ["first", "last"])
+def test_an_axis_that_nothing_tells_is_refused(axis: str, tmp_path: Path) -> None:
+    """A zip on its own: of 16x4 numbers, four frames have 4x4 or 16x1."""
+    space = spaces.Box(-1.0, 1.0, (4, 4))
+    bare = DummyVecEnv([lambda: SpaceEnv(space, spaces.Discrete(5))])
+    model = model_of(VecFrameStack(bare, 4, channels_order=axis), "MlpPolicy")
+    model.save(tmp_path / "model.zip")
+    path, source = tmp_path / "policy.onnx", (tmp_path / "model.zip", "--frame-stack", 4)
+    refused = run_cli("export", *source, "-o", path)
+    shapes = "(4, 4) or (16, 1)" if axis == "first" else "(1, 16) or (4, 4)"
+    refused.assert_one_clear_line(shapes, "--env", "config.yml")
+    assert not path.exists()
+    with pytest.raises(SpaceError, match="channels_order"):
+        export_model(model.policy, path, reading=SourceOptions(frame_stack=4))
+    with registered(space):
+        run = run_cli("export", *source, "-o", path, "--env", ENV_ID)
+        assert run.code == 0, run.error
+        plays_as(model, path, space)
+        named = SourceOptions(frame_stack=4, env_id=ENV_ID)
+        plays_as(model, export_model(model.policy, path, reading=named).path, space)
+
+
+def test_statistics_tell_the_axis_of_a_stack(tmp_path: Path) -> None:
+    space = spaces.Box(-1.0, 1.0, (4, 4))
+    inner = VecNormalize(DummyVecEnv([lambda: SpaceEnv(space, spaces.Discrete(5))]))
+    model = model_of(VecFrameStack(inner, 4, channels_order="first"), "MlpPolicy")
+    inner.training = False
+    model.save(tmp_path / "model.zip")
+    inner.save(str(tmp_path / "vecnormalize.pkl"))
+    path = tmp_path / "policy.onnx"
+    run = run_cli("export", tmp_path / "model.zip", "--frame-stack", 4, "-o", path)
+    assert run.code == 0, run.error
+    plays_as(model, path, space)
+
+
+@pytest.mark.parametrize("named", [None, 2, 3, 5])
+def test_the_right_number_of_frames_is_named(named: int | None, tmp_path: Path) -> None:
+    """It follows from the shapes: 12 numbers in the zip, 3 in the environment."""
+    bare = DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")])
+    model_of(VecFrameStack(bare, 4), "MlpPolicy").save(tmp_path / "model.zip")
+    stack = () if named is None else ("--frame-stack", named)
+    run = run_cli("export", tmp_path / "model.zip", "--env", "Pendulum-v1", *stack, cwd=tmp_path)
+    run.assert_one_clear_line("(12,)", "(3,)", "--frame-stack 4")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_stack_that_the_environment_makes_itself_needs_no_frame_stack(tmp_path: Path) -> None:
+    bare = DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")])
+    model_of(bare, "MlpPolicy").save(tmp_path / "model.zip")
+    run = run_cli("export", tmp_path / "model.zip", "--env", "Pendulum-v1", "--frame-stack", 3)
+    run.assert_one_clear_line("(3,)", "--frame-stack 1")
 
 
 def test_statistics_of_images_need_the_environment_only_where_they_do_not_tell(

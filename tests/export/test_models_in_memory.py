@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import RescaleAction
 from sb3_contrib import QRDQN, MaskablePPO, RecurrentPPO
-from stable_baselines3 import DQN, SAC
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
+from tests.command import run_cli
 from tests.export.policies import BOX, SpaceEnv, make_model, randomize
 from trpo_deploy import TRPO
 from trpo_deploy.errors import ExportError
@@ -57,3 +60,22 @@ def test_a_policy_of_an_unsupported_algorithm_is_refused(
     with pytest.raises(ExportError, match=f"{named}, which is not supported; supported: Mlp"):
         export_model(model, tmp_path / "policy.onnx", verify=verify)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zip_cannot_verify_a_file_with_the_wrappers_of_a_model_in_memory(tmp_path: Path) -> None:
+    def model_of(seed: int) -> PPO:
+        bound = np.ones(1, np.float32)
+        env = RescaleAction(gymnasium.make("Pendulum-v1"), -bound, bound)
+        return PPO("MlpPolicy", env, n_steps=8, batch_size=8, seed=seed)
+
+    onnx = tmp_path / "memory.onnx"
+    export_model(model_of(0), onnx, verify=False)
+    for seed in (0, 1):
+        model_of(seed).save(tmp_path / f"{seed}.zip")
+    same = run_cli("verify", tmp_path / "0.zip", onnx)
+    same.assert_one_clear_line(
+        "has the weights of this policy", "gymnasium.wrappers:RescaleAction", "export_model"
+    )
+    other = run_cli("verify", tmp_path / "1.zip", onnx)
+    assert other.code == 1
+    assert "NOT the same policy" in other.output

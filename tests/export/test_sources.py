@@ -185,7 +185,7 @@ def test_inspect_prints_the_whole_contract(tmp_path: Path) -> None:
         "obs_ok: bool (batch)",
         "normalise: clip((x - mean) / std, -10, 10)",
         "the most probable one",
-        "certificate: pass",
+        "certificate: the same policy",
         "NaN",
     ):
         assert part in text

@@ -154,7 +154,7 @@ def test_a_policy_without_environment_asks_for_it(tmp_path: Path) -> None:
     make_model().save(tmp_path / "policy.zip")
     export_policy(find_run(tmp_path), tmp_path / "policy.onnx", verify=False)
     for backend in ("onnx", "torch"):
-        with pytest.raises(EnvError, match="does not tell its environment; name it with --env"):
+        with pytest.raises(EnvError, match="is unknown; name it with --env ID"):
             returns_of(tmp_path, backend=backend)
 
 
@@ -243,14 +243,34 @@ def test_a_file_imports_nothing_that_the_user_has_not_allowed(
 def test_the_user_can_allow_a_module_by_naming_it(evil: Path) -> None:
     named = EnvironmentSpec("evil:Evil-v0", wrappers=(WrapperSpec("evil:Doubled"),))
     file = write_policy(evil.with_name("policy.onnx"), box(3), TORQUE, environment=named)
-    plain = evaluate(file, env_id="Pendulum-v1", episodes=1)
-    assert plain.note == "played without the wrappers evil:Doubled"
+    for env_id in ("Pendulum-v1", "evil:Evil-v0"):
+        with pytest.raises(EnvError, match="--allow-import evil:Doubled"):
+            evaluate(file, env_id=env_id)
     assert not evil.exists()
-    without = evaluate(file, env_id="evil:Evil-v0", episodes=1)
+    bare = write_policy(
+        evil.with_name("bare.onnx"), box(3), TORQUE, environment=EnvironmentSpec("evil:Evil-v0")
+    )
+    without = evaluate(bare, env_id="evil:Evil-v0", episodes=1)
     assert evil.exists()
-    doubled = evaluate(file, allow_import=("evil:Doubled", "evil:Evil-v0"), episodes=1)
+    doubled = evaluate(file, env_id="evil:Evil-v0", allow_import=("evil:Doubled",), episodes=1)
     assert doubled.note == ""
     np.testing.assert_allclose(doubled.returns, 2 * without.returns)
+
+
+def test_an_id_that_the_user_names_has_the_same_wrappers_in_the_run_and_on_its_own(
+    evil: Path,
+) -> None:
+    """Wrappers of the user's own are imported in the run's folder; alone, after permission."""
+    environment = EnvironmentSpec("Pendulum-v1", wrappers=(WrapperSpec("evil:Doubled"),))
+    run = evil.with_name("run")
+    run.mkdir()
+    (run / "config.yaml").write_text("env_id: Pendulum-v1\nenv_wrapper: evil.Doubled\n")
+    in_run = write_policy(run / "policy.onnx", box(3), TORQUE, environment=environment)
+    alone = copied(in_run, evil.with_name("robot.onnx"))
+    with pytest.raises(EnvError, match="--allow-import evil:Doubled"):
+        evaluate(alone, env_id="Pendulum-v1")
+    allowed = returns_of(alone, env_id="Pendulum-v1", allow_import=("evil:Doubled",))
+    assert returns_of(in_run, env_id="Pendulum-v1") == allowed
 
 
 def test_a_run_of_the_users_own_imports_what_its_training_imported(evil: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from tests.runtime.policy_files import (
     make_spec,
     write_policy,
 )
-from trpo_deploy.errors import ObservationError, PolicyFileError
+from tests.runtime.slow_policy import FAST, SLOW, write_slow_policy
+from trpo_deploy.errors import ObservationError, PolicyFileError, PolicyStoppedError
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.spaces import DictSpace, MultiBinarySpace, Space
 
@@ -108,11 +110,12 @@ def test_large_finite_numbers_are_not_taken_for_infinities(policy: OnnxPolicy) -
         ([1, 2, 3], "shape (3,)", "shape"),
         (np.zeros((2, 2, 4), np.float32), "shape (2, 2, 4)", "shape"),
         (np.zeros((4, 4, 4), np.float32), "shape (4, 4, 4)", "shape"),
-        (None, "shape ()", "shape"),
+        (None, "null", "dtype"),
+        ([True, 0, 0, 0], "true or false", "dtype"),
         ([[1, 2, 3, 4], [1, 2]], "uneven", "ragged"),
         (["1", "2", "3", "4"], "text", "dtype"),
-        ([None] * 4, "text", "dtype"),
-        ([1, 2, 3, 10**400], "text", "dtype"),
+        ([None] * 4, "null", "dtype"),
+        ([1, 2, 3, 10**400], "1329 bits", "out_of_range"),
         (np.zeros(4, complex), "complex", "dtype"),
         ([1, 2, 3, float("nan")], "nan", "not_finite"),
         (np.array([1, 2, 3, np.inf], np.float32), "inf", "not_finite"),
@@ -270,3 +273,14 @@ def test_a_file_with_external_data_is_refused(
 def test_a_file_with_the_mode_only_refuses_to_sample(policy: OnnxPolicy) -> None:
     with pytest.raises(PolicyFileError, match="deterministic"):
         policy.predict(np.zeros(4, np.float32), deterministic=False)
+
+
+def test_a_run_can_be_stopped_from_another_thread(tmp_path: Path) -> None:
+    policy = OnnxPolicy(write_slow_policy(tmp_path / "policy.onnx"))
+    before, _ = policy.predict(FAST)
+    timer = threading.Timer(0.5, policy.stop)
+    timer.start()
+    with pytest.raises(PolicyStoppedError, match="was stopped"):
+        policy.predict(SLOW)
+    timer.join()
+    np.testing.assert_array_equal(policy.predict(FAST)[0], before)

@@ -182,7 +182,7 @@ def test_a_stack_within_the_environment_is_sb3s(
         observation, *_ = stack.step(np.zeros(2, np.int64))
         np.testing.assert_array_equal(env.step(0)[0], observation[0])
     model_env = BaseAlgorithm._wrap_env(env, verbose=0)
-    chains = chains_of(model_env, Wrapping(frame_stack=n_stack, environment=space))
+    chains = chains_of(model_env, Wrapping(None, n_stack, space, None, True))
     assert chains[OBS].frame == space
 
 
@@ -197,21 +197,29 @@ def test_images_of_a_dict_that_were_normalised_are_images(tmp_path: Path) -> Non
     assert {each.name: each.dtype for each in result.spec.inputs} == {"a": "uint8", "b": "float32"}
 
 
-@given(shapes, st.sampled_from([image, floats]), st.sampled_from(ORDERS), st.integers(2, 4))
-@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    st.sampled_from([image, floats]),
+    st.sampled_from(ORDERS),
+    st.integers(2, 4),
+    st.sampled_from([None, "default", "first", "last"]),
+)
+@settings(max_examples=500, deadline=None)
 def test_without_the_environment_a_chain_is_right_or_refused(
-    shape: tuple[int, int, int], make: Any, order: tuple[str, ...], n_stack: int
+    shape: list[int], make: Any, order: tuple[str, ...], n_stack: int, channels_order: str | None
 ) -> None:
-    """For the wrappers that SB3 and RL Zoo make: images are transposed last."""
+    """Images are transposed last, as SB3 and RL Zoo do. The axis of a stack may be known."""
     if "transpose" in order and order[-1] != "transpose":
         return
     space = make(*shape)
-    env = wrapped(space, order, n_stack)
+    is_known = channels_order == "default"
+    env = wrapped(space, order, n_stack, None if is_known else channels_order)
     if env is None:
         return
     warm_up(env)
+    stack = n_stack if "stack" in order else 1
     try:
-        chains = chains_of(env, Wrapping(frame_stack=n_stack if "stack" in order else 1))
+        chains = chains_of(env, Wrapping(None, stack, stacks_by_default=is_known))
     except SpaceError:
         return
     assert chains[OBS].frame == space

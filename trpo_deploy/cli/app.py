@@ -15,8 +15,9 @@ from trpo_deploy.cli.evaluate import evaluate
 from trpo_deploy.cli.export import export
 from trpo_deploy.cli.inspect import inspect
 from trpo_deploy.cli.names import names
-from trpo_deploy.cli.output import print_error
+from trpo_deploy.cli.output import print_error, release_stdout
 from trpo_deploy.cli.serve import serve
+from trpo_deploy.cli.sign import sign
 from trpo_deploy.cli.train import train
 from trpo_deploy.cli.verify import verify
 from trpo_deploy.errors import TrpoDeployError
@@ -28,7 +29,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, export, names, verify, inspect, serve, bundle, benchmark, demo):
+_COMMANDS = (
+    train,
+    evaluate,
+    export,
+    names,
+    verify,
+    sign,
+    inspect,
+    serve,
+    bundle,
+    benchmark,
+    demo,
+)
+for command in _COMMANDS:
     app.command()(command)
 
 
@@ -40,6 +54,7 @@ def main() -> None:
     # As with ``python -m``, ``module:Class`` may name a module in the working folder. It comes
     # last on the path, so that it cannot shadow an installed one.
     sys.path.append(os.getcwd())
+    release_stdout()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that cannot encode "±"

@@ -16,7 +16,9 @@ def benchmark(
     envs: Annotated[
         list[str] | None,
         typer.Option(
-            "--env", help="Environment id; repeatable. (default: five MuJoCo tasks, -v4 and -v5)"
+            "--env",
+            metavar="ID",
+            help="Environment id; repeatable. (default: five MuJoCo tasks, -v4 and -v5)",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per task.")] = 3,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trpo_deploy.cli.options import Models
-from trpo_deploy.cli.output import escape, say
+from trpo_deploy.cli.output import escape, say, shell_word
 from trpo_deploy.extras import require
 
 
@@ -23,4 +24,9 @@ def bundle(
     from trpo_deploy.serve import bundle as pack
 
     path = pack(models, output)
-    say(f"wrote {escape(path)}; serve it with: bentoml serve {escape(path)}")
+    image = re.sub("[^a-z0-9]+", "-", path.name.lower()).strip("-") or "policies"
+    dockerfile = path / "env" / "docker" / "Dockerfile"
+    say(f"wrote {escape(path)}")
+    say(f"  here:   trpo-deploy serve {shell_word(path / 'src' / 'models')}")
+    say(f"  image:  docker build -t {image} -f {shell_word(dockerfile)} {shell_word(path)}")
+    say(f"          docker run -p 3000:3000 {image}")

@@ -111,7 +111,7 @@ def _summary(
         "compared with torch", f"every action equal: {EPISODES} episodes, {steps:,} actions"
     )
     table.add_row("certificate", f"the same policy ({len(exported.certificate.checks)} checks)")
-    table.add_row("policy.onnx", f"{exported.size / 1024:.1f} kB")
+    table.add_row("policy.onnx", f"{exported.size / 1024:.1f} KiB")
     table.add_row("latency over HTTP", f"{1e3 * median(latencies):.2f} ms (median)")
     return table
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trpo_deploy.cli.options import AllowImport, EnvOverride, Json, Model
-from trpo_deploy.cli.output import escape, print_json, say
+from trpo_deploy.cli.output import escape, print_json, reserve_stdout, say
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def evaluate(
 ) -> None:
     """Play a policy in its environment and print its returns."""
     require("train")
+    reserve_stdout()
     from trpo_deploy.play import evaluate as play
 
     result = play(

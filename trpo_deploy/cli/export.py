@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trpo_deploy.cli.certificate import print_certificate
 from trpo_deploy.cli.option_groups import option_groups, refuse_options
-from trpo_deploy.cli.options import ReadingOptions, Source
-from trpo_deploy.cli.output import print_export, print_target_export
+from trpo_deploy.cli.options import ReadingOptions, Source, Verbose
+from trpo_deploy.cli.output import escape, print_warnings, reserve_stdout, say
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.targets.table import DEFAULT, TARGETS, check_target
+from trpo_deploy.extras import require_package
+from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.files.exported import finished_file
 
 if TYPE_CHECKING:
-    from trpo_deploy.export import ExportOptions, TargetExport, TargetOptions
+    from trpo_deploy.export import Certificate, Export, ExportOptions, TargetExport, TargetOptions
     from trpo_deploy.files.model_dir import ModelDir
 
 _FOLDERS = "; ".join(f"{name}: {target.summary}" for name, target in TARGETS.items())
@@ -29,7 +32,8 @@ class FileOptions:
     add_output: Annotated[
         list[str] | None,
         typer.Option(
-            help="Additional output: value, log_prob, logits, mean, std or margin; repeatable."
+            metavar="NAME",
+            help="Additional output: value, log_prob, logits, mean, std or margin; repeatable.",
         ),
     ] = None
     opset: Annotated[int | None, typer.Option(help="ONNX opset version. (default: 13)")] = None
@@ -41,7 +45,11 @@ class FileOptions:
     ] = False
     float64_input: Annotated[
         bool,
-        typer.Option("--float64-input", help="Take and normalise float observations as float64."),
+        typer.Option(
+            "--float64-input",
+            help="Take observations that are float64 in the environment as float64, not rounded to "
+            "float32.",
+        ),
     ] = False
     names: Annotated[
         Path | None,
@@ -66,7 +74,11 @@ class TargetChoice:
     """The form of the exported policy."""
 
     target: Annotated[
-        str, typer.Option(help=f"onnx, or a folder of files ({_FOLDERS}).", metavar="NAME")
+        str,
+        typer.Option(
+            help=f"onnx, or a folder of files, for which SOURCE may be a policy.onnx ({_FOLDERS}).",
+            metavar="NAME",
+        ),
     ] = DEFAULT
     name: Annotated[
         str | None,
@@ -100,8 +112,10 @@ def export(
         Path | None,
         typer.Option(help="Write golden vectors to this folder, as an ONNX backend test."),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Export a policy to one ONNX file with a certificate, or to the files of a target."""
+    reserve_stdout()
     check_target(to.target)
     if to.target != DEFAULT:
         refuse_options(f"the target {to.target}", file, "add_output", "opset", "guard")
@@ -109,7 +123,8 @@ def export(
             raise ExportError(
                 f"--golden does not apply to the target {to.target}, whose folder has golden.json"
             )
-        print_target_export(_export_target(source, output, to, file, reading, verify=verify))
+        result_of_target = _export_target(source, output, to, file, reading, verify=verify)
+        print_target_export(result_of_target, verbose=verbose)
         return
     refuse_options("the target onnx", to, "name", "force")
     found, source_options = reading.locate(source)
@@ -129,7 +144,7 @@ def export(
         options=file.export_options(),
         reading=source_options,
     )
-    print_export(result)
+    print_export(result, verbose=verbose)
 
 
 def _export_target(
@@ -146,6 +161,7 @@ def _export_target(
     if finished is not None:
         refuse_options(f"{finished}, which is finished", file)
         refuse_options(f"{finished}, which is finished", reading)
+        require_package("onnx", "export")
         from trpo_deploy.export import export_file
 
         return export_file(finished, _options(finished, None, output, to), verify=verify)
@@ -178,3 +194,35 @@ def _options(
         output = here if model_dir is None else model_dir.root / to.target
     name = identifier(title) if to.name is None else to.name
     return TargetOptions(to.target, output, name, force=to.force)
+
+
+def print_export(result: Export, *, verbose: bool = False) -> None:
+    """Print the files of an export, its warnings and its certificate.
+
+    Args:
+        result: The export.
+        verbose: Print every check and the parts of the zip that were not read, too.
+    """
+    names = [result.card.name]
+    if result.certificate is not None:
+        names.insert(0, certificate_path(result.path).name)
+    size = f"{result.size / 1024:.1f} KiB"
+    say(f"wrote {escape(result.path)} ({size}) with {escape(' and '.join(names))}")
+    print_warnings(result.warnings)
+    if verbose and result.skipped:
+        say(f"not read, as nothing needs it: {escape(', '.join(result.skipped))}")
+    _print_certificate(result.certificate, verbose=verbose)
+
+
+def print_target_export(result: TargetExport, *, verbose: bool = False) -> None:
+    """Print the folder of a target, its files, its warnings and its certificate."""
+    say(f"wrote {escape(result.folder)}: {escape(', '.join(sorted(result.files)))}")
+    print_warnings(result.warnings)
+    _print_certificate(result.certificate, verbose=verbose)
+
+
+def _print_certificate(certificate: Certificate | None, *, verbose: bool) -> None:
+    if certificate is None:
+        say("not verified: no certificate was written")
+    else:
+        print_certificate(certificate.to_dict(), verbose=verbose)

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from trpo_deploy.cli.certificate import print_stored_certificate
 from trpo_deploy.cli.options import Json, Model
-from trpo_deploy.cli.output import escape, print_json, print_verdict, say
+from trpo_deploy.cli.output import escape, print_json, say
 
 if TYPE_CHECKING:
     from trpo_deploy.spec import PolicySpec
 
 
-def inspect(policy: Model, as_json: Json = False) -> None:
-    """Show an ONNX file's inputs, outputs, origin and certificate."""
-    from trpo_deploy.files.certificate import read_certificate
+def inspect(
+    policy: Model,
+    trusted_key: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key (PEM) that must have signed the file. Repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show an ONNX file's inputs, outputs, origin, certificate and signature."""
+    from trpo_deploy.errors import ModelDirError
+    from trpo_deploy.files.certificate import certificate_path, read_certificate
     from trpo_deploy.files.exported import changed_sources, find_onnx
+    from trpo_deploy.files.signature import check_signature
     from trpo_deploy.runtime import OnnxPolicy
 
     path = find_onnx(policy)
+    signer = check_signature(path, trusted_key) if trusted_key else None
     loaded = OnnxPolicy(path)
     spec, certificate = loaded.spec, read_certificate(path)
     changed = changed_sources(path, spec.source_sha256)
     if as_json:
         file = {"sha256": loaded.sha256, "size": path.stat().st_size, "certificate": certificate}
+        file["signed_with"] = signer and str(signer)
         print_json({**json.loads(spec.to_json()), **file, "changed_sources": changed})
         return
     _print_contract(path, spec)
@@ -32,7 +46,15 @@ def inspect(policy: Model, as_json: Json = False) -> None:
     _print_origin(path, spec, loaded.sha256)
     for name in changed:
         say(f"  {name}: [red]has changed since the export[/]; run trpo-deploy export again")
-    print_verdict(certificate, loaded.sha256)
+    try:
+        print_stored_certificate(certificate, loaded.sha256)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelDirError(
+            f"{certificate_path(path)} has an unknown form ({error!r}); run trpo-deploy export "
+            "again"
+        ) from error
+    if signer is not None:
+        say(f"  signature: made with {escape(signer)}")
 
 
 def _print_contract(path: Path, spec: PolicySpec) -> None:

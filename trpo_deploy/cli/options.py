@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from trpo_deploy.cli.output import reserve_stdout_for_json
+from trpo_deploy.cli.output import reserve_stdout
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
@@ -38,15 +38,20 @@ Json = Annotated[
     typer.Option(
         "--json",
         help="Print one JSON object on stdout; everything else on stderr.",
-        callback=reserve_stdout_for_json,
+        callback=reserve_stdout,
     ),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Print every check of the certificate with its numbers.")
 ]
 EnvOverride = Annotated[
     str | None, typer.Option("--env", help="Environment id. (default: the policy's)")
 ]
 AllowImport = Annotated[
     list[str] | None,
-    typer.Option(help="module:Class that the zip may import; its code runs. Repeatable."),
+    typer.Option(
+        metavar="MODULE:CLASS", help="Class that the zip may import; its code runs. Repeatable."
+    ),
 ]
 
 
@@ -79,7 +84,11 @@ class ReadingOptions:
     allow_import: AllowImport = None
     normalize_check: Annotated[
         bool,
-        typer.Option(help="Refuse statistics that are missing, or that the training did not have."),
+        typer.Option(
+            help="Stop if the normaliser's statistics are missing, or if the training had no "
+            "normaliser. (default: on)",
+            show_default=False,
+        ),
     ] = True
 
     def locate(self, source: Path) -> tuple[Run, SourceOptions]:

@@ -1,4 +1,4 @@
-"""What the commands print: consoles, escaping, JSON, exports and certificates."""
+"""What the commands print: consoles, escaping, JSON, warnings and errors."""
 
 from __future__ import annotations
 
@@ -7,18 +7,45 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape as escape_markup
 
-if TYPE_CHECKING:
-    from trpo_deploy.export import Certificate, Export, TargetExport
+_own_stdout: TextIO | None = None
+"""Stdout of this module's functions, where :func:`reserve_stdout` was called."""
+
+
+def reserve_stdout(asked: bool = True) -> bool:
+    """From here on, only the functions of this module write to stdout.
+
+    Everything else goes to stderr: what environments, C libraries and child processes print, what
+    they have buffered until the process ends, and what they print then.
+
+    Args:
+        asked: Whether to do so. It is returned, so that the function can be an option's callback.
+    """
+    global _own_stdout
+    if asked and _own_stdout is None and sys.stdout is not None:
+        sys.stdout.flush()
+        own = os.dup(1)
+        _own_stdout = open(own, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        # A shell's 2>&- closes stderr.
+        os.dup2(2 if sys.stderr is not None else os.open(os.devnull, os.O_WRONLY), 1)
+    return asked
+
+
+def release_stdout() -> None:
+    """Forget an earlier :func:`reserve_stdout`, for a process that runs several commands."""
+    global _own_stdout
+    if _own_stdout is not None:
+        os.close(_own_stdout.fileno())
+        _own_stdout = None
 
 
 def stdout_console() -> Console:
-    """A console for the current ``sys.stdout``: no guessed highlights, no wrapped lines."""
-    return Console(highlight=False, soft_wrap=True, emoji=False)
+    """A console for stdout: no guessed highlights, no wrapped lines."""
+    return Console(file=_own_stdout, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
@@ -51,95 +78,14 @@ def shell_word(text: object) -> str:
     return escape(shlex.quote(str(text)))
 
 
-_json_descriptor = 1
-"""File descriptor that :func:`print_json` writes to."""
-
-
-def reserve_stdout_for_json(asked: bool) -> bool:
-    """Callback of ``--json``: from here on, only :func:`print_json` writes to stdout.
-
-    Everything else goes to stderr: what environments, C libraries and child processes print, what
-    they have buffered until the process ends, and what they print then.
-    """
-    global _json_descriptor
-    if asked:
-        sys.stdout.flush()
-        # A shell's 2>&- closes stderr.
-        rest = 2 if sys.stderr is not None else os.open(os.devnull, os.O_WRONLY)
-        _json_descriptor = os.dup(1)
-        os.dup2(rest, 1)
-    return asked
-
-
 def print_json(value: dict[str, Any]) -> None:
-    """Print one JSON object on one line of stdout.
-
-    Only for commands with the option ``--json``.
-    """
-    with open(_json_descriptor, "w", encoding="utf-8", closefd=False) as stdout:
-        stdout.write(json.dumps(value, allow_nan=False) + "\n")
-
-
-def print_export(result: Export) -> None:
-    """Print the files of an export, its warnings and its certificate."""
-    say(f"wrote {escape(result.path)} ({result.size / 1024:.1f} kB) and {escape(result.card.name)}")
-    print_warnings(result.warnings)
-    if result.skipped:
-        say(f"skipped entries of the zip (not needed): {escape(', '.join(result.skipped))}")
-    if result.certificate is None:
-        say("not verified: no certificate was written")
-    else:
-        print_certificate(result.certificate)
-
-
-def print_target_export(result: TargetExport) -> None:
-    """Print the folder of a target, its files and its certificate."""
-    say(f"wrote {escape(result.folder)}: {escape(', '.join(sorted(result.files)))}")
-    if result.certificate is None:
-        say("not verified: no certificate was written")
-    else:
-        print_warnings(result.certificate.warnings)
-        print_certificate(result.certificate)
+    """Print one JSON object on one line of stdout."""
+    stdout = _own_stdout or sys.stdout
+    stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    stdout.flush()
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
     """Print a line for each warning of a certificate."""
     for warning in warnings:
         say(f"[yellow]warning[/]: {escape(warning)}")
-
-
-def print_certificate(certificate: Certificate) -> None:
-    """Print each check of a certificate, and the verdict."""
-    note = certificate.environment["note"]
-    if note:
-        say(f"note: {escape(note)}")
-    for check in certificate.checks:
-        color = {True: "green", False: "red", None: "yellow"}[check.passed]
-        measured = ", ".join(f"{name} {_short(value)}" for name, value in check.measured.items())
-        words = escape(check.note or measured)
-        say(f"  [{color}]{check.result:<4}[/] {check.name}: {words}")
-    verdict = "[green]the same policy[/]" if certificate.passed else "[red]NOT the same policy[/]"
-    say(f"certificate: {verdict}")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def print_verdict(certificate: dict[str, Any] | None, sha256: str) -> None:
-    """Print the verdict of a certificate file, if it belongs to the ONNX file with this hash."""
-    if certificate is None:
-        say("  certificate: none; create one with: trpo-deploy verify")
-    elif certificate.get("sha256", {}).get("policy.onnx") != sha256:
-        say("  certificate: [red]belongs to another file[/]")
-    else:
-        checks = certificate.get("checks", [])
-        passed = sum(bool(check.get("passed")) for check in checks)
-        say(f"  certificate: {certificate.get('verdict')}, {passed} of {len(checks)} checks")
-        for check in checks:
-            if check.get("passed") is None:
-                say(f"  {escape(check.get('name'))}: {escape(check.get('note'))}")
-        if not any(str(check.get("name")).startswith("witness") for check in checks):
-            say(
-                "  no witness: the certificate is of an older version; run trpo-deploy export again"
-            )

@@ -23,9 +23,16 @@ class OutOfBounds(str, Enum):
     accept = "accept"
 
 
+class LogFormat(str, Enum):
+    """How the service writes its log."""
+
+    text = "text"
+    json = "json"
+
+
 @dataclass(frozen=True)
 class AccessOptions:
-    """Who may call the service, and over which transport."""
+    """Who may call the service, over which transport, and whose models it serves."""
 
     api_key_file: Annotated[
         Path | None, typer.Option(help="File of API keys, one per line; requests must send one.")
@@ -40,7 +47,22 @@ class AccessOptions:
         Path | None, typer.Option(help="Private key (PEM) of the TLS certificate.")
     ] = None
     cors_origin: Annotated[
-        list[str] | None, typer.Option(help="Web origin that may call the service; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web origin that may call the service; repeatable."),
+    ] = None
+
+    trusted_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Public key (PEM); serve only models that are signed with one. Repeatable."
+        ),
+    ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further host name under which the service answers; repeatable; * for any. "
+            "(default: --host and localhost; any if --host is 0.0.0.0 or ::)"
+        ),
     ] = None
 
     def tls(self) -> tuple[Path, Path] | None:
@@ -68,11 +90,28 @@ def serve(
         OutOfBounds | None,
         typer.Option(help="What to do with numbers beyond the space's bounds. (default: refuse)"),
     ] = None,
+    require_certificate: Annotated[
+        bool | None,
+        typer.Option(
+            help="Refuse policies without a certificate. (default: if they replace one with a "
+            "certificate)",
+            show_default=False,
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="Log as readable lines or as JSON objects. (default: text)"),
+    ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
     ] = None,
     tracing: Annotated[
-        bool | None, typer.Option("--tracing", help="Trace with OpenTelemetry.", show_default=False)
+        bool | None,
+        typer.Option(
+            "--tracing",
+            help="Send a span of each request to OTEL_EXPORTER_OTLP_ENDPOINT.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Serve policies over HTTP with BentoML."""
@@ -88,7 +127,11 @@ def serve(
         api_key_file=access.api_key_file,
         admin_key_file=access.admin_key_file,
         cors_origins=access.cors_origin and tuple(access.cors_origin),
+        trusted_keys=access.trusted_key and tuple(access.trusted_key),
+        allowed_hosts=access.allowed_host and tuple(access.allowed_host),
         out_of_bounds=out_of_bounds and out_of_bounds.value,
+        require_certificate=require_certificate,
+        log_format=log_format and log_format.value,
         access_log=access_log,
         tracing=tracing,
     )

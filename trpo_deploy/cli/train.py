@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trpo_deploy.cli.export import print_export
 from trpo_deploy.cli.interrupts import interrupts_deferred
 from trpo_deploy.cli.option_groups import option_groups
-from trpo_deploy.cli.output import escape, print_export, say, shell_word, stdout_console
+from trpo_deploy.cli.output import escape, say, shell_word, stdout_console
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:

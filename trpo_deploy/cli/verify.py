@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zipfile import is_zipfile
 
 import typer
 
+from trpo_deploy.cli.certificate import print_certificate
 from trpo_deploy.cli.option_groups import option_groups, refuse_options
-from trpo_deploy.cli.options import ReadingOptions, Source
-from trpo_deploy.cli.output import print_certificate, print_warnings
+from trpo_deploy.cli.options import ReadingOptions, Source, Verbose
+from trpo_deploy.cli.output import print_warnings, reserve_stdout
+from trpo_deploy.errors import PolicyFileError
+from trpo_deploy.extras import require_package
 from trpo_deploy.files.exported import finished_file
+from trpo_deploy.files.names import ONNX
 
 if TYPE_CHECKING:
     from trpo_deploy.export import Certificate
@@ -27,27 +32,41 @@ def verify(
         Path | None, typer.Option("--output", "-o", help="Write the certificate to this file.")
     ] = None,
     reading: ReadingOptions,
+    verbose: Verbose = False,
 ) -> None:
     """Check that a file behaves exactly like the trained policy; exit with 1 if not.
 
     The folder of a target may also be compared with its policy.onnx: give that as SOURCE. The
     folder's code is compiled and run, so check folders only if you trust where they come from.
     """
+    reserve_stdout()
+    _check_order(source, policy)
     certificate = _certificate(source, policy, reading)
     from trpo_deploy.files.atomic import atomic_write
 
     if output is not None:
         atomic_write(output, certificate.to_json())
     print_warnings(certificate.warnings)
-    print_certificate(certificate)
+    print_certificate(certificate.to_dict(), verbose=verbose)
     if not certificate.passed:
         raise typer.Exit(1)
+
+
+def _check_order(source: Path, policy: Path) -> None:
+    """Raise if the second argument is the source and not the exported file."""
+    is_swapped = source.suffix == ONNX and policy.is_dir() and any(policy.glob("*.zip"))
+    if is_swapped or is_zipfile(policy):
+        raise PolicyFileError(
+            f"{policy} is a trained policy, not an ONNX file; the source comes first: "
+            f"trpo-deploy verify {policy} {source if source.suffix == ONNX else 'POLICY.onnx'}"
+        )
 
 
 def _certificate(source: Path, policy: Path, reading: ReadingOptions) -> Certificate:
     finished = finished_file(source)
     if finished is not None and policy.is_dir():
         refuse_options(f"{finished}, which is finished", reading)
+        require_package("onnx", "export")
         from trpo_deploy.export import verify_target_file
 
         return verify_target_file(finished, policy)

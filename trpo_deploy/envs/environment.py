@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from trpo_deploy.envs.spaces import space_from_gymnasium
+from trpo_deploy.envs.spaces import frames_in, space_from_gymnasium
 from trpo_deploy.envs.wrappers import wrap
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
 from trpo_deploy.spec.spaces import (
@@ -94,9 +94,18 @@ def newest_environment(environment: Environment) -> Environment:
 
 
 def find_environment(
-    environment: Environment, observation_space: Space | DictSpace, action_space: Space
+    environment: Environment,
+    observation_space: Space | DictSpace,
+    action_space: Space,
+    frame_stack: int = 1,
 ) -> Environment:
     """The environment, or its newest installed version, if its spaces are the policy's.
+
+    Args:
+        environment: How to make it.
+        observation_space: The policy's; one frame of a stack.
+        action_space: The policy's.
+        frame_stack: Number of frames that the policy stacks, for the message.
 
     Raises:
         EnvError: The environment cannot be made, or its spaces are others.
@@ -108,11 +117,52 @@ def find_environment(
             ("actions", action_space, made.action_space),
         ):
             if not _fits(expected, found) or (role == "actions" and _scales(expected, found)):
-                raise EnvError(
-                    f"{environment.env_id} has the {role} {found}, but the policy was trained for "
-                    f"{expected.describe()}; name the right environment with --env"
-                )
+                raise EnvError(_misfit(environment.env_id, role, expected, found, frame_stack))
     return environment
+
+
+def _misfit(
+    env_id: str,
+    role: str,
+    expected: Space | DictSpace,
+    found: spaces.Space[Any],
+    frame_stack: int,
+) -> str:
+    stack = _right_stack(expected, found, frame_stack) if role == "observations" else None
+    if stack is None:
+        return (
+            f"{env_id} has the {role} {found}, but the policy was trained for "
+            f"{expected.describe()}; name the right environment with --env"
+        )
+    frames = "" if frame_stack == 1 else f" in each of {frame_stack} frames"
+    return (
+        f"the policy takes observations of shape {_shapes(expected)}{frames}, which is a stack of "
+        f"{stack} observations of {env_id}, of shape {_shapes(found)}; export the policy with "
+        f"--frame-stack {stack}, or name the right environment with --env"
+    )
+
+
+def _shapes(space: Space | DictSpace | spaces.Space[Any]) -> str:
+    if isinstance(space, (DictSpace, spaces.Dict)):
+        return str({key: part.shape for key, part in space.spaces.items()})
+    return str(space.shape)
+
+
+def _right_stack(expected: Space | DictSpace, found: spaces.Space[Any], n_stack: int) -> int | None:
+    """Number of stacked frames with which the policy would fit; ``None`` if no number does."""
+    if isinstance(expected, DictSpace) and isinstance(found, spaces.Dict):
+        if set(expected.spaces) != set(found.spaces):
+            return None
+        each = {_right_stack(part, found[key], n_stack) for key, part in expected.spaces.items()}
+        return each.pop() if len(each) == 1 else None
+    if not isinstance(expected, BoxSpace) or not isinstance(found, spaces.Box):
+        return None
+    shape = expected.shape
+    stacks = [
+        (*shape[:axis], size * n_stack, *shape[axis + 1 :]) for axis, size in enumerate(shape)
+    ]
+    numbers = {frames_in(stack, found.shape) for stack in stacks} - {None, n_stack}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _fits(expected: Space | DictSpace, found: spaces.Space[Any]) -> bool:

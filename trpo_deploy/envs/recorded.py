@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from trpo_deploy.envs.environment import Environment, find_environment
+from gymnasium import spaces
+
+from trpo_deploy.envs.environment import Environment, find_environment, newest_environment
 from trpo_deploy.envs.trust import untrusted_names
 from trpo_deploy.envs.wrappers import wrapper_list
 from trpo_deploy.errors import EnvError
@@ -75,6 +77,17 @@ def environment_of(recorded: EnvironmentSpec, *, stack_frames: bool = False) -> 
     )
 
 
+def recorded_space(recorded: EnvironmentSpec, trusted: Collection[str]) -> spaces.Space[Any]:
+    """The observation space of a recorded environment, one frame.
+
+    Raises:
+        EnvError: The environment cannot be made, or names code that must not be imported.
+    """
+    _check_trusted(recorded, untrusted_names(recorded, trusted))
+    with newest_environment(environment_of(recorded)).opened() as made:
+        return made.observation_space
+
+
 def remake_environment(
     recorded: EnvironmentSpec,
     observation_space: Space | DictSpace,
@@ -90,25 +103,26 @@ def remake_environment(
         recorded: The environment.
         observation_space: The policy's; one frame unless ``stack_frames``.
         action_space: The policy's.
-        asked: Whether the user named the environment's id. The id is trusted then, untrusted
-            wrappers are left out, and a note says so.
+        asked: Whether the user named the environment's id, which is trusted then. Its recorded
+            arguments and wrappers stay; what the record lacks is named in a note.
         trusted: See :func:`~trpo_deploy.envs.trust.untrusted_names`.
         stack_frames: See :func:`environment_of`.
 
     Raises:
-        EnvError: The environment cannot be made or does not fit. Unless ``asked``: also if its
-            record is incomplete, or names code that must not be imported.
+        EnvError: The environment cannot be made, does not fit, or names code that must not be
+            imported. Unless ``asked``: also if its record is incomplete.
     """
     notes = []
+    _check_trusted(
+        recorded, untrusted_names(recorded, (*trusted, recorded.id) if asked else trusted)
+    )
     if not asked:
-        _check_trusted(recorded, untrusted_names(recorded, trusted))
         _check_complete(recorded)
-    elif untrusted_names(recorded, (*trusted, recorded.id)):
-        left_out = ", ".join(wrapper.name for wrapper in recorded.wrappers)
-        notes.append(f"played without the wrappers {left_out}")
-        recorded = replace(recorded, wrappers=())
     found = find_environment(
-        environment_of(recorded, stack_frames=stack_frames), observation_space, action_space
+        environment_of(recorded, stack_frames=stack_frames),
+        observation_space,
+        action_space,
+        1 if stack_frames else recorded.frame_stack,
     )
     if recorded.unrecorded is None:
         notes.append(
@@ -127,10 +141,11 @@ def _check_trusted(recorded: EnvironmentSpec, untrusted: list[str]) -> None:
             f"chose it; if you trust it, name it with --env {recorded.id}"
         )
     if untrusted:
+        allowed = " ".join(f"--allow-import {name}" for name in untrusted)
         raise EnvError(
             f"the training wrapped {recorded.id} in {', '.join(untrusted)}, which is not a wrapper "
-            "of a known library, so it was not imported and the policy not played; allow it with "
-            f"--allow-import {untrusted[0]}, or play without wrappers with --env {recorded.id}"
+            "of a known library, so it was not imported and the policy not played; allow it, which "
+            f"runs its code, with {allowed}"
         )
 
 

@@ -41,6 +41,23 @@ def space_from_gymnasium(space: spaces.Space[Any]) -> Space | DictSpace:
     )
 
 
+def frames_in(stack: tuple[int, ...], frame: tuple[int, ...]) -> int | None:
+    """Number of frames that a shape stacks along one axis; ``None`` if it is no such stack.
+
+    Args:
+        stack: Shape of the stack. An image may have been transposed to channels first.
+        frame: Shape of a frame.
+    """
+    for shape in (frame, (*frame[-1:], *frame[:-1])):
+        if len(shape) != len(stack) or 0 in shape:
+            continue
+        factors = [size // part for size, part in zip(stack, shape, strict=True)]
+        exact = all(f * part == size for f, part, size in zip(factors, shape, stack, strict=True))
+        if exact and sum(factor != 1 for factor in factors) <= 1:
+            return max(factors, default=1)
+    return None
+
+
 def _without_keys(key: str, space: Space | DictSpace) -> Space:
     if isinstance(space, DictSpace):
         raise SpaceError(f"the observation {key!r} is a Dict inside a Dict; flatten it")

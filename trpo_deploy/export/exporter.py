@@ -36,7 +36,7 @@ from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.names import check_names
 from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.from_files import load_source
-from trpo_deploy.sb3.from_memory import load_model
+from trpo_deploy.sb3.from_memory import WEIGHTS, load_model, weights_sha256
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
 from trpo_deploy.spec.components import ControlSpec
 from trpo_deploy.spec.policy_spec import PolicySpec
@@ -46,6 +46,10 @@ STEPS = 2000
 """Default number of on-policy observations that are compared."""
 SECONDS = 120.0
 """Default time limit for playing the policy and the file, so that their returns can be compared."""
+
+
+INSIDE = "inside of the file: "
+"""Prefix of a line of ``PolicySpec.preprocessing`` that names a wrapper."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,27 @@ def verify_policy(
     float64 = any(isinstance(each, BoxSpace) and each.dtype == np.float64 for each in spaces)
     loaded = load_source(source, reading or SourceOptions())
     actor = _read_actor(loaded, float64_input=float64)
-    return certify(file, _trained_policy(loaded, actor), steps=steps, seconds=seconds)
+    certificate = certify(file, _trained_policy(loaded, actor), steps=steps, seconds=seconds)
+    if not certificate.passed:
+        _check_wrappers(onnx_path, file.spec, loaded)
+    return certificate
+
+
+def _check_wrappers(path: Path, spec: PolicySpec, loaded: LoadedSource) -> None:
+    """Raise if a file differs from a zip of the same weights by the wrappers of a model in memory.
+
+    Raises:
+        ExportError: The file contains wrappers, which a zip does not tell.
+    """
+    inside = [each.removeprefix(INSIDE) for each in spec.preprocessing if each.startswith(INSIDE)]
+    own = weights_sha256(loaded.reference.policy)
+    if inside and spec.source_sha256.get(WEIGHTS) == own:
+        raise ExportError(
+            f"{path} has the weights of this policy, and was exported from a model in memory, with "
+            f"the wrappers {', '.join(inside)} of its environment inside of the file; a zip does "
+            "not tell them, so it cannot verify the file: export the model with its environment "
+            "again with export_model, which compares the two"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +267,9 @@ class Build:
         atomic_write_all(files)
         if certificate is None:
             certificate_path(output).unlink(missing_ok=True)  # belongs to the replaced file
+        accepted = self.loaded.accepted_problem
+        if accepted:
+            warnings = (f"accepted with --no-normalize-check: {accepted}", *warnings)
         skipped = self.loaded.skipped
         return Export(output, len(content), spec, certificate, card, skipped, warnings)
 
@@ -291,6 +318,7 @@ def _spec(
 ) -> PolicySpec:
     wrappers = () if loaded.recorded is None else loaded.recorded.wrappers
     guard = guard_info(actor, control.safe_action) if options.guard else None
+    accepted = loaded.accepted_problem and f"accepted: {loaded.accepted_problem}"
     inside = (*loaded.reference.inside.observation, *reversed(loaded.reference.inside.action))
     return PolicySpec(
         observation_space=actor.observation_space,
@@ -304,7 +332,8 @@ def _spec(
                 f"outside of the file: the environment is wrapped in {each.name}"
                 for each in wrappers
             ),
-            *(f"inside of the file: {class_name(each)}" for each in inside),
+            *(f"{INSIDE}{class_name(each)}" for each in inside),
+            *((accepted,) if accepted else ()),
             *describe_preprocessing(actor),
         ),
         training=loaded.training,

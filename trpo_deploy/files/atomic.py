@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise ModelDirError(f"cannot write {path}: {error.strerror}") from error
+        raise ModelDirError(f"cannot write {path}: {folder_problem(path.parent, error)}") from error
     temporary = Path(name)
     try:
         yield temporary
@@ -43,6 +43,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise ModelDirError(f"cannot write {path}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def folder_problem(folder: Path, error: OSError) -> str | None:
+    """Why a folder could not be made or written to."""
+    for each in (folder, *folder.parents):
+        if os.path.lexists(each) and not os.path.isdir(each):
+            return f"{each} is a file, not a folder"
+    return error.strerror
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:

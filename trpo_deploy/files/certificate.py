@@ -27,11 +27,16 @@ def read_certificate(onnx: Path) -> dict[str, Any] | None:
     """
     path = certificate_path(onnx)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelDirError(f"{path} cannot be read as a certificate ({error})") from error
     if not isinstance(value, dict):
         raise ModelDirError(f"{path} is not a certificate: expected a JSON object")
     return value
+
+
+def _refuse(constant: str) -> float:
+    """NaN and infinities, which are not JSON."""
+    raise ValueError(f"{constant} is not JSON")

@@ -8,7 +8,7 @@ from pathlib import Path
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.names import ONNX
+from trpo_deploy.files.names import ONNX, meant
 
 
 def find_onnx(model: Path) -> Path:
@@ -25,7 +25,9 @@ def find_onnx(model: Path) -> Path:
             )
         return model
     if not model.exists():
-        raise ModelDirError(f"{model} does not exist; give a model folder or a policy.onnx")
+        raise ModelDirError(
+            f"{model} does not exist; {meant(model, ONNX)}give a model folder or a policy.onnx"
+        )
     onnx = ModelDir(model).onnx
     if not onnx.is_file():
         raise ModelDirError(

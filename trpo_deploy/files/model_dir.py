@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trpo_deploy.errors import ModelDirError
+from trpo_deploy.files.atomic import folder_problem
 
 if sys.platform != "win32":
     import fcntl
@@ -126,7 +127,9 @@ class ModelDir:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ModelDirError(f"cannot make the folder {self.root}: {error.strerror}") from error
+            raise ModelDirError(
+                f"cannot make the folder {self.root}: {folder_problem(self.root, error)}"
+            ) from error
 
     def sweep(self) -> None:
         """Remove the temporary files of a run that was killed. Other files stay."""

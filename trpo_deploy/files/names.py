@@ -53,3 +53,12 @@ def check_names(paths: Iterable[Path]) -> None:
 
 MAX_NAME_BYTES = 255 - len("..12345678.tmp")
 """Most file systems take 255 bytes, and a file is written under a temporary name first."""
+
+
+def meant(path: Path, suffix: str) -> str:
+    """A question for a path that does not exist, if it does with the suffix; else empty.
+
+    SB3's ``model.save`` adds ``.zip`` without saying so.
+    """
+    completed = path.with_name(path.name + suffix) if path.name else path
+    return f"did you mean {completed}? Otherwise " if completed.is_file() else ""

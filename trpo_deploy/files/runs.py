@@ -20,7 +20,7 @@ from typing import Any
 
 from trpo_deploy.errors import ConfigError, ModelDirError
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.names import ONNX, ZIP, check_utf8, stem
+from trpo_deploy.files.names import ONNX, ZIP, check_utf8, meant, stem
 from trpo_deploy.files.statistics import find_statistics, is_checkpoint
 from trpo_deploy.files.vec_env_wrapper import stacked_frames
 from trpo_deploy.files.yaml import read_yaml
@@ -100,7 +100,8 @@ def find_run(source: Path, vecnormalize: Path | None = None) -> Run:
     """
     if not source.exists():
         raise ModelDirError(
-            f"{source} does not exist; give a policy zip, a model folder or an RL Zoo run folder"
+            f"{source} does not exist; {meant(source, ZIP)}"
+            "give a policy zip, a model folder or an RL Zoo run folder"
         )
     if vecnormalize is not None and not vecnormalize.is_file():
         raise ModelDirError(

@@ -91,7 +91,7 @@ def _onnx(
     if env_id is not None:
         recorded = EnvironmentSpec(env_id) if recorded is None else replace(recorded, id=env_id)
     if recorded is None:
-        raise EnvError(f"{file} does not tell its environment; name it with --env")
+        raise EnvError(f"the environment of {file} is unknown; name it with --env ID")
     trusted = allow_import
     if run is not None and untrusted_names(recorded, trusted):
         trusted += _names_of(run)

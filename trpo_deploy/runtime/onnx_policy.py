@@ -14,7 +14,7 @@ from weakref import WeakSet
 import numpy as np
 import onnxruntime as ort
 
-from trpo_deploy.errors import ObservationError, PolicyFileError
+from trpo_deploy.errors import ObservationError, PolicyFileError, PolicyStoppedError
 from trpo_deploy.runtime.sampling import Draw, sampler
 from trpo_deploy.spec.policy_spec import (
     ACTION,
@@ -52,6 +52,7 @@ class OnnxPolicy:
     """Inputs, outputs and origin of the policy."""
     sha256: str
     """Hex SHA-256 of the loaded file."""
+    _run_options: Any
 
     def __init__(
         self,
@@ -170,11 +171,30 @@ class OnnxPolicy:
             return self._distribution()[1](outputs, self._rng), state
 
     def run(self, outputs: list[str], inputs: Inputs) -> list[Array]:
-        """Compute some of the spec's outputs from all of its inputs, by key."""
+        """Compute some of the spec's outputs from all of its inputs, by key.
+
+        Raises:
+            PolicyStoppedError: Another thread called :meth:`stop`.
+        """
         if self._renamed:
             inputs = {self._renamed.get(key, key): array for key, array in inputs.items()}
-        arrays: list[Array] = self._session.run(outputs, inputs, self._run_options)
+        options = self._run_options
+        try:
+            arrays: list[Array] = self._session.run(outputs, inputs, options)
+        except Exception as error:  # onnxruntime's exceptions have no public base class
+            if options.terminate:
+                raise PolicyStoppedError(f"a run of {self.path} was stopped") from error
+            raise
         return arrays
+
+    def stop(self) -> None:
+        """Stop the runs in progress, each at the end of its current operator.
+
+        They raise :class:`PolicyStoppedError`. Later runs are not affected.
+        """
+        running = self._run_options
+        self._run_options = ort.RunOptions()
+        running.terminate = True
 
     def _open(self) -> None:
         """Make the parts that cannot be pickled."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from gymnasium import spaces
 
-from trpo_deploy.envs.environment import newest_environment
-from trpo_deploy.envs.recorded import environment_of, recorded_by_run
-from trpo_deploy.envs.trust import imported_names, untrusted_names
-from trpo_deploy.errors import ExportError, TrpoDeployError
+from trpo_deploy.envs.recorded import recorded_by_run, recorded_space
+from trpo_deploy.envs.trust import imported_names
+from trpo_deploy.errors import TrpoDeployError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.evaluations import read_evaluations
@@ -35,45 +34,47 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         PolicyZipError: A file cannot be read.
         ConfigError: The configuration cannot be read.
         ExportError: The statistics are missing.
+        EnvError: The environment that the user named cannot be made.
         SpaceError: The statistics or the frame stack do not fit, or the image layout is unknown.
     """
-    if run.vecnormalize is None and options.normalize_check and run.settings.normalizes:
-        raise ExportError(
-            f"{run.config} says that the run normalised, but there are no statistics; "
-            "trpo-deploy export takes them with --vecnormalize FILE, or none with "
-            "--no-normalize-check"
-        )
-    recorded = recorded_by_run(run.settings)
-    # The classes of the policy's network and spaces; the others are of the environment.
-    named = sorted(set(options.allow_import) - set(imported_names(recorded)))
-    policy_zip = read_policy_zip(run.policy_zip, named)
+    described = recorded_by_run(run.settings)
     recorded = replace(
-        recorded,
-        id=options.env_id or recorded.id,
-        frame_stack=options.frame_stack or recorded.frame_stack,
+        described,
+        id=options.env_id or described.id,
+        frame_stack=options.frame_stack or described.frame_stack,
     )
     trusted = _trusted(run, options)
+    wrapping = Wrapping(
+        options.image_layout or _recorded_layout(recorded),
+        recorded.frame_stack,
+        _environment_space(recorded, trusted, asked=options.env_id is not None),
+        # RL Zoo and this project leave the axis to VecFrameStack.
+        stacks_by_default=recorded.frame_stack == described.frame_stack,
+    )
+    # The classes of the policy's network and spaces; the others are of the environment.
+    named = sorted(set(options.allow_import) - set(imported_names(described)))
+    policy_zip = read_policy_zip(run.policy_zip, named)
     hashes = {run.policy_zip.name: policy_zip.sha256}
     statistics = None
     if run.vecnormalize is not None:
         statistics = read_vecnormalize(run.vecnormalize, named)
         hashes[run.vecnormalize.name] = file_sha256(run.vecnormalize)
-    if options.normalize_check:
-        configured = run.settings.normalizes
-        check_normalizer(policy_zip.training_record, statistics, configured=configured)
+    accepted = check_normalizer(
+        policy_zip.training_record,
+        statistics,
+        accept=not options.normalize_check,
+        configured=run.settings.normalizes,
+    )
     evaluations: dict[int, Array] = {}
     if run.evaluations is not None:
         evaluations = read_evaluations(run.evaluations, policy_zip.num_timesteps)
-    space = policy_zip.observation_space
-    layout = options.image_layout or _recorded_layout(recorded)
-    environment = None if layout is not None else _environment_space(space, recorded, trusted)
     return LoadedSource(
         reference=SB3Policy(
             policy_zip.build_policy(),
             statistics,
-            space,
+            policy_zip.observation_space,
             policy_zip.action_space,
-            Wrapping(layout, recorded.frame_stack, environment),
+            wrapping,
         ),
         algorithm=policy_zip.algorithm,
         has_std=policy_zip.has_std,
@@ -83,6 +84,7 @@ def load_source(run: Run, options: SourceOptions) -> LoadedSource:
         training=_training(policy_zip.num_timesteps, evaluations),
         training_record=policy_zip.training_record,
         normalize_check=options.normalize_check,
+        accepted_problem=accepted,
         evaluations=evaluations,
         skipped=policy_zip.skipped,
         asked=options.env_id is not None,
@@ -107,22 +109,20 @@ def _recorded_layout(recorded: EnvironmentSpec) -> ImageLayout | None:
 
 
 def _environment_space(
-    space: spaces.Space[Any], recorded: EnvironmentSpec, trusted: tuple[str, ...]
+    recorded: EnvironmentSpec, trusted: tuple[str, ...], *, asked: bool
 ) -> spaces.Space[Any] | None:
-    """The environment's observation space, if the policy's does not determine it.
+    """The environment's observation space; ``None`` if it is unknown or cannot be made.
 
-    Returns:
-        ``None`` if it is not needed, or the environment cannot be made.
+    Raises:
+        EnvError: The user named the environment, and it cannot be made.
     """
-    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    if all(len(part.shape or ()) < 2 for part in parts):
-        return None
-    if not recorded.id or untrusted_names(recorded, trusted):
+    if not recorded.id:
         return None
     try:
-        with newest_environment(environment_of(recorded)).opened() as made:
-            return made.observation_space
+        return recorded_space(recorded, trusted)
     except TrpoDeployError:
+        if asked:
+            raise
         return None
 
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from trpo_deploy.envs.environment import Environment
-from trpo_deploy.envs.recorded import record_environment
+from trpo_deploy.envs.recorded import record_environment, recorded_space
 from trpo_deploy.envs.space_translation import sb3_action_space
 from trpo_deploy.errors import ExportError
 from trpo_deploy.sb3.environment_in_memory import (
@@ -37,6 +37,9 @@ from trpo_deploy.sb3.source import LoadedSource, SourceOptions
 from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import OBS
+
+WEIGHTS = "weights"
+"""Name of a source in memory, in place of a file's."""
 
 
 def load_model(
@@ -63,9 +66,12 @@ def load_model(
     record = TrainingRecord()
     if isinstance(model, BaseAlgorithm):
         record = read_training_record(vars(model).get)
-    if options.normalize_check:
-        check_normalizer(record, statistics)
+    accepted = check_normalizer(record, statistics, accept=not options.normalize_check)
     found = Wrapping() if env is None else _wrapping_of(env)
+    if env is None and options.env_id is not None:
+        named = EnvironmentSpec(options.env_id)
+        space = recorded_space(named, (*options.allow_import, named.id))
+        found = Wrapping(environment=space)
     wrapping = Wrapping(
         options.image_layout,
         options.frame_stack or found.frame_stack,
@@ -83,7 +89,6 @@ def load_model(
     elif options.env_id is not None:
         recorded = EnvironmentSpec(options.env_id, frame_stack=wrapping.frame_stack)
     in_memory = () if recorded is None else [each.name for each in recorded.wrappers]
-    weights = [each.detach().cpu().numpy().tobytes() for each in policy.state_dict().values()]
     return LoadedSource(
         reference=SB3Policy(
             policy,
@@ -97,15 +102,22 @@ def load_model(
         algorithm=type(model).__name__,
         has_std=True,
         recorded=recorded,
-        sha256={"weights": sha256(b"".join(weights)).hexdigest()},
+        sha256={WEIGHTS: weights_sha256(policy)},
         sb3_version=version("stable-baselines3"),
         training={"timesteps": getattr(model, "num_timesteps", 0)},
         training_record=record,
         normalize_check=options.normalize_check,
+        accepted_problem=accepted,
         model=_playable(model, environment, statistics),
         asked=options.env_id is not None,
         trusted=(*options.allow_import, *in_memory),
     )
+
+
+def weights_sha256(policy: ActorCriticPolicy) -> str:
+    """Hex SHA-256 of a policy's weights."""
+    weights = [each.detach().cpu().numpy().tobytes() for each in policy.state_dict().values()]
+    return sha256(b"".join(weights)).hexdigest()
 
 
 # These decide the action. A policy with its own, such as a recurrent one, would be misread.

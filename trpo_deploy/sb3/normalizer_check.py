@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stable_baselines3.common.vec_env import VecNormalize
 
 from trpo_deploy.errors import ExportError
 from trpo_deploy.sb3.training_record import TrainingRecord
 
+_MISSING = "the policy was trained with VecNormalize, but its statistics were not found"
+_UNEXPECTED = "there are statistics of VecNormalize, but the policy was trained without it"
+_ADVICE: Mapping[str, str] = {
+    _MISSING: "name them with trpo-deploy export --vecnormalize FILE (in Python: vecnormalize). If "
+    "only rewards were normalised, export with --no-normalize-check (normalize_check=False)",
+    _UNEXPECTED: "move them to another folder. To use them all the same, run trpo-deploy export "
+    "with --no-normalize-check (in Python: normalize_check=False)",
+}
+
 
 def check_normalizer(
-    record: TrainingRecord, statistics: VecNormalize | None, *, configured: bool = False
-) -> None:
+    record: TrainingRecord,
+    statistics: VecNormalize | None,
+    *,
+    accept: bool,
+    configured: bool = False,
+) -> str:
     """Compare the statistics with what the model kept of its training.
-
-    A model keeps raw observations exactly if its environment had a ``VecNormalize``. That may
-    have normalised rewards only, which its statistics tell.
 
     Args:
         record: What the model kept.
         statistics: The statistics, if any.
-        configured: Whether the run's configuration says that observations were normalised. A
-            resumed run may have kept no raw observation.
+        accept: Whether the user accepts a contradiction.
+        configured: Whether the run's configuration says that observations were normalised.
+
+    Returns:
+        The contradiction that was accepted; empty if there is none.
 
     Raises:
-        ExportError: There are no statistics, but the training had a normaliser; or it had none,
-            and the statistics would normalise observations.
+        ExportError: There is one that was not accepted.
     """
-    if statistics is None and record.last_original_observation is not None:
-        raise ExportError(
-            "the policy was trained with VecNormalize, but there are no statistics; trpo-deploy "
-            "export takes them with --vecnormalize FILE (in Python: vecnormalize), or none with "
-            "--no-normalize-check (in Python: normalize_check=False) if only rewards were "
-            "normalised"
-        )
-    if not record.was_trained or record.last_original_observation is not None or configured:
-        return
-    if statistics is not None and statistics.norm_obs:
-        raise ExportError(
-            "there are statistics of VecNormalize, but the policy was trained without it; move "
-            "them to another folder, or have trpo-deploy export use them all the same with "
-            "--no-normalize-check (in Python: normalize_check=False)"
-        )
+    problem = _problem(record, statistics, configured)
+    if problem and not accept:
+        raise ExportError(f"{problem}; {_ADVICE[problem]}")
+    return problem
+
+
+def _problem(record: TrainingRecord, statistics: VecNormalize | None, configured: bool) -> str:
+    """A model keeps raw observations exactly if its environment had a ``VecNormalize``.
+
+    That may have normalised rewards only, which its statistics tell. A resumed run may have kept no
+    raw observation.
+    """
+    has_raw = record.last_original_observation is not None
+    if statistics is None:
+        return _MISSING if has_raw or configured else ""
+    is_known = record.was_trained and not has_raw and not configured
+    return _UNEXPECTED if is_known and statistics.norm_obs else ""

@@ -17,6 +17,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
+from trpo_deploy.envs.spaces import frames_in
 from trpo_deploy.errors import SpaceError
 from trpo_deploy.sb3.wrapper_search import (
     ArrayKind,
@@ -42,6 +43,9 @@ class Wrapping:
     """The environment's observation space, one frame; ``None`` if unknown."""
     transposed: frozenset[str] | None = None
     """Names of the images that ``VecTransposeImage`` transposed; ``None`` if unknown."""
+    stacks_by_default: bool = False
+    """Whether ``VecFrameStack`` is known to have chosen its axis itself: the channels of an image,
+    else the last axis."""
 
 
 NO_WRAPPING = Wrapping()
@@ -171,17 +175,24 @@ def _chain(
     facts = Facts(
         n_stack,
         None if statistics is None else statistics.mean.shape,
-        _environment_array(name, wrapping.environment),
+        _environment_array(name, space, wrapping),
         wrapping.image_layout,
         None if wrapping.transposed is None else name in wrapping.transposed,
+        wrapping.stacks_by_default,
     )
     policy = _kind(space)
     found = find_wrappers(policy, facts, _images(space, statistics, normalizer))
-    if not found:
+    if not found or _contradicts(policy, facts, found):
         raise SpaceError(_misfit(name, policy, facts))
     if len(found) > 1:
-        raise SpaceError(_undecided(name, policy, found))
+        raise SpaceError(_undecided(name, policy, facts, found))
     (wrappers,) = found
+    assert space.dtype is not None
+    if n_stack > 1 and statistics and wrappers.place == "frame" and space.dtype.kind != "f":
+        raise SpaceError(
+            f"the policy's {name!r} was normalised, and then stacked as {space.dtype}, which cut "
+            "off its decimals; a file cannot do that: train with VecNormalize around VecFrameStack"
+        )
     axis = wrappers.stack_axis
     last = len(wrappers.frame.shape) - 1
     return ObservationChain(
@@ -200,10 +211,17 @@ def _kind(space: spaces.Space[Any]) -> ArrayKind:
     return ArrayKind(space.shape or (), is_image_space(space))
 
 
-def _environment_array(name: str, space: spaces.Space[Any] | None) -> ArrayKind | None:
+def _environment_array(
+    name: str, policy: spaces.Space[Any], wrapping: Wrapping
+) -> ArrayKind | None:
+    space = wrapping.environment
     if isinstance(space, spaces.Dict):
         space = space.spaces.get(name)
-    return _kind(space) if isinstance(space, spaces.Box) else None
+    if not isinstance(space, spaces.Box):
+        return None
+    # The layout that the user names comes first, as the environment may be another version.
+    is_named = wrapping.image_layout is not None and is_image_space(policy)
+    return None if is_named else _kind(space)
 
 
 def _images(
@@ -260,7 +278,23 @@ def _frame_bound(stacked: Array, n_stack: int, axis: int) -> Array:
     return np.take(stacked, range(size), axis)
 
 
+def _contradicts(policy: ArrayKind, facts: Facts, found: list[Wrappers]) -> bool:
+    """Whether the environment shows that the user named a wrong number of frames."""
+    if facts.frame is None or facts.n_stack == 1 or facts.stacks_by_default:
+        return False
+    frames = frames_in(policy.shape, facts.frame.shape)
+    is_used = any(each.frame == facts.frame for each in found)
+    return not is_used and frames not in (None, facts.n_stack)
+
+
 def _misfit(name: str, policy: ArrayKind, facts: Facts) -> str:
+    frames = None if facts.frame is None else frames_in(policy.shape, facts.frame.shape)
+    if facts.frame is not None and frames not in (None, facts.n_stack):
+        return (
+            f"the policy's {name!r} has the shape {policy.shape}, and the environment's "
+            f"{facts.frame.shape}: that is a stack of {frames} frames, not of {facts.n_stack}; "
+            f"give --frame-stack {frames}"
+        )
     divides = any(size % facts.n_stack == 0 for size in policy.shape)
     if facts.statistics is None or (facts.n_stack > 1 and not divides):
         return (
@@ -274,7 +308,7 @@ def _misfit(name: str, policy: ArrayKind, facts: Facts) -> str:
     )
 
 
-def _undecided(name: str, policy: ArrayKind, found: list[Wrappers]) -> str:
+def _undecided(name: str, policy: ArrayKind, facts: Facts, found: list[Wrappers]) -> str:
     frames = sorted({(each.frame.shape, each.frame.is_image) for each in found})
     if len({is_image for _, is_image in frames}) > 1:
         return (
@@ -282,6 +316,14 @@ def _undecided(name: str, policy: ArrayKind, found: list[Wrappers]) -> str:
             "tell whether the environment's are images or floats; name the environment with --env"
         )
     shapes = " or ".join(str(shape) for shape, _ in frames)
+    is_layout_open = facts.layout is None and facts.frame is None and frames[0][1]
+    if facts.n_stack > 1 and not is_layout_open:
+        return (
+            f"the policy's {name!r} has the shape {policy.shape}: its {facts.n_stack} frames have "
+            f"the shape {shapes}, depending on the channels_order of VecFrameStack, which the zip "
+            "does not tell; name the environment with --env, or export from a run folder whose "
+            "config.yml has frame_stack"
+        )
     return (
         f"the policy's image {name!r} has the shape {policy.shape}, and the zip does not tell "
         f"whether the environment's has {shapes}; give --image-layout hwc or --image-layout chw, "

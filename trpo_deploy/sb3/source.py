@@ -77,6 +77,8 @@ class LoadedSource:
     """What the model itself kept of its training."""
     normalize_check: bool = True
     """See :class:`SourceOptions`."""
+    accepted_problem: str = ""
+    """What contradicts the statistics, if the user accepted it; empty if nothing does."""
     evaluations: Mapping[int, Array] = field(default_factory=dict)
     """Returns of the run's evaluations nearest to the policy's timesteps, by timesteps."""
     model: ModelInMemory | None = None
@@ -110,7 +112,7 @@ class LoadedSource:
             EnvError: No environment is known, or it cannot be made or does not fit.
         """
         if self.recorded is None:
-            raise EnvError("the source does not tell its environment; name it with --env")
+            raise EnvError("the policy's environment is unknown; name it with --env ID")
         action_space = space_from_gymnasium(self.reference.action_space)
         if isinstance(action_space, DictSpace):
             raise SpaceError("an action space cannot be a Dict")

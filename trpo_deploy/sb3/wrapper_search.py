@@ -71,6 +71,8 @@ class Facts:
     """Axis order of the environment's images."""
     transposed: bool | None = None
     """Whether ``VecTransposeImage`` transposed the array; ``None`` if unknown."""
+    stacks_by_default: bool = False
+    """Whether ``VecFrameStack`` is known to have chosen the axis itself."""
 
 
 def find_wrappers(policy: ArrayKind, facts: Facts, images: Collection[bool]) -> list[Wrappers]:
@@ -91,7 +93,7 @@ def find_wrappers(policy: ArrayKind, facts: Facts, images: Collection[bool]) -> 
         for choices in _choices(facts):
             wrapped = choices.wrap(frame, facts)
             if wrapped is not None and wrapped.now == policy:
-                usual = found.get(wrapped.wrappers, False) or choices.are_usual
+                usual = found.get(wrapped.wrappers, False) or choices.are_usual(facts)
                 found[wrapped.wrappers] = usual
     kept = list(found)
     kept = [each for each in kept if each.frame == facts.frame] or kept
@@ -100,6 +102,9 @@ def find_wrappers(policy: ArrayKind, facts: Facts, images: Collection[bool]) -> 
     if facts.layout is not None and all(each.frame.is_image for each in kept):
         kept = [each for each in kept if each.frame.layout == facts.layout] or kept
         kept = [each for each in kept if each.transposed == (facts.layout == "hwc")] or kept
+        # Frames of an image are stacked along its channels; -1 without a stack.
+        channels = 2 if facts.layout == "hwc" else 0
+        kept = [each for each in kept if each.stack_axis in (-1, channels)] or kept
     return kept
 
 
@@ -185,13 +190,12 @@ class _Choices:
     skips_transposition: bool = False
     """Whether there is a ``VecTransposeImage(skip=True)``, or no model around the policy."""
 
-    @property
-    def are_usual(self) -> bool:
-        """Whether SB3 chooses where it can.
+    def are_usual(self, facts: Facts) -> bool:
+        """Whether SB3 chooses where it can, as far as that is known.
 
         It does not transpose normalised images, so users do that in front of the normaliser.
         """
-        if self.channels_first is not None:
+        if self.channels_first is not None and facts.stacks_by_default:
             return False
         if "transpose" not in self.order:
             return True

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import orjson
 
 from trpo_deploy.errors import ObservationError
 
 _MAX_TEXT = 1000
+_log = logging.getLogger(__name__)
 
 
 class RequestError(Exception):
@@ -60,6 +63,22 @@ class RequestError(Exception):
         """The 503 answer of a worker at its limit. It asks the client to retry after a second."""
         headers = ((b"retry-after", b"1"), (b"connection", b"close"))
         return cls(503, "overloaded", message, headers=headers)
+
+    @classmethod
+    def from_exception(cls, error: Exception, doing: str) -> RequestError:
+        """The answer to any exception: itself, 413 if the memory is full, otherwise 500.
+
+        Args:
+            error: The exception that is being handled.
+            doing: What failed, for the log.
+        """
+        if isinstance(error, RequestError):
+            return error
+        if isinstance(error, MemoryError):
+            message = "the request takes more memory than there is; send fewer observations at once"
+            return cls(413, "out_of_memory", message)
+        _log.error("%s failed", doing, exc_info=error)
+        return cls(500, "internal", "the service failed")
 
     def to_json(self) -> bytes:
         """The response body of every endpoint except those under ``/v2``."""

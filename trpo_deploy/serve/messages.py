@@ -25,7 +25,7 @@ class Request:
     """Headers by lower-case name."""
     body: bytes
     model: str | None = None
-    """Name of the model in the path."""
+    """Name of the model in the path; also of the one that answers, as soon as it is known."""
     version: str | None = None
     """Version of the model in the path."""
 

@@ -10,10 +10,16 @@ an observation. Requests are therefore tallied in memory, and :func:`publish` wr
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Protocol
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
+
+MAX_MODELS = 100
+"""With more models, their latencies are one histogram: each takes a series for every bucket."""
+ALL_MODELS = "*"
+"""The label of that histogram; no model can have this name."""
 
 # Seconds. A small policy falls into the first buckets, a batch of images into the last.
 BUCKETS = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
@@ -31,12 +37,30 @@ class _Histogram(Histogram):
 
 
 _REQUESTS = Counter("trpo_deploy_requests", "Answered requests", ["endpoint", "model", "status"])
-_ERRORS = Counter("trpo_deploy_errors", "Refused requests by error code", ["code"])
+_ERRORS = Counter("trpo_deploy_errors", "Refused requests by error code", ["code", "model"])
 _LATENCY = _Histogram(
     "trpo_deploy_request_seconds",
     "Seconds from the request's headers to the response",
     ["endpoint", "model"],
     buckets=BUCKETS,
+)
+
+IN_FLIGHT = Gauge(
+    "trpo_deploy_requests_in_flight",
+    "Requests that are being read or answered",
+    multiprocess_mode="livesum",
+)
+WAITING_JOBS = Gauge(
+    "trpo_deploy_waiting_jobs",
+    "Observations that wait for the next run of a policy",
+    multiprocess_mode="livesum",
+)
+OPEN_WEBSOCKETS = Gauge(
+    "trpo_deploy_open_websockets", "Open WebSockets", multiprocess_mode="livesum"
+)
+WORKER_RESTARTS = Counter("trpo_deploy_worker_restarts", "Workers that died and were replaced")
+_RELOADS = Counter(
+    "trpo_deploy_model_reloads", "Changed models that were taken up (ok) or refused", ["result"]
 )
 
 
@@ -47,7 +71,8 @@ class _Tally:
 
     def __init__(self, endpoint: str, model: str, status: int) -> None:
         self._requests = _REQUESTS.labels(endpoint, model, str(status))
-        self._histogram = _LATENCY.labels(endpoint, model)
+        own = _count_models() <= MAX_MODELS
+        self._histogram = _LATENCY.labels(endpoint, model if own else ALL_MODELS)
         self._clear()
 
     def _clear(self) -> None:
@@ -67,6 +92,13 @@ class _Tally:
 
 
 _tallies: list[_Tally] = []
+_count_models: Callable[[], int] = int
+
+
+def use_models(count: Callable[[], int]) -> None:
+    """Tell how many models are served. All workers serve the same, so they use the same labels."""
+    global _count_models
+    _count_models = count
 
 
 @cache
@@ -81,9 +113,44 @@ def count_request(endpoint: str, model: str, status: int, seconds: float) -> Non
     _tally(endpoint, model, status).add(seconds)
 
 
-def count_error(code: str) -> None:
-    """Count one refused request."""
-    _ERRORS.labels(code).inc()
+class _Entry(Protocol):
+    """A served model, as far as it is counted."""
+
+    @property
+    def error(self) -> str | None: ...
+
+    @property
+    def versions(self) -> Mapping[str, object]: ...
+
+
+_counts_models = True
+_counted: dict[str, tuple[str | None, Mapping[str, object]]] = {}
+"""Error and versions of each model when it was counted last."""
+
+
+def count_models(this_process: bool) -> None:
+    """Set whether this process counts reloads. One of the workers does: they all reload alike."""
+    global _counts_models
+    _counts_models = this_process
+
+
+def count_reloads(models: Mapping[str, _Entry]) -> None:
+    """Count the models that have changed since the last call. The first call counts none."""
+    if not _counts_models:
+        return
+    first = not _counted
+    for name, entry in models.items():
+        old_error, old_versions = _counted.get(name, (None, {}))
+        if not first and entry.error is not None and entry.error != old_error:
+            _RELOADS.labels("refused").inc()
+        elif not first and dict(entry.versions) != dict(old_versions):
+            _RELOADS.labels("ok").inc()
+        _counted[name] = entry.error, entry.versions
+
+
+def count_error(code: str, model: str = "") -> None:
+    """Count one refused request; ``model`` is empty if none was asked for, or an unknown one."""
+    _ERRORS.labels(code, model).inc()
 
 
 def publish() -> None:

@@ -38,11 +38,17 @@ def array_to_json(array: Array) -> Any:
 
 
 def array_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Read what :func:`array_to_json` wrote."""
+    """Read what :func:`array_to_json` wrote.
+
+    Raises:
+        ValueError: the numbers do not fit the shape or the dtype.
+    """
     numbers = np.array(_map_nested(value, lambda x: float(x) if isinstance(x, str) else x))
-    if isinstance(value, list):
-        return numbers.astype(dtype).reshape(shape)
-    return np.full(shape, numbers.astype(dtype), dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # checked, or infinite in float32
+        array = numbers.astype(dtype)
+    if dtype.kind != "f" and (array != numbers).any():
+        raise ValueError(f"an array of {dtype} has other numbers, such as {numbers.flat[0]!r:.80}")
+    return array.reshape(shape) if isinstance(value, list) else np.full(shape, array, dtype)
 
 
 def _map_nested(value: Any, function: Callable[[Any], Any]) -> Any:

@@ -30,6 +30,7 @@ from typing import TypeAlias
 import numpy as np
 
 from trpo_deploy.errors import ObservationError, PolicyFileError
+from trpo_deploy.spec import json_checks
 from trpo_deploy.spec.codec import (
     Array,
     Json,
@@ -353,7 +354,7 @@ class PolicySpec:
             PolicyFileError: The text is not a spec, or its format is a newer one.
         """
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_refuse_constant)
             version = value["format_version"]
             if version not in (1, FORMAT_VERSION):
                 raise PolicyFileError(
@@ -361,7 +362,9 @@ class PolicySpec:
                     "update trpo-deploy or export the policy again"
                 )
             return cls._from_values(value)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except PolicyFileError:
+            raise
+        except Exception as error:  # anyone may have written the text
             raise PolicyFileError(
                 f"the spec in the metadata cannot be read ({error!r}); export the policy again"
             ) from error
@@ -381,15 +384,17 @@ class PolicySpec:
             observation_space=observation_space,
             action_space=action_space,
             outputs=tuple(_tensor_from_json(item) for item in value["outputs"]),
-            algorithm=value["algorithm"],
+            algorithm=json_checks.text(value["algorithm"], "algorithm"),
             environment=_environment_from_json(value),
             normalizer=_normalizer_from_json(value["normalizer"], spaces),
-            preprocessing=tuple(value["preprocessing"]),
-            training=value["training"],
-            versions=value["versions"],
-            source_sha256=value["source_sha256"],
+            preprocessing=_texts_from_json(value["preprocessing"], "a line of preprocessing"),
+            training={
+                _name(key): json_checks.number(item, key) for key, item in value["training"].items()
+            },
+            versions=_names_from_json(value["versions"]),
+            source_sha256=_names_from_json(value["source_sha256"]),
             states=tuple(
-                StateSpec(_tensor_from_json(item), item["output"])
+                StateSpec(_tensor_from_json(item), _name(item["output"]))
                 for item in value.get("states", ())  # the first files of format 1 lack it
             ),
             guard=guard,
@@ -418,16 +423,34 @@ def _normalizer_from_json(value: Json | None, spaces: Mapping[str, Space]) -> No
     )
     return NormalizerInfo(
         float(value["clip_obs"]),
-        value["epsilon"],
-        tuple(value["keys"]),
-        value["smallest_std"],
+        json_checks.number(value["epsilon"], "epsilon"),
+        _texts_from_json(value["keys"], "a key of the normalizer"),
+        json_checks.number(value["smallest_std"], "smallest_std"),
         mean,
         std,
     )
 
 
 def _tensor_from_json(item: Json) -> TensorSpec:
-    return TensorSpec(item["name"], item["dtype"], tuple(item["shape"][1:]))
+    name = _name(item["name"])
+    dtype = json_checks.dtype(item["dtype"], f"dtype of {name}")
+    return TensorSpec(name, str(dtype), json_checks.shape(item["shape"][1:], f"shape of {name}"))
+
+
+def _name(value: object) -> str:
+    return json_checks.text(value, "a name")
+
+
+def _texts_from_json(value: list[str], what: str) -> tuple[str, ...]:
+    return tuple(json_checks.text(item, what) for item in value)
+
+
+def _names_from_json(value: Mapping[str, str]) -> dict[str, str]:
+    return {_name(key): json_checks.text(item, key) for key, item in value.items()}
+
+
+def _refuse_constant(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _environment_from_json(value: Json) -> EnvironmentSpec | None:
@@ -442,4 +465,5 @@ def _environment_from_json(value: Json) -> EnvironmentSpec | None:
 def _guard_from_json(value: Json | None, action_space: Space) -> GuardInfo | None:
     if value is None:
         return None
-    return GuardInfo(value["output"], np.asarray(value["action"], action_space.dtype))
+    action = np.asarray(value["action"], action_space.dtype)
+    return GuardInfo(_name(value["output"]), action.reshape(action_space.shape))

@@ -12,9 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from trpo_deploy.errors import ObservationError
+from trpo_deploy.spec import json_checks
 from trpo_deploy.spec.codec import Array as Array
 from trpo_deploy.spec.codec import Json as Json
 from trpo_deploy.spec.codec import array_from_json, array_to_json
+from trpo_deploy.spec.nested_lists import PLAIN_TYPES, NestedListError, array_from_lists
+
+_MAX_INT64 = int(np.iinfo(np.int64).max)
+_MAX_INTEGERS = 2**20
+"""Integers of a MultiDiscrete space; each has its own logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +28,11 @@ class Space(ABC):
     """One array of an observation or action: its shape, dtype and legal values."""
 
     kind: ClassVar[str]
+
+    @property
+    def takes_booleans(self) -> bool:
+        """Whether ``True`` and ``False`` in a list are 1 and 0."""
+        return self.dtype.kind == "b"
 
     @property
     @abstractmethod
@@ -66,12 +77,8 @@ class Space(ABC):
         Raises:
             ObservationError: The shape or dtype is wrong, or a value is illegal.
         """
-        try:
-            array = np.asarray(value)
-        except (ValueError, OverflowError) as error:  # ragged lists, integers beyond 64 bits
-            raise ObservationError(
-                name, self._expected(), "an uneven nested list", kind="ragged"
-            ) from error
+        lists = type(value) in PLAIN_TYPES
+        array = self._from_lists(value, name) if lists else np.asarray(value)
         shape = self.shape
         if array.shape != shape and (array.shape[1:] != shape or array.ndim != 1 + len(shape)):
             raise ObservationError(name, self._expected(), f"shape {array.shape}", kind="shape")
@@ -79,10 +86,20 @@ class Space(ABC):
         self.check_values(cast, name)
         return cast
 
+    def accepts(self, dtype: np.dtype[Any]) -> bool:
+        """Whether arrays of a dtype are converted. An integer input takes no floats."""
+        return dtype.kind in ("biuf" if self.dtype.kind == "f" else "biu")
+
+    def _from_lists(self, value: object, name: str) -> Array:
+        try:
+            return array_from_lists(value, self.dtype, booleans=self.takes_booleans)
+        except NestedListError as error:
+            fits = f"values that fit {self.dtype}"
+            expected = fits if error.kind == "out_of_range" else self._expected()
+            raise ObservationError(name, expected, error.received, kind=error.kind) from error
+
     def _cast(self, array: Array, name: str) -> Array:
-        # A float input accepts integers and floats; an integer input accepts integers only.
-        kinds = "biuf" if self.dtype.kind == "f" else "biu"
-        if array.dtype.kind not in kinds:
+        if not self.accepts(array.dtype):
             raise ObservationError(name, self._expected(), _dtype_text(array), kind="dtype")
         if self.dtype.kind != "f" and array.size:
             smallest, largest = dtype_limits(self.dtype)
@@ -102,6 +119,8 @@ class Space(ABC):
 
 
 def _dtype_text(array: Array) -> str:
+    if array.dtype.kind == "O" and array.ndim == 0 and type(array.item()) is int:
+        return "an integer beyond 64 bits"
     if array.dtype.kind in "USO":
         return "text or mixed values"
     return f"dtype {array.dtype}"
@@ -295,6 +314,11 @@ class MultiBinarySpace(Space):
     """The array's shape."""
 
     @property
+    def takes_booleans(self) -> bool:
+        """Zeros and ones may be written as ``False`` and ``True``."""
+        return True
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape without the batch axis."""
         return self.n
@@ -353,32 +377,70 @@ def bounds(space: Space) -> tuple[Array, Array]:
 
 
 def space_from_json(value: Json) -> Space | DictSpace:
-    """Read a space that :meth:`Space.to_json` or :meth:`DictSpace.to_json` wrote."""
-    kind = value["kind"]
-    if kind == DictSpace.kind:
-        spaces = {key: _array_space_from_json(item) for key, item in value["spaces"].items()}
-        return DictSpace(spaces)
-    return _array_space_from_json(value)
+    """Read a space that :meth:`Space.to_json` or :meth:`DictSpace.to_json` wrote.
+
+    Raises:
+        KeyError: an entry is missing.
+        TypeError: an entry has the wrong type.
+        ValueError: the values are not those of a space.
+    """
+    if value["kind"] != DictSpace.kind:
+        return _array_space_from_json(value)
+    spaces = {key: _array_space_from_json(item) for key, item in value["spaces"].items()}
+    if not spaces:
+        raise ValueError("the Dict space has no keys")
+    return DictSpace({_key(key): space for key, space in spaces.items()})
+
+
+def _key(key: str) -> str:
+    return key and json_checks.text(key, "a key of the Dict space")  # "" is a key of some
 
 
 def _array_space_from_json(value: Json) -> Space:
     kind = value["kind"]
     if kind == BoxSpace.kind:
-        shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
-        return BoxSpace(
-            array_from_json(value["low"], shape, dtype),
-            array_from_json(value["high"], shape, dtype),
-            value.get("input_dtype", "float32"),
-        )
+        return _box_from_json(value)
     if kind == DiscreteSpace.kind:
-        return DiscreteSpace(int(value["n"]), int(value["start"]))
+        return _discrete_from_json(value)
     if kind == MultiDiscreteSpace.kind:
-        return MultiDiscreteSpace(
-            np.asarray(value["nvec"], np.int64), np.asarray(value["start"], np.int64)
-        )
+        return _multi_discrete_from_json(value)
     if kind == MultiBinarySpace.kind:
-        return MultiBinarySpace(tuple(value["shape"]))
-    raise ValueError(f"unknown kind of space {kind!r}")
+        return MultiBinarySpace(json_checks.shape(value["shape"], "shape of the MultiBinary space"))
+    raise ValueError(f"unknown kind of space {kind!r:.80}")
+
+
+def _discrete_from_json(value: Json) -> DiscreteSpace:
+    start = json_checks.integer(value["start"], "start of the Discrete space")
+    most = _MAX_INT64 - max(start, 0)
+    return DiscreteSpace(json_checks.integer(value["n"], "n of the Discrete space", 1, most), start)
+
+
+def _multi_discrete_from_json(value: Json) -> MultiDiscreteSpace:
+    nvec, start = _integers(value["nvec"]), _integers(value["start"])
+    if nvec.shape != start.shape or not nvec.size or (nvec < 1).any():
+        raise ValueError("nvec of the MultiDiscrete space is below 1 or has another shape")
+    if (start > _MAX_INT64 - nvec).any():
+        raise ValueError("the MultiDiscrete space has values beyond 64 bits")
+    return MultiDiscreteSpace(nvec, start)
+
+
+def _box_from_json(value: Json) -> BoxSpace:
+    shape = json_checks.shape(value["shape"], "shape of the Box space")
+    dtype = json_checks.dtype(value["dtype"], "dtype of the Box space")
+    low, high = (array_from_json(value[name], shape, dtype) for name in ("low", "high"))
+    if not (low <= high).all():  # also with a NaN
+        raise ValueError("the Box space has a low above its high")
+    input_dtype = value.get("input_dtype", "float32")
+    if input_dtype not in ("float32", "float64"):
+        raise ValueError(f"input_dtype is {input_dtype!r:.80}, expected float32 or float64")
+    return BoxSpace(low, high, input_dtype)
+
+
+def _integers(value: Any) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind != "i" or array.size > _MAX_INTEGERS:
+        raise ValueError(f"expected at most {_MAX_INTEGERS} integers, received {value!r:.80}")
+    return array.astype(np.int64)
 
 
 def _short(numbers: Array | int) -> str:

@@ -101,7 +101,7 @@ def test_the_certificate_names_the_worst_number_and_its_observation(tmp_path: Pa
         assert case is not None
         # The mean and, within the bounds, the action are off by the same amount.
         assert case["output"] in ("action[1]", "mean[1]")
-        assert f"worst {case['output']}" in printed
+        assert f"{check.name}: {case['output']} is " in printed
         assert case["output"] in certificate.failures()
         assert case["error"] == pytest.approx(1e-3, rel=1e-2)
         assert case["error"] > case["tolerance"]

@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from tests.command import run_cli
 from tests.export.policies import make_model, save
-from tests.export.targets.programs import make
+from tests.export.targets.programs import KINDS, make
 from tests.runtime.policy_files import box, write_policy
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.policy_spec import PolicySpec
@@ -72,8 +72,10 @@ def test_a_finished_file_suffices(onnx: Path, tmp_path: Path) -> None:
 
 def test_a_finished_file_needs_no_torch(onnx: Path, tmp_path: Path) -> None:
     arguments = ["export", str(onnx), "--target", "c", "-o", str(tmp_path / "c")]
+    missing = ("torch", "stable_baselines3", "gymnasium", "yaml")
     code = (
-        f"import sys; sys.modules['torch'] = None; sys.argv = ['trpo-deploy', *{arguments}]\n"
+        f"import sys; sys.modules |= dict.fromkeys({missing})\n"
+        f"sys.argv = ['trpo-deploy', *{arguments}]\n"
         "from trpo_deploy.cli.app import main; main()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
@@ -117,7 +119,11 @@ def test_wrong_options_are_one_line_and_write_nothing(
 
 @pytest.mark.parametrize(
     ("keys", "says"),
-    [(("left arm", "left_arm"), "both become left_arm"), (("float", "x"), "keyword")],
+    [
+        (("left arm", "left_arm"), "both become left_arm"),
+        (("arm", "ARM"), "both become ARM"),
+        (("float", "x"), "keyword"),
+    ],
 )
 def test_keys_that_c_cannot_name_are_refused(
     keys: tuple[str, ...], says: str, tmp_path: Path
@@ -136,8 +142,9 @@ def test_without_a_compiler_export_says_so_and_verify_refuses(
     monkeypatch.delenv("CC", raising=False)
     done = run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c")
     assert done.code == 0, done.error
-    assert "open" in done.output
+    assert "not verified" in done.output
     assert "no C compiler" in done.output
+    assert not (tmp_path / "c" / "certificate.json").exists()
     run_cli("verify", onnx, tmp_path / "c").assert_one_clear_line("no C compiler", "gcc")
 
 
@@ -169,3 +176,19 @@ def test_a_file_in_the_way_is_refused(onnx: Path, tmp_path: Path) -> None:
     run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c").assert_one_clear_line(
         "is a file"
     )
+
+
+def test_a_guarded_stack_passes_the_guard_check_in_c(tmp_path: Path) -> None:
+    onnx = make(tmp_path / "model", **KINDS["guarded stack"])
+    assert run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c").code == 0
+    zip_ = onnx.with_name("policy.zip")
+    done = run_cli("verify", zip_, tmp_path / "c", "--frame-stack", 3, *QUICK)
+    assert done.code == 0, done.output
+    assert "guard, c99" in done.output
+
+
+def test_a_key_may_be_named_like_the_action(tmp_path: Path) -> None:
+    space = DictSpace({"action": box(2), "state": box(1), "safe_action": box(1)})
+    onnx = write_policy(tmp_path / "policy.onnx", space)
+    done = run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c")
+    assert done.code == 0, done.error

@@ -13,7 +13,7 @@ FIRST, SECOND = "first-key-of-the-tests", "second-key-of-the-tests"
 OBS = {"observation": [1, 2, 3, 4]}
 ORIGIN = "https://game.example"
 HALF_BODY = (
-    b"POST /predict HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + FIRST.encode() + b"\r\n"
+    b"POST /predict HTTP/1.1\r\nhost: localhost\r\nx-api-key: " + FIRST.encode() + b"\r\n"
     b"content-type: application/json\r\ncontent-length: 100\r\n\r\n{"
 )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -11,8 +9,6 @@ from websockets.typing import Origin
 
 from tests.serve.http.guarded import FIRST, OBS, ORIGIN, SECOND, Guarded, bearer
 from tests.serve.server import wait_until
-from trpo_deploy.errors import ServeError
-from trpo_deploy.serve.http.key_file import KeyFile
 
 
 def test_predict_needs_one_of_the_keys(guarded: Guarded) -> None:
@@ -64,28 +60,6 @@ def test_a_running_service_uses_changed_keys(guarded: Guarded) -> None:
     assert guarded.status(FIRST) == 200
 
 
-def test_an_invalid_key_file_keeps_the_previous_keys(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_text(FIRST)
-    keys = KeyFile(path)
-    headers = {b"x-api-key": FIRST.encode()}
-    for text in ("short", "", "# nothing"):
-        path.write_text(text)
-        keys.refresh()
-        assert keys.allows(headers)
-    path.unlink()
-    keys.refresh()
-    assert keys.allows(headers)
-    path.write_text(SECOND)
-    keys.refresh()
-    assert not keys.allows(headers)
-
-
-def test_a_missing_key_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ServeError, match="cannot read the key file"):
-        KeyFile(tmp_path / "none")
-
-
 def test_only_allowed_origins_get_cors_headers(guarded: Guarded) -> None:
     client = guarded.server.client
     for origin, allowed in ((ORIGIN, True), ("https://evil.example", False)):
@@ -105,3 +79,63 @@ def test_a_websocket_opens_for_the_own_and_for_allowed_origins_only(guarded: Gua
     with pytest.raises(InvalidStatus) as caught:
         connect(url, additional_headers=bearer(FIRST), origin=Origin("https://evil.example"))
     assert caught.value.response.status_code == 403
+
+
+def test_scripts_of_allowed_origins_may_read_the_headers_of_an_answer(guarded: Guarded) -> None:
+    headers = {
+        "origin": ORIGIN,
+        "content-type": "application/octet-stream",
+        "x-tensor-dtype": "float32",
+        "x-tensor-shape": "4",
+        **bearer(FIRST),
+    }
+    response = guarded.server.client.post("/predict", content=bytes(16), headers=headers)
+    assert response.status_code == 200
+    exposed = response.headers["access-control-expose-headers"].lower().split(", ")
+    sent = {name for name in response.headers if name.startswith("x-")} - {"x-content-type-options"}
+    assert sent == {"x-tensor-dtype", "x-tensor-shape", "x-model-version"}
+    assert sent | {"inference-header-content-length", "retry-after"} <= set(exposed)
+
+
+def test_options_names_the_methods_and_needs_no_key(guarded: Guarded) -> None:
+    client = guarded.server.client
+    for path, methods in (("/predict", "POST, OPTIONS"), ("/models", "GET, HEAD, OPTIONS")):
+        response = client.options(path)
+        assert response.status_code == 200
+        assert response.headers["allow"] == methods
+        assert response.content == b""
+        assert client.put(path).headers["allow"] == methods
+    assert client.options("/nothing").status_code == 404
+
+
+def test_readiness_names_models_only_with_a_key(guarded: Guarded) -> None:
+    client = guarded.server.client
+    for path in ("/readyz", "/v2/health/ready"):
+        for headers in ({}, bearer("wrong")):
+            response = client.get(path, headers=headers)
+            assert response.status_code == 200
+            assert response.json() == {"ready": True, "draining": False, "overdue_tasks": []}
+        assert client.get(path, headers=bearer(FIRST)).json()["models"] == {"cart": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", path) for path in ("/docs", "/livez", "/nothing", "/models", "/metrics")),
+        *(("GET", path) for path in ("/healthz", "/static_content/swagger-ui.css", "/schema.json")),
+        *(("POST", "/predict"), ("OPTIONS", "/predict"), ("PUT", "/predict")),
+    ],
+)
+def test_browsers_must_not_guess_the_type_of_any_answer(
+    guarded: Guarded, method: str, path: str
+) -> None:
+    for headers in ({}, bearer(FIRST), {"origin": ORIGIN, "access-control-request-method": "POST"}):
+        response = guarded.server.client.request(method, path, headers=headers)
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_pages_may_not_be_framed(guarded: Guarded) -> None:
+    for path in ("/docs", "/"):
+        headers = guarded.server.client.get(path).headers
+        assert headers["x-frame-options"] == "DENY"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]

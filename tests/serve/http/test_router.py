@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.runtime.policy_files import write_policy
+from trpo_deploy.serve.http.access import AccessControl
 from trpo_deploy.serve.http.router import Router
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def router(tmp_path_factory: pytest.TempPathFactory) -> Router:
     path = write_policy(tmp_path_factory.mktemp("models") / "cart" / "policy.onnx")
-    return Router(Registry([path]), Settings())
+    settings = Settings(models=(path,))
+    return Router(own_registry(settings)[0], settings, AccessControl(settings))
 
 
 @pytest.mark.parametrize(

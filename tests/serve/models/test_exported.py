@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from trpo_deploy.export import export_policy
 from trpo_deploy.files.runs import find_run
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.protocols.predict_request import PredictRequest
 from trpo_deploy.serve.settings import Settings
@@ -34,6 +34,7 @@ def test_served_actions_equal_those_of_stable_baselines3(tmp_path: Path, env_id:
     # Valid observations: the environment's own.
     raw = np.stack([gymnasium.make(env_id).reset(seed=seed)[0] for seed in range(40)])
     want, _ = model.predict(np.asarray(env.normalize_obs(raw)), deterministic=True)
-    reply = Predictor(Registry([folder]), Settings()).reply(PredictRequest(raw.tolist()))
+    settings = Settings(models=(folder,))
+    reply = Predictor(own_registry(settings)[0], settings).reply(PredictRequest(raw.tolist()))
     # SB3's own results differ between batch sizes by about 1e-6 on actions up to 2.
     np.testing.assert_allclose(orjson.loads(reply.body)["action"], want, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The registry checks changed files, and keeps the old model if the new one is bad."""
+"""Changed files are tried and served; the old model stays if the new one is bad."""
 
 from __future__ import annotations
 
@@ -15,7 +15,21 @@ from tests.runtime.policy_files import ACTION_SPACES, box, write_policy
 from tests.serve.models.replace import replace_policy
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.errors import RequestError
+from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.settings import Settings
+
+
+class Models:
+    """A publisher, and a worker's view of what it publishes."""
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.registry, self.publisher = own_registry(Settings(models=(path,), **settings))
+
+    def refresh(self) -> Registry:
+        self.publisher.look()
+        self.registry.refresh()
+        return self.registry
 
 
 def write_certificate(path: Path, **changes: Any) -> None:
@@ -50,12 +64,11 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_changed_file_is_loaded(file: Path) -> None:
-    registry = Registry([file])
-    old = registry.get("cart")
-    registry.refresh()
-    assert registry.get("cart") is old
+    models = Models(file)
+    old = models.registry.get("cart")
+    assert models.refresh().get("cart") is old
     version = replace_policy(file, seed=1)
-    registry.refresh()
+    registry = models.refresh()
     assert registry.get("cart").version == version != old.version
 
 
@@ -81,15 +94,15 @@ def test_a_changed_file_is_loaded(file: Path) -> None:
         (lambda file: (file.parent / "certificate.json").write_text("[]"), "certificate"),
         (accept_one_row_only, "cannot be run"),
         (lambda file: write_policy(file, frames=2), "states"),
-        (lambda file: file.unlink(), "cannot read"),
-        (lambda file: shutil.rmtree(file.parent), "cannot read"),
+        (lambda file: file.unlink(), "does not exist"),
+        (lambda file: shutil.rmtree(file.parent), "does not exist"),
     ],
 )
 def test_a_bad_file_does_not_replace_the_served_model(file: Path, damage: Any, words: str) -> None:
-    registry = Registry([file])
-    old = registry.get("cart")
+    models = Models(file)
+    old = models.registry.get("cart")
     damage(file)
-    registry.refresh()
+    registry = models.refresh()
     assert registry.get("cart") is old
     assert words in (registry.entries["cart"].error or "")
     assert registry.entries["cart"].status == "stale"
@@ -100,7 +113,7 @@ def test_a_bad_file_does_not_replace_the_served_model(file: Path, damage: Any, w
 
 def test_the_certificate_is_part_of_the_model(file: Path) -> None:
     write_certificate(file)
-    model = Registry([file]).get("cart")
+    model = Models(file).registry.get("cart")
     assert model.certificate is not None
     assert model.certificate["verdict"] == "pass"
 
@@ -108,36 +121,62 @@ def test_the_certificate_is_part_of_the_model(file: Path) -> None:
 def test_a_repaired_model_is_served(file: Path) -> None:
     good = file.read_bytes()
     file.write_bytes(b"nothing")
-    registry = Registry([file])
+    models = Models(file)
     with pytest.raises(RequestError) as caught:
-        registry.get("cart")
+        models.registry.get("cart")
     assert caught.value.status == 503
     file.write_bytes(good)
+    assert models.refresh().get("cart").name == "cart"
+
+
+def test_without_any_model_a_process_waits_for_one(tmp_path: Path) -> None:
+    models = Models(tmp_path / "cart")
+    assert "does not exist" in (models.registry.entries["cart"].error or "")
+    write_policy(tmp_path / "cart" / "policy.onnx")
+    assert models.refresh().get("cart").name == "cart"
+
+
+def test_a_worker_keeps_a_model_whose_replacement_it_cannot_open(file: Path) -> None:
+    models = Models(file)
+    registry, publisher = models.registry, models.publisher
+    old = registry.get("cart")
+    version = replace_policy(file, seed=1)
+    publisher.look()
+    (key,) = publisher.view.models["cart"].versions.values()
+    stored = publisher.store / key / "policy.onnx"
+    content = stored.read_bytes()
+    stored.write_bytes(b"nothing")
     registry.refresh()
-    assert registry.get("cart").name == "cart"
+    assert registry.get("cart") is old
+    assert "ONNX file" in (registry.entries["cart"].error or "")
+    stored.write_bytes(content)
+    registry.refresh()
+    assert registry.get("cart").version == version
+    assert registry.entries["cart"].status == "ready"
 
 
 def test_a_bad_model_does_not_affect_the_others(tmp_path: Path) -> None:
     write_policy(tmp_path / "good" / "policy.onnx")
     write_policy(tmp_path / "bad" / "policy.onnx").write_bytes(b"nothing")
-    registry = Registry([tmp_path])
+    registry = Models(tmp_path).registry
     assert registry.get("good").name == "good"
     assert "ONNX file" in (registry.entries["bad"].error or "")
     assert [registry.entries[name].status for name in ("good", "bad")] == ["ready", "failed"]
+    assert registry.get(None).name == "good"  # clients that name no model are not disturbed
 
 
 def test_a_model_added_to_a_folder_of_models_is_served(tmp_path: Path) -> None:
     write_policy(tmp_path / "one" / "policy.onnx")
-    registry = Registry([tmp_path])
+    models = Models(tmp_path)
     write_policy(tmp_path / "two" / "policy.onnx")
-    registry.refresh()
-    assert sorted(registry.entries) == ["one", "two"]
+    assert sorted(models.refresh().entries) == ["one", "two"]
 
 
 def test_each_numbered_version_is_served_and_the_highest_is_the_latest(tmp_path: Path) -> None:
     for version in (2, 10, 9):
         write_policy(tmp_path / "ant" / str(version) / "policy.onnx", seed=version)
-    registry = Registry([tmp_path / "ant"])
+    models = Models(tmp_path / "ant")
+    registry = models.registry
     assert list(registry.entries["ant"].versions) == ["2", "9", "10"]
     assert registry.get("ant").version == registry.get("ant", "latest").version == "10"
     assert registry.get("ant", "2").version == "2"
@@ -148,7 +187,7 @@ def test_each_numbered_version_is_served_and_the_highest_is_the_latest(tmp_path:
     (tmp_path / "ant" / "9" / "policy.onnx").write_bytes(b"nothing")
     shutil.rmtree(tmp_path / "ant" / "2")
     old = registry.get("ant", "9")
-    registry.refresh()
+    models.refresh()
     assert registry.get("ant").version == "11"
     assert registry.get("ant", "9") is old
     with pytest.raises(RequestError):
@@ -157,8 +196,7 @@ def test_each_numbered_version_is_served_and_the_highest_is_the_latest(tmp_path:
 
 def test_an_unchanged_version_is_not_loaded_again(tmp_path: Path) -> None:
     write_policy(tmp_path / "ant" / "1" / "policy.onnx")
-    registry = Registry([tmp_path / "ant"])
-    first = registry.get("ant", "1")
+    models = Models(tmp_path / "ant")
+    first = models.registry.get("ant", "1")
     write_policy(tmp_path / "ant" / "2" / "policy.onnx", seed=1)
-    registry.refresh()
-    assert registry.get("ant", "1") is first
+    assert models.refresh().get("ant", "1") is first

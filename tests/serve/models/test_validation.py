@@ -9,8 +9,8 @@ import pytest
 
 from tests.runtime.policy_files import OBSERVATION_SPACES, write_policy
 from trpo_deploy.serve.errors import RequestError
-from trpo_deploy.serve.models.loading import load_model
 from trpo_deploy.serve.models.served_model import ServedModel
+from trpo_deploy.serve.models.stored import load_stored
 from trpo_deploy.serve.settings import Settings
 
 OUTSIDE = [[0, 0, 0], [0, 0, 2.5]]
@@ -21,7 +21,7 @@ CLIPPED = [[0, 0, 0], [0, 0, 2.0]]
 def model(tmp_path: Path) -> ServedModel:
     """A policy with observations of shape (2, 3) within -2 and 2."""
     file = write_policy(tmp_path / "policy.onnx", OBSERVATION_SPACES["bounded_box"])
-    return load_model("bounded", "", file, None)
+    return load_stored(file.parent, "bounded", "1", str(file))
 
 
 def test_numbers_outside_are_refused_by_default(model: ServedModel) -> None:

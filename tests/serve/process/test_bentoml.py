@@ -1,4 +1,4 @@
-"""BentoML's own server, client, access log and tracing work with the service."""
+"""BentoML's own server, client and access log work with the service."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ asyncio.run(main())
     assert result.stdout.endswith("same\n"), result.stdout + result.stderr
 
 
-def test_the_access_log_and_tracing_are_optional_middleware(tmp_path: Path) -> None:
+def test_the_access_log_is_an_optional_middleware(tmp_path: Path) -> None:
     write_policy(tmp_path / "box" / "policy.onnx")
-    with running(tmp_path / "box", access_log=True, tracing=True) as server:
+    with running(tmp_path / "box", access_log=True) as server:
         assert server.predict([1, 2, 3, 4]).status_code == 200
         server.process.terminate()
         output, _ = server.process.communicate(timeout=20)

@@ -16,7 +16,7 @@ from tests.serve.server import all_gone, running, wait_until
 
 BODY = b'{"observation":[1,2,3,4]}'
 HEAD = (
-    b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     b"content-length: %d\r\n\r\n" % len(BODY)
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.policy_files import write_policy
-from trpo_deploy.errors import ModelDirError, ServeError
+from trpo_deploy.errors import ServeError
 from trpo_deploy.serve import serve
 
 
@@ -19,9 +19,9 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_a_path_without_a_policy_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelDirError, match="does not exist"):
+    with pytest.raises(ServeError, match="does not exist"):
         serve([tmp_path / "nothing"])
-    with pytest.raises(ModelDirError, match="trpo-deploy export"):
+    with pytest.raises(ServeError, match="trpo-deploy export"):
         serve([tmp_path])
 
 

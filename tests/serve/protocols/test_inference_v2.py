@@ -153,6 +153,13 @@ def obs(**changes: Any) -> dict[str, Any]:
         obs(parameters={"binary_data_size": -1}),
         obs(parameters={"binary_data_size": "16"}),
         obs(parameters=[]),
+        obs(data=[1, 2, 3, True]),
+        obs(data=[1, 2, 3, None]),
+        obs(data=["1", "2", "3", "4"]),
+        obs(data=[1, 2, 3, "x" * 10_000]),
+        obs(parameters={"binary_data_size": 0}),
+        obs(shape=[0, 4], data=[]),
+        obs(shape=[0, 2**31 - 1, 2**31 - 1, 2**31 - 1], data=[]),
     ],
 )
 def test_an_invalid_request_gets_the_protocols_error(server: Server, body: Any) -> None:
@@ -163,13 +170,114 @@ def test_an_invalid_request_gets_the_protocols_error(server: Server, body: Any) 
 
 
 @pytest.mark.parametrize(
-    ("length", "binary"), [("x", b""), ("-1", b""), ("99999", b""), (None, b"1")]
+    "body",
+    [
+        {"inputs": ["DEEP"]},
+        {"inputs": "DEEP"},
+        {**obs(), "id": "DEEP"},
+        {**obs(), "model_name": "DEEP"},
+        {**obs(), "outputs": ["DEEP"]},
+        {**obs(), "parameters": "DEEP"},
+        *(obs(**{key: "DEEP"}) for key in ("name", "datatype", "shape", "data", "parameters")),
+    ],
+)
+def test_a_thousand_nested_lists_are_refused_in_any_place(server: Server, body: Any) -> None:
+    content = orjson.dumps(body).replace(b'"DEEP"', b"[" * 1000 + b"]" * 1000)
+    response = server.client.post("/v2/models/box/infer", content=content)
+    assert response.status_code == 422, response.text
+
+
+ACTION = {"name": "action"}
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({**obs(), "parameters": {"sequence_id": 1, "sequence_start": True}}, "sequence_id"),
+        ({**obs(), "parameters": {"sequence_end": False}}, "sequence_end"),
+        ({**obs(), "parameters": {"priority": 1}}, "priority"),
+        ({**obs(), "parameters": {"timeout": 5}}, "timeout"),
+        ({**obs(), "parameters": {"mine": 5}}, "mine"),
+        ({**obs(), "parameters": {"binary_data_output": 1}}, "binary_data_output"),
+        ({**obs(), "output": []}, "output"),
+        ({**obs(), "id": 7}, "id"),
+        ({**obs(), "model_name": "image"}, "model_name"),
+        (obs(parameters={"shared_memory_region": "a"}), "shared_memory_region"),
+        (obs(parameters={"content_type": "np"}), "content_type"),
+        (obs(content_type="np"), "content_type"),
+        ({**obs(), "outputs": [ACTION, ACTION]}, "action"),
+        ({**obs(), "outputs": [{**ACTION, "parameters": {"classification": 2}}]}, "classification"),
+        ({**obs(), "outputs": [{**ACTION, "parameters": {"binary_data": "no"}}]}, "binary_data"),
+        ({**obs(), "outputs": [{**ACTION, "shape": [1]}]}, "shape"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_its_name(
+    server: Server, body: Any, named: str
+) -> None:
+    response = server.client.post("/v2/models/box/infer", json=body)
+    assert response.status_code == 422, response.text
+    assert named in response.json()["error"]
+
+
+def test_tritons_client_is_told_that_sequences_are_not_supported(client: Any, models: Path) -> None:
+    inputs = triton_inputs(batch_of(OnnxPolicy(models / "box" / "policy.onnx"), 1), binary=True)
+    for option in ({"sequence_id": 3, "sequence_start": True}, {"priority": 1}, {"timeout": 10}):
+        with pytest.raises(InferenceServerException, match=next(iter(option))[:9]):
+            client.infer("box", inputs, **option)
+
+
+def test_the_name_of_the_model_and_no_id_may_be_in_the_body(server: Server) -> None:
+    body = {**obs(), "model_name": "box", "id": None}
+    answer = server.client.post("/v2/models/box/infer", json=body)
+    assert answer.status_code == 200, answer.text
+    assert "id" not in answer.json()
+
+
+@pytest.mark.parametrize("name", OBSERVATION_SPACES)
+def test_an_empty_batch_is_refused_by_all_protocols(
+    server: Server, client: Any, models: Path, name: str
+) -> None:
+    policy = OnnxPolicy(models / name / "policy.onnx")
+    arrays = {key: array[:0] for key, array in batch_of(policy, 1).items()}
+    for binary in (True, False):
+        with pytest.raises(InferenceServerException, match="empty batch"):
+            client.infer(name, triton_inputs(arrays, binary))
+    lists = {key: array.tolist() for key, array in arrays.items()}
+    observation: Any = lists if name == "dict" else lists["obs"]
+    answer = server.predict(observation, model=name)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "observation_shape"
+    if name != "dict":
+        headers = {
+            "content-type": "application/octet-stream",
+            "x-tensor-dtype": str(arrays["obs"].dtype),
+            "x-tensor-shape": ",".join(map(str, arrays["obs"].shape)),
+        }
+        answer = server.client.post(f"/models/{name}/predict", content=b"", headers=headers)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["code"] == "observation_shape"
+
+
+@pytest.mark.parametrize(
+    ("length", "binary"),
+    [
+        *(("x", b""), ("-1", b""), ("99999", b""), (None, b"1")),
+        *(("9" * 5000, b""), ("+1", b""), ("1_0", b""), ("0x1", b""), ("\u0661", b"")),
+    ],
 )
 def test_a_wrong_binary_size_is_refused(server: Server, length: str | None, binary: bytes) -> None:
     header = orjson.dumps(obs())
-    headers = {"inference-header-content-length": length or str(len(header))}
+    headers = [(b"inference-header-content-length", (length or str(len(header))).encode())]
     content = header + binary
     response = server.client.post("/v2/models/box/infer", content=content, headers=headers)
+    assert response.status_code == 422, response.text
+
+
+def test_an_empty_binary_tensor_with_long_axes_is_refused(server: Server) -> None:
+    tensor = obs()["inputs"][0] | {"shape": [0, *[2**31 - 1] * 4]}
+    del tensor["data"]
+    header = orjson.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": 0}}]})
+    response = server.client.post("/v2/models/box/infer", content=header)
     assert response.status_code == 422, response.text
 
 

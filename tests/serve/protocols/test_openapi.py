@@ -18,7 +18,7 @@ from tests.serve import model_names
 from tests.serve.server import Server, running
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.protocols.openapi.schemas import space_schema
-from trpo_deploy.spec.spaces import Space
+from trpo_deploy.spec.spaces import BoxSpace, Space
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +73,54 @@ def test_the_docs_page_loads_nothing_from_other_hosts(server: Server) -> None:
         assert server.client.get(file).status_code == 200
 
 
+NO_SCHEMA = """
+[[operations]]
+include-operation-id-regex = "{operations}"
+checks.positive_data_acceptance.enabled = false
+"""
+"""What JSON Schema cannot say: `shape` fits `data`, all keys have one batch size, and 2.0 is not an
+integer. For these operations a valid request may therefore be refused."""
+
+
 @pytest.mark.slow
-def test_schemathesis_finds_no_server_error_and_no_undocumented_answer(models: Path) -> None:
-    # Two models: the time grows with their number, and `dict` has an image and integers.
-    with running(models / "box", models / "dict") as server:
+@pytest.mark.parametrize(
+    ("names", "operations"),
+    [
+        (["box", "bounded_box"], "^v2_infer_"),
+        (["dict", "discrete"], "^(v2_infer|predict)"),
+    ],
+)
+def test_schemathesis_finds_nothing_with_all_its_checks(
+    models: Path, tmp_path: Path, names: list[str], operations: str
+) -> None:
+    config, keys = tmp_path / "schemathesis.toml", tmp_path / "keys"
+    config.write_text(NO_SCHEMA.format(operations=operations))
+    keys.write_text("a-key-for-this-test\n")
+    with running(*(models / name for name in names), api_key_file=keys) as server:
         before = server.workers()
-        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/docs.json"]
-        checks = "not_a_server_error,status_code_conformance,content_type_conformance"
-        options = ["--checks", f"{checks},response_schema_conformance", "--max-examples", "15"]
+        authorization = "Authorization: Bearer a-key-for-this-test"
+        program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)]
+        options = ["--max-examples", "10", "--seed", "1", "-H", authorization]
         result = subprocess.run(
-            [*command, *options, "--phases", "examples,coverage,fuzzing", "--seed", "1"],
+            [*program, "run", f"{server.url}/docs.json", *options],
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=400,
         )
         assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-1000:]
         assert server.workers() == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_bounds_of_a_schema_are_those_that_the_service_takes(dtype: str) -> None:
+    for high in (0.1, 2.0, 1e-45, 1.0, 12345.678, np.inf):
+        space = BoxSpace(np.full(1, -high, dtype), np.full(1, high, dtype))
+        largest = min(np.float32(high), np.finfo(np.float32).max)
+        item = space_schema(space)["items"]
+        for bound, towards in ((item["maximum"], np.inf), (-item["minimum"], np.inf)):
+            with np.errstate(over="ignore"):
+                assert np.float32(bound) == largest
+                assert np.float32(np.nextafter(bound, towards)) > largest
 
 
 def test_every_documented_get_path_is_served(server: Server, document: Any) -> None:

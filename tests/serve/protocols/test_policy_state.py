@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 from tests.runtime.policy_files import IMAGE
 from tests.serve.server import Server
 from trpo_deploy.runtime import OnnxPolicy, Session
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.protocols.predict_request import PredictRequest
 from trpo_deploy.serve.settings import Settings
@@ -113,7 +113,8 @@ def test_a_state_tensor_of_another_shape_is_refused(
 
 def test_another_worker_continues_an_episode(models: Path, episode: Episode) -> None:
     """Two predictors with their own registries are as separate as two workers."""
-    predictors = [Predictor(Registry([models / "stacked-image"]), Settings()) for _ in range(2)]
+    settings = Settings(models=(models / "stacked-image",))
+    predictors = [Predictor(own_registry(settings)[0], settings) for _ in range(2)]
     state = None
     for step, (frame, want) in enumerate(episode):
         reply = predictors[step % 2].reply(PredictRequest(frame.tolist(), state=state))

@@ -137,7 +137,7 @@ def test_a_batch_above_the_limit_is_refused(server: Server) -> None:
 def test_a_wrong_method_is_answered_with_the_allowed_one(server: Server) -> None:
     response = server.client.get("/predict")
     assert response.status_code == 405
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == "POST, OPTIONS"
 
 
 def test_requests_are_counted_by_model_and_errors_by_kind(server: Server) -> None:
@@ -146,7 +146,7 @@ def test_requests_are_counted_by_model_and_errors_by_kind(server: Server) -> Non
         return sum(float(row.rsplit(" ", 1)[1]) for row in rows if row.startswith(line))
 
     counter = 'trpo_deploy_requests_total{endpoint="/predict",model="box",status="200"}'
-    kind = 'trpo_deploy_errors_total{code="missing_key"}'
+    kind = 'trpo_deploy_errors_total{code="missing_key",model=""}'
     latency = 'trpo_deploy_request_seconds_count{endpoint="/predict",model="box"}'
     before = value(counter), value(kind), value(latency)
     server.predict([1, 2, 3, 4], model="box")

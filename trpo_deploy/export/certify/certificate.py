@@ -45,7 +45,11 @@ class Certificate:
 
     def to_json(self) -> str:
         """The certificate as indented JSON."""
-        value = {
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The certificate as JSON values."""
+        value: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "verdict": "pass" if self.passed else "fail",
             "sha256": dict(self.sha256),
@@ -67,7 +71,7 @@ class Certificate:
         }
         if self.golden is not None:
             value["golden"] = self.golden
-        return json.dumps(value, indent=2, allow_nan=False)
+        return value
 
 
 def _if_any(name: str, value: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -48,12 +49,16 @@ def check_spec(file: ExportedFile, actor: ActorNetwork) -> Check:
         for what in expected
         if expected[what] != found[what]
     }
+    problems = list(_differences(spec, actor, differing))
+    if PARAMETERS not in tensors:
+        problems.append(f"the graph has no tensor {PARAMETERS}")
     return Check(
         "spec",
-        not differing and PARAMETERS in tensors,
+        not problems,
         "the metadata have the policy's spaces, and the graph has the inputs and outputs that the "
         "metadata name and the last layer",
         differing,
+        note="; ".join(problems),
     )
 
 
@@ -66,6 +71,21 @@ def _statistics(info: NormalizerInfo | None, told: NormalizerInfo | None) -> Jso
         name: {key: value.get(name, {}).get(key) for key in arrays}
         for name, arrays in (("mean", told.mean), ("std", told.std))
     }
+
+
+def _differences(
+    spec: PolicySpec, actor: ActorNetwork, differing: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """How the metadata differ from the policy, in words."""
+    spaces = {
+        "observation_space": (spec.observation_space, actor.observation_space),
+        "action_space": (spec.action_space, actor.action_space),
+    }
+    for what, pair in differing.items():
+        found, expected = pair["found"], pair["expected"]
+        if what in spaces:
+            found, expected = (each.describe() for each in spaces[what])
+        yield f"the file's {what} is {found}, the policy's {expected}"
 
 
 def check_guard(engine: Engine, spec: PolicySpec, ordinary: Inputs) -> Check:
@@ -92,6 +112,7 @@ def check_guard(engine: Engine, spec: PolicySpec, ordinary: Inputs) -> Check:
         not wrong,
         "NaN and both infinities in each input give the safe action and obs_ok = false",
         {"wrong": wrong},
+        note="; ".join(wrong),
     )
 
 
@@ -111,4 +132,5 @@ def check_negative_control(file: ExportedFile, comparisons: Sequence[Comparison]
         bool(found),
         "a copy whose last layer is scaled by 1.01 must fail the parity check",
         {"detected_on": found},
+        note="" if found else "parity passes for a copy that is one percent off",
     )

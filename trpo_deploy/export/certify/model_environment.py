@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +15,14 @@ from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.sb3.model_in_memory import ModelInMemory, TappedStep
-from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs, PolicySpec
+from trpo_deploy.spec.policy_spec import ACTION, OBS, Inputs, state_name
 from trpo_deploy.spec.spaces import BoxSpace
 
 NAME = "witness: the model's environment"
 ROWS = 256
 """Observations that are compared."""
+_SAME = 1e-4
+"""Largest difference between actions that are equal but for rounding in SB3's float32."""
 _HOW = (
     "model.predict plays in a copy of the model's environment, with all its wrappers. The file "
     "gets what the innermost environment gave; its action must be what that environment was given. "
@@ -48,7 +50,13 @@ def check_model_environment(
         steps = model.play(ROWS, seed)
     except EnvError as error:
         return Check(NAME, None, _HOW, {"rows": 0}, note=f"no witness: {error}")
-    observations = concatenate(_inputs(steps, spec, engine))
+
+    def next_frames(inputs: Inputs) -> Inputs:
+        outputs = engine.run(inputs)
+        return {state.input.name: outputs[state.output] for state in spec.states}
+
+    start = {state.input.name: state.zeros(len(steps[0].first)) for state in spec.states}
+    observations = concatenate(_inputs(steps, start, next_frames))
     given = np.concatenate([step.actions for step in steps])
     rng = np.random.default_rng(seed)
     compared = Comparison.make(NAME, observations, file, policy, rng)
@@ -68,13 +76,48 @@ def check_model_environment(
     else:
         given = np.where(exact == compared.actions, given, compared.actions)
     found = replace(compared, actions=given).check(engine)
+    if not found.passed:
+        found = replace(found, note=f"{found.note}; {_cause(steps, policy)}")
     return replace(found, name=NAME, how=_HOW)
 
 
-def _inputs(steps: Sequence[TappedStep], spec: PolicySpec, engine: Engine) -> list[Inputs]:
-    """The file's inputs at each step; earlier frames are the file's own outputs."""
+def _cause(steps: Sequence[TappedStep], policy: TrainedPolicy) -> str:
+    """The likely cause of a difference: rounding, if the policy as it was read does not differ."""
+    reference = policy.reference
+
+    def next_frames(inputs: Inputs) -> Inputs:
+        return {state_name(name): each for name, each in reference.next_states(inputs).items()}
+
+    start = {
+        state_name(name): chain.first_state(len(steps[0].first))
+        for name, chain in reference.chains.items()
+        if chain.n_stack > 1
+    }
+    exact = reference.actions(concatenate(_inputs(steps, start, next_frames)))
+    given = np.concatenate([step.actions for step in steps])
+    if np.allclose(exact, given, rtol=_SAME, atol=_SAME):
+        return (
+            "likely because the environment gives float64 and the file takes float32; export with "
+            "float64_input=True in ExportOptions (--float64-input)"
+        )
+    return (
+        "likely because the model's environment has a wrapper that changes observations or actions "
+        "and is not in the file, or one of its wrappers draws at random"
+    )
+
+
+def _inputs(
+    steps: Sequence[TappedStep], start: Inputs, next_frames: Callable[[Inputs], Inputs]
+) -> list[Inputs]:
+    """The inputs at each step: the environment's observations, and earlier frames.
+
+    Args:
+        steps: What the environment gave.
+        start: Earlier frames at the start of an episode, by the input's name.
+        next_frames: From the inputs of a step to the earlier frames of the next one.
+    """
     found: list[Inputs] = []
-    frames = {state.input.name: state.zeros(len(steps[0].first)) for state in spec.states}
+    frames = dict(start)
     for step in steps:
         own = step.observations if isinstance(step.observations, dict) else {OBS: step.observations}
         for name, array in frames.items():
@@ -82,7 +125,6 @@ def _inputs(steps: Sequence[TappedStep], spec: PolicySpec, engine: Engine) -> li
                 step.first.reshape(-1, *(1,) * (array.ndim - 1)), np.zeros((), array.dtype), array
             )
         found.append({**own, **frames})
-        if spec.states:
-            outputs = engine.run(found[-1])
-            frames = {state.input.name: outputs[state.output] for state in spec.states}
+        if start:
+            frames = dict(next_frames(found[-1]))
     return found

@@ -70,6 +70,7 @@ def _check_raw(policy: TrainedPolicy, raw: Inputs) -> Check:
         "the last observations that the training gave to VecNormalize, which the model kept: their "
         "keys, shapes and kind of numbers are those that the file takes at that place",
         measured,
+        note="; ".join(problems),
     )
 
 
@@ -87,14 +88,19 @@ def _check_policys(policy: TrainedPolicy, seen: Inputs) -> Check:
         if not wrong:
             far += _range_problems(name, array, chain, part)
     measured: dict[str, Any] = {"observations": _described(seen), "problems": [*problems, *far]}
-    if far and not policy.normalize_check:
+    accepted = far and not policy.normalize_check
+    if accepted:
         measured["accepted"] = "insisted on with --no-normalize-check"
+    elif far:
+        problems += [*far, "--no-normalize-check accepts it"]
     return Check(
         _POLICYS,
-        not problems and not (far and policy.normalize_check),
+        not problems,
         "the last observations that the training gave to the policy, which the model kept: their "
         "keys, shapes, kind of numbers and range are those that the file's preprocessing gives",
         measured,
+        warning=f"accepted with --no-normalize-check: {'; '.join(far)}" if accepted else "",
+        note="; ".join(problems),
     )
 
 
@@ -163,8 +169,7 @@ def _range_problems(
         if largest > chain.clip * (1 + _ROUNDING):
             yield (
                 f"{name!r} reached {largest:.4g} in training, but the normaliser clips at "
-                f"{chain.clip:g}; the statistics are likely of another run. "
-                "--no-normalize-check accepts it"
+                f"{chain.clip:g}: the statistics are likely of another run"
             )
         return
     low, high, slack = _bounds(part)
@@ -173,8 +178,7 @@ def _range_problems(
         row = tuple(np.argwhere(beyond)[0])
         yield (
             f"{name!r} was {values[row]:.4g} in training, far outside of [{low[row[1:]]:.4g}, "
-            f"{high[row[1:]]:.4g}]; a normaliser or another wrapper is likely missing. "
-            "--no-normalize-check accepts it"
+            f"{high[row[1:]]:.4g}]: a normaliser or another wrapper is likely missing"
         )
 
 

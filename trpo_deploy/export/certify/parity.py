@@ -144,12 +144,14 @@ class Comparison:
         if worst is not None:
             measured["worst"] = worst["output"]
         mismatched = self._compare_discrete(rows, found[ACTION], measured)
+        passed = not (wrong.any() or mismatched)
         return Check(
             f"parity, {engine.name}, {self.name}",
-            not (wrong.any() or mismatched),
+            passed,
             _HOW,
             measured,
             worst_case=worst,
+            note="" if passed else _difference(measured, worst),
         )
 
     def _rows(self, engine: Engine) -> Array:
@@ -176,6 +178,23 @@ class Comparison:
         measured["mismatches_not_explained_by_a_tie"] = int(wrong.any(axis=1).sum())
         measured["smallest_margin"] = json_number(margin.min(initial=np.inf))
         return bool(wrong.any())
+
+
+def _difference(measured: Mapping[str, Any], worst: Any) -> str:
+    """How a file differs from SB3, in words."""
+    discrete = measured.get("mismatches_not_explained_by_a_tie", 0)
+    if discrete:
+        return f"another discrete action than SB3's for {discrete} of {measured['rows']} rows"
+    # A number that is not finite is text.
+    file, sb3, error, tolerance = (
+        f"{float(worst[each]):.{digits}g}"
+        for each, digits in (("file", 6), ("sb3", 6), ("error", 2), ("tolerance", 2))
+    )
+    return (
+        f"{worst['output']} is {file} in the file and {sb3} in SB3, an error of {error} where "
+        f"{tolerance} is allowed; {measured['rows_beyond_tolerance']} of {measured['rows']} rows "
+        "differ"
+    )
 
 
 def run_in_batches(engine: Engine, observations: Inputs) -> Outputs:

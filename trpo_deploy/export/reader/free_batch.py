@@ -30,42 +30,52 @@ differ by the order of the features themselves.
 """
 
 
-def check_free_batch(
-    name: str, module: nn.Module, content: bytes, example: tuple[torch.Tensor, ...]
-) -> None:
-    """Run the extractor and its graph in batches of all :data:`BATCHES`.
+def check_free_batch(name: str, module: nn.Module, example: tuple[torch.Tensor, ...]) -> None:
+    """Run an extractor in batches of all :data:`BATCHES`.
 
     Args:
         name: Name of the extractor's class.
         module: The extractor; takes its observations as positional arguments.
-        content: The ONNX model of the extractor.
         example: Preprocessed observations, each with as many rows as the largest batch.
 
     Raises:
         ExportError: A batch fails, or a row has other features in a batch than alone.
     """
-    graph = _graph(name, content)
 
     def torch_features(rows: tuple[torch.Tensor, ...]) -> Array:
         with torch.no_grad():
             return np.asarray(module(*rows).cpu().numpy())
 
-    def batch(run: Run, rows: slice) -> Array:
-        return _features(name, run, tuple(each[rows] for each in example))
+    def batch(rows: slice) -> Array:
+        return _features(name, torch_features, tuple(each[rows] for each in example))
 
-    alone = np.concatenate(
-        [batch(torch_features, slice(row, row + 1)) for row in range(max(BATCHES))]
-    )
-    tolerance = _RELATIVE * np.abs(alone).max(initial=0)
+    alone = [batch(slice(row, row + 1)) for row in range(max(BATCHES))]
+    tolerance = _RELATIVE * max(np.abs(each).max(initial=0) for each in alone)
     for size in BATCHES:
-        together = batch(torch_features, slice(size))
-        if (
-            together.shape != alone[:size].shape
-            or batch(graph, slice(size)).shape != together.shape
-        ):
+        together = batch(slice(size))
+        if any(each.shape[1:] != together.shape[1:] for each in alone):
             raise _refusal(name, f"a batch of {size} has features of the shape {together.shape}")
-        if np.abs(together - alone[:size]).max(initial=0) > tolerance:
+        if np.abs(together - np.concatenate(alone[:size])).max(initial=0) > tolerance:
             raise _refusal(name, f"a row has other features in a batch of {size} than alone")
+
+
+def check_graph(name: str, content: bytes, example: tuple[torch.Tensor, ...]) -> None:
+    """Run the graph of an extractor in batches of all :data:`BATCHES`.
+
+    Args:
+        name: Name of the extractor's class.
+        content: The ONNX model of the extractor.
+        example: As for :func:`check_free_batch`.
+
+    Raises:
+        ExportError: A batch fails.
+    """
+    graph = _graph(name, content)
+    shapes = {
+        _features(name, graph, tuple(each[:size] for each in example)).shape[1:] for size in BATCHES
+    }
+    if len(shapes) > 1:
+        raise _refusal(name, f"the features have the shapes {sorted(shapes)}")
 
 
 def _graph(name: str, content: bytes) -> Run:

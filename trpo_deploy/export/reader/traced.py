@@ -25,7 +25,7 @@ from torch import nn
 
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.policy.features import TracedFeatures
-from trpo_deploy.export.reader.free_batch import BATCHES, check_free_batch
+from trpo_deploy.export.reader.free_batch import BATCHES, check_free_batch, check_graph
 
 
 def traced_features(
@@ -70,8 +70,10 @@ class _Tracer:
             ExportError: torch cannot export the extractor with this opset, or the extractor or its
                 graph does not take batches of any size.
         """
+        # First: torch's exporter would fail on it with a message about operators.
+        check_free_batch(self.name, self.module, self.example)
         content = self._export(opset)
-        check_free_batch(self.name, self.module, content, self.example)
+        check_graph(self.name, content, self.example)
         return content
 
     def _export(self, opset: int) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +30,13 @@ from trpo_deploy.export.targets.folder import (
 )
 from trpo_deploy.export.targets.golden import ROWS, golden_rows, rows_of_certificate
 from trpo_deploy.export.targets.names import check_identifier
-from trpo_deploy.export.targets.target import FinishedPolicy, TargetModule, target_module
+from trpo_deploy.export.targets.target import FinishedPolicy, target_module
 from trpo_deploy.files.certificate import read_certificate
-from trpo_deploy.files.runs import Run
 from trpo_deploy.spec.spaces import BoxSpace
 
 if TYPE_CHECKING:
     from trpo_deploy.export.exporter import ExportOptions
+    from trpo_deploy.files.runs import Run
     from trpo_deploy.sb3.source import SourceOptions
 
 Files = Mapping[str, bytes | str]
@@ -49,6 +50,8 @@ class TargetExport:
     files: tuple[str, ...]
     """Names of the files in the folder."""
     certificate: Certificate | None
+    warnings: tuple[str, ...] = ()
+    """What the user should know, such as that this machine cannot run the files."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class TargetOptions:
         """Check all that can be checked before the policy is read.
 
         Raises:
-            ExportError: The name is no identifier.
+            ExportError: The name is not an identifier.
             ModelDirError: The folder is a file, or not empty.
         """
         check_identifier(self.name)
@@ -108,11 +111,15 @@ def export_target(
     build = build_policy(source, options, reading)
     rows = ordinary_observations(build.actor, np.random.default_rng(0), ROWS)
     files = _files(FinishedPolicy(build.file, golden_rows(build.file, rows)), to)
-    certificate = None
-    if verify:
-        engine, missing = _engine(files, to, build.file)
-        certificate = _with_note(build.certify(steps, seconds, [engine] if engine else []), missing)
-    return _write(files, to, certificate)
+    if not verify:
+        return _write(files, to, None)
+    with _engine(files, to, build.file) as (engine, problem):
+        certificate = build.certify(steps, seconds, [engine] if engine else [])
+    if engine is None:
+        how = f"the files of the target {to.target} against the trained policy"
+        check = Check(f"target {to.target}", None, how, note=problem, warning=problem)
+        certificate = replace(certificate, checks=(*certificate.checks, check))
+    return _write(files, to, certificate, certificate.warnings)
 
 
 def export_file(onnx: Path, to: TargetOptions, *, verify: bool) -> TargetExport:
@@ -136,17 +143,17 @@ def export_file(onnx: Path, to: TargetOptions, *, verify: bool) -> TargetExport:
         certificate = None  # it belongs to another file
     rows = rows_of_certificate(file.spec, certificate)
     files = _files(FinishedPolicy(file, golden_rows(file, rows)), to)
-    issued = None
-    if verify:
-        engine, missing = _engine(files, to, file)
-        checks = () if engine is None else (compare_with_file(engine, file, rows),)
-        issued = _with_note(_certificate_of(file, checks), missing)
-        if not issued.passed:
-            raise CertificateError(
-                "the target's files are not the policy, so they were not written; "
-                f"{issued.failures()}"
-            )
-    return _write(files, to, issued)
+    if not verify:
+        return _write(files, to, None)
+    with _engine(files, to, file) as (engine, problem):
+        if engine is None:
+            return _write(files, to, None, (problem,))
+        issued = _certificate_of(file, compare_with_file(engine, file, rows))
+    if not issued.passed:
+        raise CertificateError(
+            f"the target's files are not the policy, so they were not written; {issued.failures()}"
+        )
+    return _write(files, to, issued, issued.warnings)
 
 
 def verify_target(
@@ -188,7 +195,7 @@ def verify_target_file(onnx: Path, folder: Path) -> Certificate:
     found, file = TargetFolder.read(folder), _read(onnx)
     engine = _load(found, file)
     rows = rows_of_certificate(file.spec, read_certificate(onnx))
-    certificate = _certificate_of(file, (compare_with_file(engine, file, rows),))
+    certificate = _certificate_of(file, compare_with_file(engine, file, rows))
     return replace(certificate, sha256={**certificate.sha256, **found.sha256()})
 
 
@@ -229,30 +236,27 @@ def _files(policy: FinishedPolicy, to: TargetOptions) -> Files:
     return files
 
 
+@contextmanager
 def _engine(
     files: Files, to: TargetOptions, file: ExportedFile
-) -> tuple[Engine | None, Sequence[Check]]:
-    """The engine of files that are not yet written; a check that says why there is none."""
-    module: TargetModule = target_module(to.target)
+) -> Iterator[tuple[Engine | None, str]]:
+    """The engine of files that are not yet written, or why this machine has none."""
     with TemporaryDirectory(prefix="trpo-deploy-") as folder:
         write_folder(Path(folder), files)
         try:
-            return module.load(Path(folder), to.name, file.spec), ()
+            engine = target_module(to.target).load(Path(folder), to.name, file.spec)
         except ToolMissingError as error:
-            how = f"the files of the target {to.target} run on this machine"
-            return None, [Check(f"target {to.target}", None, how, note=str(error))]
+            yield None, f"the files of the target {to.target} were not run: {error}"
+            return
+        yield engine, ""
 
 
-def _with_note(certificate: Certificate, checks: Sequence[Check]) -> Certificate:
-    return replace(certificate, checks=(*certificate.checks, *checks))
-
-
-def _certificate_of(file: ExportedFile, checks: tuple[Check, ...]) -> Certificate:
+def _certificate_of(file: ExportedFile, check: Check) -> Certificate:
     """The certificate of a target that was compared with the ONNX file alone."""
     note = "compared with policy.onnx only, not with the trained policy"
     return Certificate(
         sha256={"policy.onnx": file.sha256},
-        checks=checks,
+        checks=(check,),
         environment={"env_id": None, "note": note},
         returns={},
         versions={},
@@ -260,9 +264,14 @@ def _certificate_of(file: ExportedFile, checks: tuple[Check, ...]) -> Certificat
     )
 
 
-def _write(files: Files, to: TargetOptions, certificate: Certificate | None) -> TargetExport:
+def _write(
+    files: Files,
+    to: TargetOptions,
+    certificate: Certificate | None,
+    warnings: tuple[str, ...] = (),
+) -> TargetExport:
     if certificate is not None:
         certificate = replace(certificate, sha256={**certificate.sha256, **hashes(files)})
         files = {**files, CERTIFICATE: certificate.to_json()}
     write_folder(to.folder, files)
-    return TargetExport(to.folder, tuple(files), certificate)
+    return TargetExport(to.folder, tuple(files), certificate, warnings)

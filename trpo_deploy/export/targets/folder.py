@@ -55,7 +55,7 @@ class TargetFolder:
             spec = PolicySpec.from_json(json.dumps(value["spec"]))
         except FileNotFoundError as error:
             raise ModelDirError(
-                f"{root} has no {POLICY}, so it is no folder of a target; write one with: "
+                f"{root} has no {POLICY}, so no target was exported to it; export one with: "
                 "trpo-deploy export SOURCE --target ..."
             ) from error
         except (OSError, ValueError, KeyError, TypeError, ExportError) as error:

@@ -36,11 +36,11 @@ def check_identifier(name: str) -> None:
     """Check the name that a user chose.
 
     Raises:
-        ExportError: The name is no identifier.
+        ExportError: The name is not an identifier.
     """
     if not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{_MAX_LENGTH - 1}}}", name):
         raise ExportError(
-            f"--name {name!r} is no identifier: expected a letter, then at most "
+            f"--name {name!r} is not an identifier: expected a letter, then at most "
             f"{_MAX_LENGTH - 1} letters, digits or underscores, such as {identifier(name)!r}"
         )
     if name in _KEYWORDS:
@@ -70,8 +70,9 @@ def identifiers(keys: Iterable[str], what: str) -> Mapping[str, str]:
                 f"the target cannot hold the {what} {key!r}: {name} is a keyword of C, C++ or "
                 "JavaScript; train with another key"
             )
-        if name in names.values():
-            other = next(each for each, taken in names.items() if taken == name)
+        # Macros are in upper case, so case does not tell names apart.
+        other = next((each for each, taken in names.items() if taken.lower() == name.lower()), None)
+        if other is not None:
             raise ExportError(
                 f"the target cannot hold the {what}s {other!r} and {key!r}: both become "
                 f"{name}; train with other keys"

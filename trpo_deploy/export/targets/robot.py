@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trpo_deploy.export.graph.guard import safe_action
+from trpo_deploy.spec.components import Component
 from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import Array
 
@@ -26,5 +27,15 @@ class RobotFacts:
 
 def robot_facts(spec: PolicySpec) -> RobotFacts:
     """Read the facts of a spec."""
-    safe = safe_action(spec.action_space) if spec.guard is None else spec.guard.action
-    return RobotFacts(safe)
+    safe = safe_action(spec.action_space) if spec.safe_action is None else spec.safe_action
+    observation_names = {
+        key: tuple(map(_label, components))
+        for key, components in spec.observation_components.items()
+    }
+    return RobotFacts(
+        safe, spec.period, observation_names, tuple(map(_label, spec.action_components))
+    )
+
+
+def _label(component: Component) -> str:
+    return component.name if component.unit is None else f"{component.name} [{component.unit}]"

@@ -42,7 +42,8 @@ class TargetModule(Protocol):
         """The target's files, ready to run on this machine.
 
         Args:
-            folder: Folder with the files that :meth:`write` returned.
+            folder: Folder with the files that :meth:`write` returned. It stays while the engine is
+                in use.
             name: Name of the policy in the files.
             spec: The policy's spec.
 

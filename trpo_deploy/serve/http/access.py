@@ -1,4 +1,4 @@
-"""Access control: which requests need which key, and which origins may open WebSockets."""
+"""Access control: which requests need which key."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ AccessLevel: TypeAlias = Literal["open", "key", "admin"]
 
 
 class AccessControl:
-    """Checks keys and origins.
+    """Checks the keys of requests.
 
     Args:
-        settings: The key files and allowed origins.
-
-    Raises:
-        ServeError: A key file is invalid.
+        settings: The key files.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._origins = settings.cors_origins
         files = {"key": settings.api_key_file, "admin": settings.admin_key_file}
         self._keys = {level: KeyFile(path) for level, path in files.items() if path is not None}
 
@@ -48,29 +44,12 @@ class AccessControl:
                 headers=((b"www-authenticate", b"Bearer"),),
             )
 
-    def check_origin(self, headers: dict[bytes, bytes]) -> None:
-        """Refuse WebSockets of other origins. Browsers leave this check to the server.
-
-        Raises:
-            RequestError: The origin is neither the service's nor allowed (403).
-        """
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if not origin or "*" in self._origins or origin in self._origins:
-            return
-        if origin.partition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
-            raise RequestError(
-                403,
-                "origin_not_allowed",
-                "pages of this origin may not connect; allow it with --cors-origin",
-                field="origin",
-                received=origin,
-            )
+    def has_key(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a request may read what needs an API key."""
+        keys = self._keys.get("key")
+        return keys is None or keys.allows(headers)
 
     def refresh(self) -> None:
-        """Reload key files that changed.
-
-        Raises:
-            OSError: A file disappeared while it was read.
-        """
+        """Reload key files that changed."""
         for keys in self._keys.values():
             keys.refresh()

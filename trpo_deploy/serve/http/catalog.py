@@ -54,6 +54,7 @@ class Catalog:
 def _summary(entry: ModelEntry) -> Json:
     latest = entry.latest
     return {
+        "status": entry.status,
         "version": latest and latest.version,
         "versions": list(entry.versions),
         "error": entry.error,

@@ -13,19 +13,35 @@ import logging
 from collections.abc import Callable
 from functools import cached_property
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import orjson
 
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.http.access import AccessControl, AccessLevel
-from trpo_deploy.serve.http.asgi import ClientGoneError, read_body, send_reply
+from trpo_deploy.serve.http.asgi import NOSNIFF, send_reply
+from trpo_deploy.serve.http.background import background
+from trpo_deploy.serve.http.body import BodyReader, ClientGoneError
+from trpo_deploy.serve.http.hosts import AllowedHosts
 from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
-from trpo_deploy.serve.metrics import count_error, count_request, publish
+from trpo_deploy.serve.metrics import (
+    IN_FLIGHT,
+    OPEN_WEBSOCKETS,
+    WAITING_JOBS,
+    count_error,
+    count_reloads,
+    count_request,
+    publish,
+    use_models,
+)
 from trpo_deploy.serve.models.registry import Registry
-from trpo_deploy.serve.protocols.batching import Batcher, InferenceJob
+from trpo_deploy.serve.protocols.batching import INLINE_BYTES, Batcher, InferenceJob
 from trpo_deploy.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from trpo_deploy.serve.tracing import Tracing
 
 _BENTOML_PATHS: dict[str, AccessLevel] = {
     "/metrics": "key",
@@ -35,9 +51,6 @@ _BENTOML_PATHS: dict[str, AccessLevel] = {
     "/static_content/swagger-ui-bundle.js": "open",
 }
 """Only these are forwarded: BentoML's metrics grow with each path that it sees."""
-_INLINE_BYTES = 256 * 1024
-"""Larger requests may take milliseconds, so a thread answers them and the loop stays free."""
-_REFRESH_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -46,30 +59,34 @@ class Edge:
 
     Args:
         inner: BentoML's application.
-        settings: Limits and key files.
+        settings: Limits, key files and allowed hosts.
         open_registry: Returns the models. Called once, when the worker has started.
-
-    Raises:
-        ServeError: A key file is invalid.
     """
 
     def __init__(
-        self, inner: AsgiApp, settings: Settings, open_registry: Callable[[], Registry]
+        self,
+        inner: AsgiApp,
+        settings: Settings,
+        open_registry: Callable[[], Registry],
     ) -> None:
         self.inner = inner
         self._settings = settings
         self._max_concurrent = settings.max_concurrent
-        self._max_body_bytes = settings.max_body_bytes
         self._open_registry = open_registry
         self._access = AccessControl(settings)
-        self._websockets = WebSocketHandshake(self._access, settings.max_concurrent)
+        self._hosts = AllowedHosts(settings)
+        self._websockets = WebSocketHandshake(self._access, self._hosts, settings.max_concurrent)
+        self._bodies = BodyReader(settings)
         self._batcher = Batcher()
         self._in_flight = 0
+        self._tracing = _open_tracing() if settings.tracing else None
 
     @cached_property
     def router(self) -> Router:
         """The endpoints. The first access loads the models."""
-        return Router(self._open_registry(), self._settings)
+        registry = self._open_registry()
+        use_models(lambda: len(registry.entries))
+        return Router(registry, self._settings, self._access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, one WebSocket, or the lifespan of the worker."""
@@ -86,102 +103,141 @@ class Edge:
         endpoint, name, version = self.router.find(path)
         request = Request(dict(scope["headers"]), b"", name, version)
         try:
+            self._hosts.check(scope, request.headers)
             if endpoint is None:
                 await self._forward(request, scope, receive, send)
                 return
             result = await self._handle(endpoint, scope["method"], request, receive)
             reply = result if isinstance(result, Reply) else await self._batcher.run(result)
-        except RequestError as error:
-            reply = _error_reply(error, path)
         except ClientGoneError:
-            count_error("client_gone")
+            count_error("client_gone", self.router.predictor.served_name(name))
             return
-        except Exception:
-            _log.exception("answering %s failed", "unknown" if endpoint is None else endpoint.label)
-            reply = _error_reply(RequestError(500, "internal", "the service failed"), path)
+        except Exception as error:
+            label = "unknown" if endpoint is None else endpoint.label
+            # Not kept in a variable: the exception's traceback holds this frame and the body.
+            reply = self._error_reply(
+                RequestError.from_exception(error, f"answering {label}"), request, path
+            )
         await send_reply(send, reply)
         label = "unknown" if endpoint is None else endpoint.label
-        count_request(label, reply.model, reply.status, perf_counter() - started)
+        seconds = perf_counter() - started
+        count_request(label, reply.model, reply.status, seconds)
+        if self._tracing is not None:
+            self._tracing.record(
+                scope["method"], label, reply.model, reply.status, seconds, request.headers
+            )
+
+    def _error_reply(self, error: RequestError, request: Request, path: str) -> Reply:
+        name = self.router.predictor.served_name(request.model)
+        count_error(error.code, name)
+        # The protocol under /v2 defines its own error body.
+        v2 = path.startswith("/v2")
+        body = orjson.dumps({"error": error.message}) if v2 else error.to_json()
+        return Reply(body, name, status=error.status, headers=error.headers)
 
     async def _handle(
         self, endpoint: Endpoint, method: str, request: Request, receive: Receive
     ) -> Reply | InferenceJob:
         """Check the method, the key and the limits, read the body, and call the endpoint."""
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
-            raise RequestError(
-                405,
-                "wrong_method",
-                f"use {endpoint.method} here",
-                expected=endpoint.method,
-                received=method[:16],
-                headers=((b"allow", endpoint.method.encode()),),
-            )
+            return _answer_options(endpoint, method)
+        if b"origin" in request.headers and endpoint.access != "open":
+            self._hosts.check_origin(request.headers)
         self._access.check_key(endpoint.access, request.headers)
-        if self._in_flight >= self._max_concurrent and endpoint.access != "open":
-            raise RequestError.overloaded(
-                f"{self._in_flight} requests are in flight; try again in a second"
-            )
+        request.body = await self._bodies.read(request.headers, receive)
+        # Counted from here on: a request that is still arriving costs bytes, but no time.
         self._in_flight += 1
         try:
-            request.body = await read_body(request.headers, receive, self._max_body_bytes)
-            if endpoint.slow or len(request.body) > _INLINE_BYTES:
+            if self._in_flight > self._max_concurrent and endpoint.access != "open":
+                raise RequestError.overloaded(
+                    f"{self._max_concurrent} requests are in flight; try again in a second"
+                )
+            if endpoint.slow or len(request.body) > INLINE_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(None, _handle_in_thread, endpoint, request)
             return endpoint.handler(request)
         finally:
             self._in_flight -= 1
+            self._bodies.release(request.body)
 
     async def _forward(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward a request to BentoML."""
         access = _BENTOML_PATHS.get(scope["path"])
         if access is None:
             raise RequestError(404, "unknown_path", "no such path; GET /docs lists all paths")
+        if access != "open":
+            self._hosts.check_origin(request.headers)
         self._access.check_key(access, request.headers)
-        publish()  # for /metrics; the numbers of other workers are up to a second old
-        await self.inner(scope, receive, send)
+        await self._publish()  # the numbers of other workers are up to a second old
+
+        async def send_nosniff(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), NOSNIFF]
+            await send(message)
+
+        await self.inner(scope, receive, send_nosniff)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run BentoML's lifespan, and refresh models and keys while it lasts."""
-        refresh: asyncio.Task[None] | None = None
+        """Run BentoML's lifespan, and the background tasks while it lasts."""
 
-        async def refresh_once_started(message: Message) -> None:
-            nonlocal refresh
+        async def start_tasks_once_started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                refresh = asyncio.create_task(self._refresh_forever())
+                self._start_background_tasks()
             await send(message)
 
         try:
-            await self.inner(scope, receive, refresh_once_started)
+            await self.inner(scope, receive, start_tasks_once_started)
         finally:
-            if refresh is not None:
-                refresh.cancel()
-            publish()
+            background.stop()
+            await self._publish()
+            if self._tracing is not None:
+                self._tracing.close()
 
-    async def _refresh_forever(self) -> None:
-        """Publish metrics and load changed models and keys, once a second."""
-        loop = asyncio.get_running_loop()
+    def _start_background_tasks(self) -> None:
+        """Refresh models, keys and metrics once a second. No task waits for another."""
         registry = self.router.predictor.registry
         # What is loaded now stays in memory: exclude it from full collections.
         gc.collect()
         gc.freeze()
-        while True:
-            await asyncio.sleep(_REFRESH_S)
-            publish()
-            try:
-                await loop.run_in_executor(None, registry.refresh)
-                self._access.refresh()
-            except OSError as error:  # a file may disappear while it is read
-                _log.warning("cannot look for changes: %s", error)
+        background.start("metrics", self._publish)
+        background.start_in_thread("models", registry.refresh)
+        background.start_in_thread("keys", self._access.refresh)
+
+    async def _publish(self) -> None:
+        """Write the metrics to the files that ``/metrics`` of every worker reads."""
+        IN_FLIGHT.set(self._in_flight)
+        WAITING_JOBS.set(self._batcher.waiting)
+        OPEN_WEBSOCKETS.set(self._websockets.open)
+        count_reloads(self.router.predictor.registry.entries)
+        publish()
+
+
+def _open_tracing() -> Tracing:
+    from trpo_deploy.serve.tracing import Tracing  # imports requests and protobuf
+
+    return Tracing()
+
+
+def _answer_options(endpoint: Endpoint, method: str) -> Reply:
+    """The methods of an endpoint, on ``OPTIONS``.
+
+    Raises:
+        RequestError: The method is another one that the endpoint does not have.
+    """
+    allowed = "GET, HEAD, OPTIONS" if endpoint.method == "GET" else f"{endpoint.method}, OPTIONS"
+    headers = ((b"allow", allowed.encode()),)
+    if method == "OPTIONS":
+        return Reply(b"", headers=headers)
+    raise RequestError(
+        405,
+        "wrong_method",
+        f"use {endpoint.method} here",
+        expected=endpoint.method,
+        received=method[:16],
+        headers=headers,
+    )
 
 
 def _handle_in_thread(endpoint: Endpoint, request: Request) -> Reply:
     result = endpoint.handler(request)
     return result if isinstance(result, Reply) else result.run()
-
-
-def _error_reply(error: RequestError, path: str) -> Reply:
-    count_error(error.code)
-    # The protocol under /v2 defines its own error body.
-    v2 = path.startswith("/v2")
-    body = orjson.dumps({"error": error.message}) if v2 else error.to_json()
-    return Reply(body, status=error.status, headers=error.headers)

@@ -6,8 +6,10 @@ from threading import Event
 
 import orjson
 
+from trpo_deploy.serve.http.background import background
 from trpo_deploy.serve.messages import Reply
 from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.spec.spaces import Json
 
 draining = Event()
 """Set in a worker that is about to stop: ``/readyz`` then answers 503."""
@@ -18,11 +20,22 @@ def live() -> Reply:
     return Reply(b'{"live":true}')
 
 
-def ready(registry: Registry) -> Reply:
-    """200 if at least one model is served and the worker is not draining, otherwise 503."""
+def ready(registry: Registry, *, with_models: bool) -> Reply:
+    """200 if at least one model is served and the worker works and stays, otherwise 503.
+
+    Args:
+        registry: The served models.
+        with_models: Add the status of each model. Their names are not for everybody.
+    """
     entries = registry.entries
-    is_ready = not draining.is_set() and any(entry.versions for entry in entries.values())
-    # The status only: /models has the reasons and needs a key.
-    models = {name: entry.status for name, entry in entries.items()}
-    body = orjson.dumps({"ready": is_ready, "draining": draining.is_set(), "models": models})
-    return Reply(body, status=200 if is_ready else 503)
+    overdue = background.overdue()
+    has_model = any(entry.versions for entry in entries.values())
+    is_ready = has_model and not overdue and not draining.is_set()
+    value: Json = {
+        "ready": is_ready,
+        "draining": draining.is_set(),
+        "overdue_tasks": overdue,
+    }
+    if with_models:
+        value["models"] = {name: entry.status for name, entry in entries.items()}
+    return Reply(orjson.dumps(value), status=200 if is_ready else 503)

@@ -10,13 +10,13 @@ from typing import TypeAlias
 import orjson
 
 from trpo_deploy.serve.http import health
-from trpo_deploy.serve.http.access import AccessLevel
+from trpo_deploy.serve.http.access import AccessControl, AccessLevel
 from trpo_deploy.serve.http.catalog import Catalog
 from trpo_deploy.serve.messages import HTML, Reply, Request
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.protocols.batching import InferenceJob
 from trpo_deploy.serve.protocols.inference_v2 import InferenceV2
-from trpo_deploy.serve.protocols.openapi import DOCS_PAGE, describe_service
+from trpo_deploy.serve.protocols.openapi import DOCS_HEADERS, DOCS_PAGE, describe_service
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.settings import Settings
 
@@ -47,9 +47,11 @@ class Router:
     Args:
         registry: The served models.
         settings: Limits.
+        access: Decides who sees the names of the models in ``/readyz``.
     """
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, access: AccessControl) -> None:
+        self._access = access
         self._registry = registry
         self._settings = settings
         self._v2 = InferenceV2(registry, settings)
@@ -74,11 +76,12 @@ class Router:
         def live(_: Request) -> Reply:
             return health.live()
 
-        def ready(_: Request) -> Reply:
-            return health.ready(self._registry)
+        def ready(request: Request) -> Reply:
+            has_key = self._access.has_key(request.headers)
+            return health.ready(self._registry, with_models=has_key)
 
         def docs(_: Request) -> Reply:
-            return Reply(DOCS_PAGE, content_type=HTML)
+            return Reply(DOCS_PAGE, content_type=HTML, headers=DOCS_HEADERS)
 
         def openapi(_: Request) -> Reply:
             return Reply(orjson.dumps(describe_service(self._registry, self._settings)))

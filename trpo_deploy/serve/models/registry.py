@@ -1,21 +1,22 @@
-"""The served models by name, replaced atomically when their files change.
+"""The served models of a worker, by name.
 
-A request keeps the :class:`ServedModel` that it started with. A replacement takes effect with the
-next request.
+A worker reads the published view only, and opens only files that passed their trial. A request
+keeps the :class:`ServedModel` that it started with. A replacement takes effect with the next
+request.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 
-from trpo_deploy.errors import TrpoDeployError
 from trpo_deploy.serve.errors import RequestError
-from trpo_deploy.serve.models.discovery import find_models
-from trpo_deploy.serve.models.entry import ModelEntry, load_entry
+from trpo_deploy.serve.models.entry import ModelEntry
 from trpo_deploy.serve.models.served_model import ServedModel
+from trpo_deploy.serve.models.stored import load_stored
+from trpo_deploy.serve.models.view import LoadResult, ModelView, View, one_line, view_path
 
 LATEST = "latest"
 
@@ -26,19 +27,23 @@ class Registry:
     """The served models by name.
 
     Args:
-        paths: Model folders, ONNX files, or folders of model folders.
+        store: The folder of the published view.
+        request_load: Asks the publisher to load a model now.
 
     Raises:
-        ModelDirError: A path has no ONNX file.
-        ServeError: A name is not valid in a URL or occurs twice.
+        OSError: The store has no view.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = tuple(paths)
+    def __init__(self, store: Path, request_load: Callable[[str], LoadResult]) -> None:
+        self._store = store
+        self._request_load = request_load
         self._lock = Lock()
-        self._search_error: str | None = None
-        found = find_models(paths)
-        self._entries = {name: load_entry(name, path, None) for name, path in found.items()}
+        self._view_stamp: tuple[int, int] | None = None
+        self._by_content: dict[tuple[str, str, str], ServedModel] = {}
+        self._entries: Mapping[str, ModelEntry] = {}
+        self.generation = -1
+        """Number of the view that is served."""
+        self.refresh()
 
     @property
     def entries(self) -> Mapping[str, ModelEntry]:
@@ -46,15 +51,31 @@ class Registry:
         return self._entries
 
     def refresh(self) -> None:
-        """Load what changed on disk. A file that fails to load replaces nothing."""
+        """Serve the newest view. A model that cannot be opened keeps its previous content.
+
+        Raises:
+            OSError: The store has no view.
+        """
         with self._lock:
-            for name, path in self._find_on_disk().items():
-                entry = self._entries.get(name)
-                if entry is None or entry.changed_on_disk():
-                    self._replace(name, path)
+            status = view_path(self._store).stat()
+            stamp = (status.st_ino, status.st_mtime_ns)
+            if stamp == self._view_stamp:
+                return
+            view = View.read(self._store)
+            views, opened = view.models.items(), dict(self._by_content)
+            entries = {name: self._open_entry(name, model, opened) for name, model in views}
+            served = {id(model) for entry in entries.values() for model in entry.versions.values()}
+            self._by_content = {key: model for key, model in opened.items() if id(model) in served}
+            # A new mapping: the event loop's thread may be iterating over the old one.
+            self._entries = entries
+            self.generation = view.generation
+            complete = all(
+                entries[name].error == model.error for name, model in view.models.items()
+            )
+            self._view_stamp = stamp if complete else None  # else the next refresh tries again
 
     def load(self, name: str) -> ServedModel:
-        """Load a model again, even if its files did not change.
+        """Have a model loaded again, even if its files did not change.
 
         Returns:
             The latest version, which is now served.
@@ -63,17 +84,17 @@ class Registry:
             RequestError: The model does not exist (404), or its files were refused and the old
                 version is still served (409).
         """
-        with self._lock:
-            path = self._find_on_disk().get(name)
-            if path is None:
-                raise self._unknown_model(name)
-            entry = self._replace(name, path, force=True)
-        if entry.error is not None or entry.latest is None:
+        result = self._request_load(name)
+        if not result.known:
+            raise self._unknown_model(name)
+        self.refresh()
+        entry = self._entries.get(name)
+        if result.error is not None or entry is None or entry.latest is None:
             raise RequestError(
                 409,
                 "model_refused",
                 f"the files of model {name!r} were refused, the previous version is still served: "
-                f"{entry.error}",
+                f"{result.error}",
                 field="model",
             )
         return entry.latest
@@ -114,19 +135,35 @@ class Registry:
             received=str(version)[:64],
         )
 
-    def _replace(self, name: str, path: Path, *, force: bool = False) -> ModelEntry:
-        entry = load_entry(name, path, self._entries.get(name), force=force)
-        # A new mapping: the event loop's thread may be iterating over the old one.
-        self._entries = {**self._entries, name: entry}
-        if entry.error is None:
-            _log.info("model %s: now serving %s", name, ", ".join(entry.versions))
-        else:
-            _log.warning("model %s: %s", name, entry.error)
+    def _open_entry(
+        self, name: str, model: ModelView, opened: dict[tuple[str, str, str], ServedModel]
+    ) -> ModelEntry:
+        """The entry of a published model; adds the models that it opens to ``opened``."""
+        previous = self._entries.get(name, ModelEntry("failed"))
+        versions, errors = {}, []
+        for version, key in model.versions.items():
+            content = (name, version, key)
+            try:
+                if content not in opened:
+                    opened[content] = load_stored(self._store / key, name, version, model.path)
+                versions[version] = opened[content]
+            except Exception as error:  # such as no memory
+                errors.append(one_line(error))
+                if version in previous.versions:
+                    versions[version] = previous.versions[version]
+        if not errors:
+            return ModelEntry(model.status, model.error, versions)
+        kept = versions or previous.versions
+        entry = ModelEntry("stale" if kept else "failed", "; ".join(errors), kept)
+        if entry.error != previous.error:
+            _log.error("model %s: %s", name, entry.error)
         return entry
 
     def _only_name(self) -> str:
-        if len(self._entries) == 1:
-            return next(iter(self._entries))
+        # Something odd beside the one good model must not be in the way of its clients.
+        names = [name for name, entry in self._entries.items() if entry.versions]
+        if len(names or self._entries) == 1:
+            return next(iter(names or self._entries))
         raise RequestError(
             422,
             "model_missing",
@@ -145,17 +182,3 @@ class Registry:
             expected=f"one of {sorted(self._entries)}",
             received=name[:64],
         )
-
-    def _find_on_disk(self) -> dict[str, Path]:
-        """The known models, and new ones in a folder of models."""
-        known = {name: entry.path for name, entry in self._entries.items()}
-        found: dict[str, Path] = {}
-        search_error = None
-        try:
-            found = find_models(self._paths)
-        except (TrpoDeployError, OSError) as error:
-            search_error = str(error)
-        if search_error is not None and search_error != self._search_error:  # log it once
-            _log.warning("cannot look for new models: %s", search_error)
-        self._search_error = search_error
-        return {**found, **known}

@@ -48,11 +48,11 @@ class ServedModel:
         """
         try:
             inputs, batched = self.policy.spec.validate(observation)
+            size = _batch_size(inputs)
             if self.bounds and settings.out_of_bounds != "accept":
                 self._apply_bounds(inputs, clip=settings.out_of_bounds == "clip")
         except ObservationError as error:
             raise RequestError.from_observation_error(error) from error
-        size = len(next(iter(inputs.values()))) if batched else 1
         if size > settings.max_batch:
             raise RequestError(
                 413,
@@ -80,6 +80,18 @@ class ServedModel:
                     str(array[outside][0]),
                     kind="out_of_range",
                 )
+
+
+def _batch_size(inputs: dict[str, Array]) -> int:
+    """Number of observations.
+
+    Raises:
+        ObservationError: There is none; a client that sends none has probably lost its own.
+    """
+    name, array = next(iter(inputs.items()))
+    if not len(array):
+        raise ObservationError(name, "at least one observation", "an empty batch", kind="shape")
+    return len(array)
 
 
 def _finite_bounds(policy: OnnxPolicy) -> dict[str, tuple[Array, Array]]:

@@ -1,8 +1,8 @@
 """``bundle``: build a Bento, a folder with models, the service's code and pinned requirements.
 
-The folder is self-contained: ``bentoml serve FOLDER`` runs it from any location, and
-``FOLDER/env/docker/Dockerfile`` builds an image. The code of the service is copied, so the image
-needs neither trpo-deploy from a package index nor torch.
+The folder is self-contained: it runs from any location, and ``FOLDER/env/docker/Dockerfile`` builds
+an image, which runs ``trpo-deploy serve``. The code of the service is copied, so the image needs
+neither trpo-deploy from a package index nor torch.
 """
 
 from __future__ import annotations
@@ -14,19 +14,33 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import DISTRIBUTION, require
-from trpo_deploy.files.certificate import certificate_path
-from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.publisher import Publisher
 from trpo_deploy.serve.process.requirements import pin_requirements
-from trpo_deploy.serve.settings import ENV_PREFIX
+from trpo_deploy.serve.settings import ENV_PREFIX, Settings
 
 _PACKAGE = Path(__file__).parents[2]
-_PARTS = ("__init__.py", "errors.py", "extras.py", "files", "spec", "runtime", "serve")
-"""Parts of trpo-deploy that the service imports."""
+_PARTS = (
+    *("__init__.py", "__main__.py", "class_path.py", "errors.py", "extras.py"),
+    *("cli", "export", "files", "runtime", "serve", "spec"),
+)
+"""Parts of trpo-deploy that ``trpo-deploy serve`` and BentoML import; of ``export``, the table of
+targets, which is in the help."""
+_ENTRYPOINT = """\
+#!/bin/sh
+# Serve the models of this bundle. Arguments are options of `trpo-deploy serve`, or a command.
+set -eu
+export PYTHONPATH="$BENTO_PATH/src"
+case "${1--}" in
+-*) set -- python -m trpo_deploy serve "$BENTO_PATH/src/models" --host 0.0.0.0 "$@" ;;
+esac
+exec "$@"
+"""
+"""BentoML's own runs ``bentoml serve``, under which not all limits hold."""
 
 
 def bundle(models: Sequence[Path], output: Path) -> Path:
@@ -41,42 +55,60 @@ def bundle(models: Sequence[Path], output: Path) -> Path:
 
     Raises:
         ServeError: A model cannot be served, the folder exists, or BentoML fails to build.
-        ModelDirError: A path has no ``policy.onnx``.
         MissingExtraError: The extra ``serve`` is not installed.
     """
     require("serve")
     if output.exists():
         raise ServeError(f"{output} exists; choose another folder with -o")
-    registry = Registry(models)
     with tempfile.TemporaryDirectory(prefix="trpo-deploy-bundle-") as folder:
-        context, home = Path(folder, "context"), Path(folder, "home")
-        for name, entry in registry.entries.items():
-            if entry.latest is None or entry.error is not None:
-                raise ServeError(entry.error or f"{entry.path} has no policy")
-            _copy_model(entry.latest.policy.path, context / "models" / name)
-        _copy_service(context / _PACKAGE.name)
+        context, home, store = (Path(folder, name) for name in ("context", "home", "store"))
+        store.mkdir()
+        for name, key in _try(models, store).items():
+            shutil.copytree(store / key, context / "models" / name)
+        _copy_service(context)
         _write_build_file(context)
         built = _build(context, home)
+        (built / "env" / "docker" / "entrypoint.sh").write_text(_ENTRYPOINT)
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(built, output)
     return output
 
 
-def _copy_model(onnx: Path, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    shutil.copyfile(onnx, ModelDir(folder).onnx)
-    if certificate_path(onnx).is_file():
-        shutil.copyfile(certificate_path(onnx), ModelDir(folder).certificate)
+def _try(models: Sequence[Path], store: Path) -> dict[str, str]:
+    """Check models as the service does.
+
+    Returns:
+        The folder in the store of each model's latest version.
+
+    Raises:
+        ServeError: A model cannot be served.
+    """
+    publisher = Publisher(Settings(models=tuple(models)), store)
+    try:
+        publisher.open()
+    finally:
+        publisher.stop()
+    for view in publisher.view.models.values():
+        if view.error is not None:
+            raise ServeError(view.error)
+    return {name: [*view.versions.values()][-1] for name, view in publisher.view.models.items()}
 
 
-def _copy_service(folder: Path) -> None:
-    folder.mkdir(parents=True)
+def _copy_service(context: Path) -> None:
+    folder = context / _PACKAGE.name
+    folder.mkdir()
     for part in _PARTS:
         source = _PACKAGE / part
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, folder / part)
+    # The command line reads from here which packages it needs.
+    distribution = metadata.distribution(DISTRIBUTION)
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    info = context / f"{_PACKAGE.name}-{distribution.version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(text, encoding="utf-8")
 
 
 def _write_build_file(context: Path) -> None:
@@ -85,7 +117,7 @@ def _write_build_file(context: Path) -> None:
     (context / "requirements.txt").write_text(requirements + "\n")
     options = {
         "service": "trpo_deploy.serve.process.service:PolicyService",
-        "include": ["trpo_deploy/", "models/"],
+        "include": ["trpo_deploy/", "*.dist-info/", "models/"],
         "python": {"requirements_txt": "requirements.txt", "lock_packages": False},
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
     }

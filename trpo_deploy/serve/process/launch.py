@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
-import ssl
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +11,22 @@ from typing import Any
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import require
-from trpo_deploy.serve.http.key_file import KeyFile
-from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.files.signing_key import load_public_key
+from trpo_deploy.serve.http.hosts import hosts_of_listener
+from trpo_deploy.serve.http.key_file import check_key_file
+from trpo_deploy.serve.models.publisher import Publisher
+from trpo_deploy.serve.models.store import new_store
 from trpo_deploy.serve.process.listener import listen, url_of
+from trpo_deploy.serve.process.logs import supervisor_logs
+from trpo_deploy.serve.process.metric_files import create_metric_files
 from trpo_deploy.serve.process.supervisor import Supervisor
+from trpo_deploy.serve.process.tls import Certificate
+from trpo_deploy.serve.process.zygote_process import ZygoteProcess
 from trpo_deploy.serve.settings import Settings
+
+_LISTED_NAMES = 10
+"""Names in the line that says what is served; ``/models`` lists all."""
+_log = logging.getLogger(__name__)
 
 
 def serve(
@@ -42,7 +51,6 @@ def serve(
 
     Raises:
         ServeError: The service cannot start.
-        ModelDirError: A path has no ``policy.onnx``.
         MissingExtraError: The extra ``serve`` is not installed.
     """
     require("serve")
@@ -50,53 +58,64 @@ def serve(
         raise ServeError(f"workers must be 1 or more, received {workers}")
     paths = tuple(path.absolute() for path in models)
     settings = Settings.with_flags(models=paths, **flags)
-    names = _check(settings, tls)
-    with listen(host, port) as listener, _metrics_folder() as metrics:
-        environment = {
-            **os.environ,
-            **settings.to_environment(),
-            "PROMETHEUS_MULTIPROC_DIR": metrics,
-            "BENTOML_DO_NOT_TRACK": "True",
-        }
-        url = url_of(listener, tls=tls is not None)
+    hosts = hosts_of_listener(host, settings.allowed_hosts)
+    settings = settings.model_copy(update={"allowed_hosts": hosts})
+    with supervisor_logs(settings.log_format):
+        _check(settings, tls)
+        with (
+            listen(host, port) as listener,
+            create_metric_files(workers) as metrics,
+            _published(settings) as publisher,
+        ):
+            views = publisher.view.models.items()
+            names = [name for name, model in views if model.versions]
+            workers_settings = settings.model_copy(update={"model_store": publisher.store})
+            environment = {
+                **os.environ,
+                **workers_settings.to_environment(),
+                "PROMETHEUS_MULTIPROC_DIR": str(metrics.folder),
+                "BENTOML_DO_NOT_TRACK": "True",
+            }
+            url = url_of(listener, tls=tls is not None)
+            _log.info("starting %d worker%s for %s", workers, "s" * (workers > 1), url)
 
-        def announce() -> None:
-            print(f"serving {', '.join(names)} at {url} (docs: {url}/docs)", flush=True)
+            def announce() -> None:
+                print(f"serving {_listed(names)} at {url} (docs: {url}/docs)", flush=True)
 
-        Supervisor(listener, environment, workers, tls).run(announce)
+            zygote = ZygoteProcess(listener, environment, workers, tls)
+            stuck_seconds = settings.stuck_worker_seconds
+            supervisor = Supervisor(zygote, listener, workers, stuck_seconds, metrics, publisher)
+            supervisor.run(announce)
 
 
-def _check(settings: Settings, tls: tuple[Path, Path] | None) -> list[str]:
-    """Raise errors here, once and clearly, that would otherwise occur in every worker.
-
-    Returns:
-        The names of the models.
-    """
-    registry = Registry(settings.models)
-    for entry in registry.entries.values():
-        if entry.error is not None:
-            raise ServeError(entry.error)
-    for path in (settings.api_key_file, settings.admin_key_file):
-        if path is not None:
-            KeyFile(path)
-    if tls is not None:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*tls)
-        except OSError as error:  # includes ssl.SSLError
-            raise ServeError(
-                f"{tls[0]} and {tls[1]} are not a certificate chain and its key in PEM form: "
-                f"{error}"
-            ) from error
-    return list(registry.entries)
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED_NAMES
+    return ", ".join(names[:_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager
-def _metrics_folder() -> Iterator[str]:
-    """A folder in which the workers add up their metrics."""
-    # In memory if possible: a write to a mapped file waits while its page is written to disk.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    folder = tempfile.mkdtemp(prefix="trpo-deploy-metrics-", dir=memory)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _published(settings: Settings) -> Iterator[Publisher]:
+    """Publish the models and their changes."""
+    with new_store() as store:
+        publisher = Publisher(settings, store)
+        try:
+            publisher.open()
+            publisher.start()
+            yield publisher
+        finally:
+            publisher.stop()
+
+
+def _check(settings: Settings, tls: tuple[Path, Path] | None) -> None:
+    """Raise errors here, once and clearly, that would otherwise occur in every worker."""
+    if settings.tracing:
+        from trpo_deploy.serve.tracing import check_protocol
+
+        check_protocol()
+    for key in settings.trusted_keys:
+        load_public_key(key)
+    for path in (settings.api_key_file, settings.admin_key_file):
+        if path is not None:
+            check_key_file(path)
+    if tls is not None:
+        Certificate(*tls)

@@ -5,7 +5,7 @@ BentoML's supervisor imports this module too, so the import loads no model.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -14,22 +14,45 @@ import orjson
 
 from trpo_deploy.serve.http.edge import Edge
 from trpo_deploy.serve.messages import AsgiApp
+from trpo_deploy.serve.models.info_metric import describe_models
+from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.models.registry import Registry
+from trpo_deploy.serve.models.view import LoadResult
+from trpo_deploy.serve.models.watchdog import start_watchdog
 from trpo_deploy.serve.protocols.predict import Predictor
 from trpo_deploy.serve.protocols.predict_request import PredictRequest
 from trpo_deploy.serve.settings import Settings
 
 _SETTINGS = Settings()
-_log = logging.getLogger(__name__)
+_EXPOSED_HEADERS = (
+    "X-Tensor-Dtype",
+    "X-Tensor-Shape",
+    "X-Model-Version",
+    "Inference-Header-Content-Length",
+    "Retry-After",
+)
+"""Headers that scripts of allowed origins may read, beside those that CORS always allows."""
+
+
+_request_load: Callable[[str], LoadResult] | None = None
+
+
+def load_by(request_load: Callable[[str], LoadResult]) -> None:
+    """Let ``/admin/models/NAME/load`` be done for all workers. Call it before the models load."""
+    global _request_load
+    _request_load = request_load
 
 
 @cache
 def open_registry() -> Registry:
     """The models of this process. The first call loads them."""
-    registry = Registry(_SETTINGS.models)
-    for name, entry in registry.entries.items():
-        if entry.error is not None:
-            _log.warning("model %s: %s", name, entry.error)
+    start_watchdog(_SETTINGS.run_seconds)
+    store = _SETTINGS.model_store
+    if store is not None:
+        assert _request_load is not None
+        return Registry(store, _request_load)
+    registry, publisher = own_registry(_SETTINGS)
+    publisher.start()
     return registry
 
 
@@ -42,26 +65,24 @@ class EdgeService(bentoml.Service[Any]):  # type: ignore[misc] # bentoml exports
 
 
 def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
-    """Wrap the edge in what is off by default: CORS headers, access log, tracing."""
+    """Wrap the edge in what is off by default: CORS headers and access log."""
     app: AsgiApp = edge
     if settings.cors_origins:
         from starlette.middleware.cors import CORSMiddleware
 
-        app = CORSMiddleware(
+        cors = CORSMiddleware(
             app,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            expose_headers=_EXPOSED_HEADERS,
         )
+        cors.preflight_headers["X-Content-Type-Options"] = "nosniff"
+        app = cors
     if settings.access_log:
         from bentoml._internal.server.http.access import AccessLogMiddleware
 
         app = AccessLogMiddleware(app, True, True, True, True)
-    if settings.tracing:
-        from bentoml._internal.configuration.containers import BentoMLContainer
-        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-
-        app = OpenTelemetryMiddleware(app, tracer_provider=BentoMLContainer.tracer_provider.get())
     return app
 
 
@@ -70,7 +91,7 @@ def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:
     service_class=EdgeService,
     # BentoML keeps each request in memory until this timeout (s), even after the answer.
     traffic={"timeout": 10},
-    # add_middleware() puts these outside of the edge.
+    # add_middleware() puts the access log outside of the edge, which also traces.
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": [".*"]},
 )
@@ -98,3 +119,7 @@ class PolicyService:
         reply = self._predictor.reply(request)
         value: dict[str, Any] = orjson.loads(reply.body)
         return value
+
+    async def __metrics__(self, content: str) -> str:
+        """BentoML's hook: add the served models to ``/metrics``."""
+        return content + describe_models(open_registry().entries)

@@ -6,35 +6,37 @@ never completes a request (no byte, part of the headers, part of the body).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
 
-_CHECK_S = 1.0
 
-
-async def close_slow_clients(connections: Iterable[Any], seconds: float) -> None:
-    """Check the connections of a uvicorn server once a second, until cancelled.
+class SlowClients:
+    """Finds and closes slow connections.
 
     Args:
         connections: uvicorn's set of protocol objects, which it keeps up to date.
         seconds: Maximum time for a request to arrive.
     """
-    waiting: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
-    while True:
-        await asyncio.sleep(_CHECK_S)
+
+    def __init__(self, connections: Iterable[Any], seconds: float) -> None:
+        self._connections = connections
+        self._seconds = seconds
+        self._waiting: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
+
+    async def check(self) -> None:
+        """Close the connections that are too slow. Call it once a second."""
         now = monotonic()
-        for connection in list(connections):
+        for connection in list(self._connections):
             request = _unfinished(connection)
             if request is None:
-                waiting.pop(connection, None)
+                self._waiting.pop(connection, None)
                 continue
-            seen, since = waiting.setdefault(connection, (request, now))
+            seen, since = self._waiting.setdefault(connection, (request, now))
             if seen is not request:
-                waiting[connection] = (request, now)
-            elif now - since >= seconds:
+                self._waiting[connection] = (request, now)
+            elif now - since >= self._seconds:
                 connection.transport.abort()
 
 

@@ -1,97 +1,159 @@
 """One worker process: BentoML's application on uvicorn, with uvloop and httptools.
 
-The supervisor starts it as ``python -m trpo_deploy.serve.process.worker LISTEN_FD CONTROL_FD
-[TLS_CERT TLS_KEY]``. ``LISTEN_FD`` is the listening socket that all workers share. ``CONTROL_FD``
-is a socket to the supervisor: the worker writes one byte when it is ready, and stops when the
-other end closes, so no worker outlives its supervisor. SIGTERM also stops it, after a time in
-which ``/readyz`` answers 503.
+The zygote forks it. All workers share the listening socket. A worker stops when the supervisor
+says so or has ended, and on SIGTERM, after a time in which ``/readyz`` answers 503.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 
+from trpo_deploy.serve import metrics
+from trpo_deploy.serve.http.background import background
+from trpo_deploy.serve.http.connection import Connection
 from trpo_deploy.serve.http.health import draining
-from trpo_deploy.serve.process.slow_clients import close_slow_clients
+from trpo_deploy.serve.http.websocket_protocol import WebSocketProtocol
+from trpo_deploy.serve.messages import AsgiApp
+from trpo_deploy.serve.process.acceptor import Acceptor
+from trpo_deploy.serve.process.connection_counts import ConnectionCounts
+from trpo_deploy.serve.process.control import Control
+from trpo_deploy.serve.process.logs import configure_logs
+from trpo_deploy.serve.process.metric_files import use_files_of
+from trpo_deploy.serve.process.plan import Plan
+from trpo_deploy.serve.process.service import EdgeService, PolicyService, load_by, open_registry
+from trpo_deploy.serve.process.slow_clients import SlowClients
+from trpo_deploy.serve.process.tls import Certificate
 from trpo_deploy.serve.settings import Settings
 
 _KEEP_ALIVE_S = 65
 """Longer than the minute after which load balancers close idle connections."""
 _GRACE_S = 30
 """Time for requests in flight after the worker stops accepting new ones."""
+_MODELS = "models"
 
 
-def main(listen_fd: int, control_fd: int, tls: Sequence[str]) -> None:
-    """Serve until the supervisor or SIGTERM stops the worker."""
-    # A terminal sends Ctrl-C to the whole process group; only the supervisor handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+def run_worker(plan: Plan, slot: int, deaths: int, control_end: socket.socket) -> None:
+    """Serve until the supervisor or SIGTERM stops the worker.
 
-    for name in ("trpo_deploy", "bentoml.access"):
-        logging.getLogger(name).setLevel(logging.INFO)
-    # It warns about each client that sends invalid HTTP: anyone could fill the log.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-
-    from trpo_deploy.serve.process.service import EdgeService, PolicyService
-
-    assert isinstance(PolicyService, EdgeService)
+    Args:
+        plan: What all workers have in common.
+        slot: Index of this worker.
+        deaths: How many workers of this slot have died since the last one that was ready.
+        control_end: Channel to the supervisor.
+    """
     settings = Settings()
-    config = uvicorn.Config(
-        PolicyService.to_asgi(),
-        loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws_max_size=settings.max_body_bytes,
-        ws_per_message_deflate=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_GRACE_S,
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
-    )
-    control = socket.socket(fileno=control_fd)
-    server = _Server(config, control, settings)
-    server.run(sockets=[socket.socket(fileno=listen_fd)])
+    configure_logs(settings.log_format, f"worker {slot + 1}")
+    use_files_of(slot)
+    metrics.count_models(slot == 0)
+    WebSocketProtocol.max_bytes_in_flight = settings.max_bytes_in_flight
+    assert isinstance(PolicyService, EdgeService)
+    app = PolicyService.to_asgi()
+    server = _Server(app, plan, slot, deaths, settings, control_end)
+    server.run()
+    metrics.publish()
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, control: socket.socket, settings: Settings) -> None:
-        super().__init__(config)
-        self._control = control
+    def __init__(
+        self,
+        app: AsgiApp,
+        plan: Plan,
+        slot: int,
+        deaths: int,
+        settings: Settings,
+        end: socket.socket,
+    ) -> None:
+        self._plan = plan
+        self._deaths = deaths
         self._settings = settings
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._drain)
-        self._control.setblocking(False)
-        loop.add_reader(self._control, self._stop)
-        self._slow_clients = loop.create_task(
-            close_slow_clients(self.server_state.connections, self._settings.slow_client_seconds)
+        self._control = Control(
+            end,
+            generation=lambda: open_registry().generation,
+            on_look=lambda: background.look_now(_MODELS),
+            on_stop=self._stop,
         )
-        self._control.send(b"+")
+        load_by(self._control.load)
+        self._certificate = None
+        if plan.tls is not None:
+            self._certificate = Certificate(Path(plan.tls[0]), Path(plan.tls[1]))
+        self._counts = ConnectionCounts(plan.counts_fd, plan.workers, slot)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http=Connection,
+                ws=WebSocketProtocol,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                ws_max_size=settings.max_body_bytes,
+                ws_per_message_deflate=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
 
-    def _drain(self) -> None:
-        """Make ``/readyz`` answer 503, and stop when load balancers have had time to see it."""
-        draining.set()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Load the models, accept connections, and tell the supervisor."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(1)
+        seconds = self._settings.slow_client_seconds
+        connections = self.server_state.connections
+        self.servers = []
+        self._acceptor = Acceptor(
+            socket.socket(fileno=self._plan.listener_fd),
+            self._make_protocol,
+            connections,
+            self._counts,
+            self._certificate,
+            seconds,
+        )
+        self._acceptor.start()
+        background.start("slow clients", SlowClients(connections, seconds).check)
+        if self._certificate is not None:
+            background.start_in_thread("TLS certificate", self._certificate.refresh)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop, True)
+        metrics.WORKER_RESTARTS.inc(self._deaths)
+        self._control.start()
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests in flight."""
+        self._acceptor.close()
+        await super().shutdown(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn every 0.1 s."""
+        self._acceptor.tell_count()
+        return await super().on_tick(counter)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Without uvicorn's handlers: the supervisor says when to stop."""
+        yield
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+    def _stop(self, drain: bool) -> None:
+        """Stop; after a time in which load balancers can see 503 at ``/readyz`` if ``drain``."""
         loop = asyncio.get_running_loop()
-        loop.call_later(self._settings.drain_seconds, self._stop)
-
-    def _stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._control)
-        self.should_exit = True
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+        if drain:
+            draining.set()
+            loop.call_later(self._settings.drain_seconds, self._stop, False)
+        else:
+            self.should_exit = True

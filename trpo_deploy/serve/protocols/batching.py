@@ -22,6 +22,8 @@ MAX_BATCH = 64
 """Maximum number of observations in one run."""
 MAX_INPUT_BYTES = 4096
 """Larger inputs (images) run alone: their cost grows with the batch, so sharing only adds delay."""
+INLINE_BYTES = 256 * 1024
+"""Larger requests may take milliseconds, so a thread answers them and the loop stays free."""
 _SINGLE_RUNS = 32
 """Number of requests that run at once after two in a row found no other to share with."""
 
@@ -58,6 +60,11 @@ class Batcher:
         self._waiting: list[_Waiting] = []
         self._alone = False
         self._single_runs = 0
+
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that wait for the end of this turn."""
+        return len(self._waiting)
 
     async def run(self, job: InferenceJob) -> Reply:
         """Run a job, together with those that arrive in this turn of the event loop.

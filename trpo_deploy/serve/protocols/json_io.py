@@ -24,10 +24,13 @@ def load_object(body: bytes | str) -> dict[str, Any]:
 
     Raises:
         RequestError: The body is not JSON (400), or not an object (422).
+        MemoryError: There is no memory for its values.
     """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if error.msg.startswith("Not enough memory"):
+            raise MemoryError from error
         raise RequestError(400, "invalid_json", f"the body is not JSON: {error}") from error
     if type(value) is dict:
         return value

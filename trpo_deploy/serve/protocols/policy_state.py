@@ -38,6 +38,8 @@ def decode_state(text: str, specs: Sequence[StateSpec], batch: int) -> PolicySta
     Raises:
         RequestError: The text is not such a state.
     """
+    if not specs:
+        raise _bad_state("no state, since the policy stacks no frames", "one")
     sizes = [np.dtype(spec.input.dtype).itemsize * batch * prod(spec.input.shape) for spec in specs]
     try:
         data = b64decode(text, validate=True)

@@ -54,6 +54,10 @@ class Predictor:
             received=content_type.decode("latin-1")[:100],
         )
 
+    def served_name(self, name: str | None) -> str:
+        """A name that a client sent, as a label of the metrics: empty unless it is served."""
+        return name if name is not None and name in self.registry.entries else ""
+
     def reply(self, request: PredictRequest) -> Reply:
         """Answer a parsed request.
 
@@ -116,6 +120,7 @@ class Predictor:
     def _predict_json(self, request: Request) -> Reply | InferenceJob:
         parsed = parse_predict_request(load_object(request.body))
         model = self.find_model(parsed, request.model, request.version)
+        request.model = model.name
         if parsed.deterministic and parsed.state is None and not model.policy.spec.states:
             inputs, batched = model.validate(parsed.observation, self.settings)
             make_reply = partial(_reply_with_outputs, model, batched)
@@ -124,6 +129,7 @@ class Predictor:
 
     def _predict_tensor(self, request: Request) -> Reply:
         model = self.registry.get(request.model, request.version)
+        request.model = model.name
         if len(model.policy.spec.inputs) > 1:
             raise RequestError(
                 415,

@@ -24,6 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 """Names by dtype. The lookup takes a tenth of the time of numpy's ``dtype.name``."""
 
+_MAX_ELEMENTS = 2**32
 _SHAPE = re.compile(rb"[0-9]{1,9}(,[0-9]{1,9}){0,7}")
 
 
@@ -49,7 +50,7 @@ def tensor_from_bytes(
     """View bytes as an array of a dtype and shape.
 
     Raises:
-        RequestError: The number of bytes does not match.
+        RequestError: The number of bytes does not match, or an axis is too long.
     """
     size = dtype.itemsize * prod(shape)
     if len(data) != size:
@@ -60,6 +61,16 @@ def tensor_from_bytes(
             field=field,
             expected=f"{size} bytes",
             received=f"{len(data)} bytes",
+        )
+    # numpy refuses an empty array too if its other axes are too long.
+    if prod(axis or 1 for axis in shape) > _MAX_ELEMENTS:
+        raise RequestError(
+            422,
+            "wrong_size",
+            f"{field}: an axis of shape {shape} is too long",
+            field=field,
+            expected=f"at most {_MAX_ELEMENTS} elements without the empty axes",
+            received=str(shape),
         )
     return np.frombuffer(data, dtype).reshape(shape)
 

@@ -16,9 +16,12 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
 import trpo_deploy
+from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
+from trpo_deploy.spec.policy_spec import ACTION, PolicySpec, TensorSpec
+from trpo_deploy.spec.spaces import DictSpace
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from trpo_deploy.train.checkpoint.resume import check_same_settings, check_same_spaces
@@ -102,6 +105,7 @@ def train(
     with closed_after(make_training_env(config)) as env:
         model = make_model(config, env)
         _note_flattened_images(model, env, config, reports.note)
+        _note_renamed_keys(model, reports.note)
         with folder.claimed():
             if checkpoint is not None:
                 check_same_spaces(checkpoint, model)
@@ -175,6 +179,25 @@ def _note_flattened_images(
         note(
             f"{config.env_id} observes images, which {config.policy} flattens to a vector; "
             "--set policy=CnnPolicy uses convolutions"
+        )
+
+
+def _note_renamed_keys(model: TRPO, note: Callable[[str], None]) -> None:
+    """Say before the training which keys an exported file cannot have as names of its inputs."""
+    observations, actions = (
+        space_from_gymnasium(space)
+        for space in (
+            model.env_observation_space or model.observation_space,
+            model.env_action_space or model.action_space,
+        )
+    )
+    assert not isinstance(actions, DictSpace)
+    action = TensorSpec(ACTION, str(actions.dtype), actions.shape)
+    spec = PolicySpec(observations, actions, (action,), "TRPO", None, None, ())
+    for key, name in spec.renamed_inputs.items():
+        note(
+            f"the observation key {key!r} will be the input {name!r} of an exported file, which "
+            f"has another tensor {key!r}; rename the key in the environment to avoid that"
         )
 
 

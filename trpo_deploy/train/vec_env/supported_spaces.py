@@ -39,6 +39,11 @@ def check_spaces(env_id: str, env: gymnasium.Env[Any, Any], policy: str | None =
             f"{env_id} has a {type(observations).__name__} observation space, MultiInputPolicy "
             "needs a Dict: use --set policy=MlpPolicy, or CnnPolicy for images"
         )
+    if policy in ("MlpPolicy", "CnnPolicy") and isinstance(observations, spaces.Dict):
+        raise SpaceError(
+            f"{env_id} has a Dict observation space, which {policy} does not take: use "
+            "--set policy=MultiInputPolicy"
+        )
     if isinstance(observations, spaces.Dict):
         for key, part in observations.items():
             _check_space(env_id, f"the observation {key!r}", part)

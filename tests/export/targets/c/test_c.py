@@ -16,10 +16,16 @@ from tests.export.targets.programs import KINDS, make
 from trpo_deploy import TRPO
 from trpo_deploy.export import TargetOptions, export_file
 from trpo_deploy.export.certify.engines import Engine
+from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.targets.c import library
 from trpo_deploy.export.targets.c.compiler import Compiler
+from trpo_deploy.export.targets.c.header import header_text
+from trpo_deploy.export.targets.c.interface import Interface
 from trpo_deploy.export.targets.c.literals import comment, number, string
+from trpo_deploy.export.targets.c.source import source_text
 from trpo_deploy.export.targets.folder import TargetFolder
+from trpo_deploy.export.targets.read_graph import read_program
+from trpo_deploy.export.targets.robot import RobotFacts, robot_facts
 from trpo_deploy.runtime import OnnxPolicy
 
 FAST = ("-O3", "-ffast-math", "-march=native")
@@ -73,7 +79,7 @@ def test_fast_math_keeps_a_mean_far_from_zero(
     noise = np.random.default_rng(0).normal(scale=0.01, size=(40, 3))
     rows = (rms.mean + noise).astype(np.float32)
     fast = load(tmp_path / "c", *FAST, monkeypatch=monkeypatch)
-    # a mean in one float32 alone would be off by up to 6e-3 of its standard deviation
+    # a mean in one float32 alone would be off by up to 7e-3 of its standard deviation
     expected, _ = OnnxPolicy(onnx).predict(rows)
     np.testing.assert_allclose(fast.run({"obs": rows})["action"], expected, atol=5e-6)
 
@@ -190,3 +196,26 @@ def test_literals_are_exact() -> None:
     assert number(np.inf, "float") == "3.4028235e+38f"
     assert string('a"\\??/é') == '"a\\"\\\\\\?\\?/\\303\\251"'
     assert comment("x */ \n /* y") == "x * / ? / * y"
+
+
+def test_names_and_the_period_are_constants_in_flash(tmp_path: Path) -> None:
+    file = ExportedFile.parse(make(tmp_path, **KINDS["normalised"]).read_bytes())
+    interface = Interface.of(file.spec, NAME)
+    names = {"obs": ("left knee [rad]", 'a "quoted\\" one', "é ??/ */")}
+    facts = RobotFacts(robot_facts(file.spec).safe_action, 0.002, names, ("hip [N m]", "knee"))
+    source = source_text(read_program(file), interface, facts)
+    (tmp_path / f"{NAME}.h").write_text(header_text(file.spec, interface, facts, ""))
+    (tmp_path / f"{NAME}.c").write_text(source)
+    main = tmp_path / "main.c"
+    main.write_text(
+        f'#include "{NAME}.h"\n#include <stdio.h>\nint main(void) {{\n'
+        'for (int i = 0; i < 3; ++i) { printf("%s\\n", pol_observation_names[i]); }\n'
+        'printf("%s %s %g\\n", pol_action_names[0], pol_action_names[1], '
+        "(double)POL_PERIOD_SECONDS); return 0; }\n"
+    )
+    gcc, objects = compiler("gcc"), tmp_path / "pol.o"
+    run([gcc, "-std=c99", "-c", *WARNINGS, tmp_path / f"{NAME}.c", "-o", objects])
+    assert run(["size", objects]).splitlines()[1].split()[1:3] == ["0", "0"]
+    run([gcc, "-std=c99", *WARNINGS, main, objects, "-lm", "-o", tmp_path / "main"])
+    said = run([tmp_path / "main"]).splitlines()
+    assert said == [*names["obs"], "hip [N m] knee 0.002"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from trpo_deploy.errors import ExportError, ToolMissingError
+from trpo_deploy.export.targets.process import run
 
-_SECONDS = 600  # for the largest networks on a busy machine
 _CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
 
 
@@ -46,31 +45,16 @@ class Compiler:
         """
         files = [str(source.absolute()), "-o", str(output.absolute()), "-lm"]
         command = [self.command, "-std=c99", *options, *files]
-        done = _run(command, output.parent)
+        done = run(command, output.parent)
         if done.returncode != 0:
             reason = next((line for line in done.stderr.splitlines() if "error" in line), "")
             raise ExportError(f"{self.name} cannot compile {source.name}: {reason or done.stderr}")
 
 
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: S603 - the compiler that the user chose
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ExportError(f"{command[0]} cannot be run ({error})") from error
-
-
 def _name(command: str) -> str:
-    about = _run([command, "--version"], Path.cwd()).stdout
+    about = run([command, "--version"], Path.cwd()).stdout
     kind = "clang" if "clang" in about.lower() else "gcc"
-    major = re.match(r"\d+", _run([command, "-dumpversion"], Path.cwd()).stdout)
+    major = re.match(r"\d+", run([command, "-dumpversion"], Path.cwd()).stdout)
     return f"{kind} {major[0]}" if major else kind
 
 
@@ -90,7 +74,7 @@ def measured_cost(folder: Path, name: str) -> str:
         compiled = folder / f"{name}.o"
         compiler.compile(folder / f"{name}.c", compiled, *options)
         size = "arm-none-eabi-size" if arm else "size"
-        flash = int(_run([size, str(compiled)], folder).stdout.splitlines()[1].split()[0])
+        flash = int(run([size, str(compiled)], folder).stdout.splitlines()[1].split()[0])
         stacks = [line.split("\t")[1] for line in _stack_usage(folder).splitlines()]
         stack = sum(int(each) for each in stacks)
     except (ExportError, OSError, IndexError, ValueError):

@@ -58,7 +58,7 @@ def _sizes(interface: Interface, facts: RobotFacts) -> Iterator[str]:
     for each in (*interface.observations, interface.action):
         shape = ", ".join(map(str, each.shape))
         note = f" /* ({shape}), row after row */" if len(each.shape) > 1 else ""
-        yield f"#define {interface.macro}_{each.name.upper()}_SIZE {each.size}{note}"
+        yield f"#define {interface.macro}_{each.label.upper()}_SIZE {each.size}{note}"
     if facts.period is not None:
         period = number(facts.period, "float")
         yield f"#define {interface.macro}_PERIOD_SECONDS {period} /* between two actions */"
@@ -89,7 +89,7 @@ def _constants(interface: Interface, facts: RobotFacts) -> Iterator[str]:
     yield "/* Bounds, inclusive; the largest finite number stands for infinity. */"
     for each, _, _ in _bounded(interface):
         for end in ("low", "high"):
-            yield f"extern const {each.ctype} {interface.name}_{each.name}_{end}[{each.size}];"
+            yield f"extern const {each.ctype} {interface.name}_{each.label}_{end}[{each.size}];"
     yield "/* The action for an observation that is not usable. */"
     action = interface.action
     yield f"extern const {action.ctype} {interface.name}_safe_action[{action.size}];"
@@ -120,7 +120,7 @@ def bounds(interface: Interface) -> Iterator[str]:
         lines = []
         for end, values in (("low", low), ("high", high)):
             numbers = ", ".join(number(value, each.ctype) for value in values.reshape(-1))
-            name = f"{interface.name}_{each.name}_{end}[{each.size}]"
+            name = f"{interface.name}_{each.label}_{end}[{each.size}]"
             lines.append(f"const {each.ctype} {name} = {{{numbers}}};")
         yield "\n".join(lines)
 
@@ -149,7 +149,7 @@ def _named(interface: Interface, facts: RobotFacts) -> Iterator[tuple[str, tuple
     for each in interface.observations:
         names = facts.observation_names.get(each.key, ())
         if len(names) == each.size:
-            yield each.name, names
+            yield each.label, names
     if len(facts.action_names) == interface.action.size:
         yield "action", facts.action_names
 

@@ -38,6 +38,8 @@ class Member:
     """Its name in C."""
     ctype: str
     shape: tuple[int, ...]
+    label: str
+    """What the names of its constants begin with, after the policy's: ``observation_KEY``."""
     space: Space | None = None
     """``None`` for earlier frames."""
 
@@ -92,14 +94,21 @@ class Interface:
         spaces = spec.observation_spaces
         names = identifiers(spaces, "key") if has_keys else dict.fromkeys(spaces, "observation")
         observations = tuple(
-            Member(key, names[key], _c_type(space), space.shape, space)
+            Member(
+                key,
+                names[key],
+                _c_type(space),
+                space.shape,
+                f"observation_{names[key]}" if has_keys else "observation",
+                space,
+            )
             for key, space in spaces.items()
         )
         states = tuple(
             _state_member(state, names if has_keys else {}, observations) for state in spec.states
         )
         space = spec.action_space
-        action = Member("action", "action", _c_type(space), space.shape, space)
+        action = Member("action", "action", _c_type(space), space.shape, "action", space)
         return cls(name, observations, has_keys, states, action)
 
     @property
@@ -154,4 +163,4 @@ def _state_member(
     key = state.input.name.removeprefix("state_")
     owner = next((each for each in observations if each.key == key), observations[0])
     name = names.get(key, "frames")
-    return Member(state.input.name, name, owner.ctype, state.input.shape)
+    return Member(state.input.name, name, owner.ctype, state.input.shape, "state")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -12,45 +11,51 @@ from trpo_deploy.errors import ExportError
 from trpo_deploy.spec.spaces import Array
 
 _INT32 = np.iinfo(np.int32)
+_PER_LINE = 8
 
 
 def number(value: Any, ctype: str) -> str:
-    """One number as a literal of a C type.
+    """One number as a literal of a C type; see :func:`numbers`."""
+    return numbers(np.asarray([value]), ctype)[0]
+
+
+def numbers(values: Array, ctype: str) -> list[str]:
+    """The numbers of an array in order as literals of a C type.
 
     Infinities become the largest finite number: ``-ffast-math`` may drop code that names them, and
     as bounds both mean the same for finite numbers.
 
     Raises:
-        ExportError: The number is NaN, or an integer of more than 32 bits.
+        ExportError: A number is NaN, or an integer of more than 32 bits.
     """
+    flat = values.reshape(-1)
     if ctype in ("float", "double"):
-        return _real(float(value), ctype)
-    whole = int(value)
-    if ctype != "int64_t" and not _INT32.min < whole <= _INT32.max:
-        raise ExportError(
-            f"this target cannot hold the policy: its number {whole} has more than 32 bits"
-        )
-    return str(whole)
+        return _reals(flat, ctype)
+    if ctype != "int64_t" and flat.size:
+        outside = (flat <= _INT32.min) | (flat > _INT32.max)
+        if outside.any():
+            raise ExportError(
+                f"this target cannot hold the policy: its number {flat[outside][0]} has more than "
+                "32 bits"
+            )
+    return [str(int(value)) for value in flat]
 
 
-def _real(value: float, ctype: str) -> str:
-    if np.isnan(value):
+def _reals(values: Array, ctype: str) -> list[str]:
+    if np.isnan(values).any():
         raise ExportError("this target cannot hold the policy: one of its numbers is NaN")
-    if ctype == "double":
-        return repr(float(np.clip(value, -np.finfo(np.float64).max, np.finfo(np.float64).max)))
-    largest = np.finfo(np.float32).max
-    return f"{np.float32(np.clip(value, -largest, largest))!s}f"
+    dtype = np.float64 if ctype == "double" else np.float32
+    largest = np.finfo(dtype).max
+    # str gives the shortest text that reads as the same number of the dtype.
+    texts = [str(value) for value in np.clip(values, -largest, largest).astype(dtype)]
+    return texts if ctype == "double" else [f"{text}f" for text in texts]
 
 
 def initializer(values: Array, ctype: str) -> str:
-    """The numbers of an array in order, in braces and in lines of at most 100 characters."""
-    numbers = ", ".join(number(value, ctype) for value in values.reshape(-1))
-    text = fill(numbers, 96, break_long_words=False, break_on_hyphens=False)
-    return "{\n" + _indented(text) + "\n}"
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
+    """The numbers of an array in order, in braces, some on each line."""
+    texts = numbers(values, ctype)
+    lines = (", ".join(texts[i : i + _PER_LINE]) for i in range(0, len(texts), _PER_LINE))
+    return "{\n    " + ",\n    ".join(lines) + "\n}"
 
 
 def comment(text: str) -> str:

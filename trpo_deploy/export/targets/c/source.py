@@ -139,8 +139,8 @@ class _Body:
         yield "}"
 
     def _checks(self) -> Lines:
-        """Set ``wrong`` if a number of the observation is not usable."""
-        for each in self.interface.observations:
+        """Set ``wrong`` if a number of the observation or the earlier frames is not usable."""
+        for each in (*self.interface.observations, *self.interface.states):
             array = self.interface.array(each)
             if each.ctype in _INFINITY:
                 yield from self._magnitudes(array, each.size, each.ctype)

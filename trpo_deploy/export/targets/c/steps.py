@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from trpo_deploy.errors import ExportError
 from trpo_deploy.export.targets.c.expressions import call
 from trpo_deploy.export.targets.c.literals import initializer, number
 from trpo_deploy.export.targets.c.views import View
+from trpo_deploy.export.targets.indices import around, broadcast_index
 from trpo_deploy.export.targets.program import (
     ArgMax,
     Concat,
@@ -98,7 +98,7 @@ class StepWriter:
         """Element ``i`` of the output's shape of an operand."""
         if isinstance(operand, Previous):
             return previous
-        index = _broadcast_index(operand.shape, output.shape)
+        index = _index(operand.shape, output.shape)
         if isinstance(operand, Tensor):
             return f"{self.address(operand)}[{index}]"
         ctype = self.ctype(operand.dtype)
@@ -174,13 +174,12 @@ class StepWriter:
         element = f"{self.address(view.base)}[{index}]"
         value = "raw"
         yield f"        const {self.ctype(view.base)} raw = {element};"
-        for number_, operation in enumerate(view.operations):
+        for position, operation in enumerate(view.operations):
             arguments = [
-                element if isinstance(each, Tensor) else self._scalar(each, value)
+                "raw" if isinstance(each, Tensor) else self._scalar(each, value)
                 for each in operation.operands
             ]
-            arguments = ["raw" if each == element else each for each in arguments]
-            value = f"v{number_}"
+            value = f"v{position}"
             yield "    " + self._operation(operation, arguments, value)
         yield f"        const float pixel = {value};"
 
@@ -226,7 +225,7 @@ class StepWriter:
         yield f"    {self.address(step.output)}[{place}] = {self.address(step.input)}[{source}];"
 
     def _concat(self, step: Concat) -> Lines:
-        outer, _, inner = _around(step.output.shape, step.axis)
+        outer, _, inner = around(step.output.shape, step.axis)
         width, offset = step.output.shape[step.axis] * inner, 0
         for each in step.inputs:
             size = each.shape[step.axis] * inner
@@ -235,14 +234,14 @@ class StepWriter:
             offset += size
 
     def _slice(self, step: Slice) -> Lines:
-        outer, size, inner = _around(step.output.shape, step.axis)
+        outer, size, inner = around(step.output.shape, step.axis)
         width, skipped = step.input.shape[step.axis] * inner, step.start * inner
         source = f"{self.address(step.input)}[n * {width} + {skipped} + i]"
         to = f"{self.address(step.output)}[n * {size * inner} + i]"
         yield from _copy(outer, size * inner, to, source)
 
     def _gather(self, step: Gather) -> Lines:
-        outer, width, inner = _around(step.input.shape, step.axis)
+        outer, width, inner = around(step.input.shape, step.axis)
         indices = self.constant(np.asarray(step.indices), "int32_t")
         count = len(step.indices)
         place = f"n * {count * inner} + i"
@@ -289,30 +288,10 @@ def _copy(outer: int, inner: int, to: str, source: str) -> Lines:
     yield "}"
 
 
-def _around(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
-    """Number of elements before, along and after an axis."""
-    before, after = shape[:axis], shape[axis + 1 :]
-    return int(np.prod(before)), shape[axis] if shape else 1, int(np.prod(after))
-
-
-def _broadcast_index(shape: tuple[int, ...], target: tuple[int, ...]) -> str:
-    """Index of an operand for element ``i`` of the shape that it broadcasts to.
-
-    Raises:
-        ExportError: Its axes that are not broadcast are not neighbours.
-    """
-    padded = (1,) * (len(target) - len(shape)) + shape
-    own = [axis for axis, size in enumerate(padded) if size != 1]
-    if not own:
+def _index(shape: tuple[int, ...], target: tuple[int, ...]) -> str:
+    """Index of an operand for element ``i`` of the shape that it broadcasts to."""
+    step, count = broadcast_index(shape, target)
+    if count == 1:
         return "0"
-    if padded == target:
-        return "i"
-    first, last = own[0], own[-1]
-    if padded[first : last + 1] != target[first : last + 1]:
-        raise ExportError(
-            f"this target cannot hold the policy: it broadcasts the shape {shape} to {target}"
-        )
-    after, count = int(np.prod(target[last + 1 :])), int(np.prod(padded))
-    index = "i" if after == 1 else f"i / {after}"
-    before = int(np.prod(target[:first]))
-    return index if before == 1 else f"({index}) % {count}"
+    index = "i" if step == 1 else f"i / {step}"
+    return index if step * count == np.prod(target) else f"({index}) % {count}"

@@ -18,13 +18,13 @@ from trpo_deploy.spec.spaces import Array, Json
 
 
 def make_reply(
-    model: ServedModel, request_id: object, outputs: dict[str, bool], arrays: list[Array]
+    model: ServedModel, request_id: str | None, outputs: dict[str, bool], arrays: list[Array]
 ) -> Reply:
     """Encode the outputs of a run.
 
     Args:
         model: The model that ran.
-        request_id: The request's ``id``; echoed if it is text.
+        request_id: The request's ``id``, which the reply repeats.
         outputs: Names of the outputs, and whether each is sent as raw bytes.
         arrays: The values of ``outputs``, in the same order.
     """
@@ -37,7 +37,7 @@ def make_reply(
         else:
             text += dump_array(array.ravel()) + b"}"
         described.append(text)
-    tail = b',"id":' + orjson.dumps(request_id) if isinstance(request_id, str) else b""
+    tail = b"" if request_id is None else b',"id":' + orjson.dumps(request_id)
     header = b'%b,"outputs":[%b]%b}' % (model.v2_head, b",".join(described), tail)
     if not chunks:
         return Reply(header, model.name)

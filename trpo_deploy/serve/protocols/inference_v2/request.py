@@ -1,4 +1,8 @@
-"""An infer request: JSON, optionally followed by raw tensors."""
+"""An infer request: JSON, optionally followed by raw tensors.
+
+Whatever changes the meaning of a request and is not supported (sequences, shared memory,
+classification, priorities, timeouts) is refused, and so is every unknown key and parameter.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,22 @@ from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.messages import Request
 from trpo_deploy.serve.models.served_model import ServedModel
 from trpo_deploy.serve.protocols.inference_v2.datatypes import DATATYPE_OF, DTYPE_OF
-from trpo_deploy.serve.protocols.json_io import load_object
+from trpo_deploy.serve.protocols.json_io import load_object, type_name
 from trpo_deploy.serve.protocols.policy_state import check_finite
 from trpo_deploy.serve.protocols.tensor import tensor_from_bytes
 from trpo_deploy.serve.settings import Settings
+from trpo_deploy.spec.nested_lists import NestedListError, array_from_lists
 from trpo_deploy.spec.policy_spec import OBS
 from trpo_deploy.spec.spaces import Array, DictSpace, Json
 
 JSON_LENGTH_HEADER = b"inference-header-content-length"
+
+_REQUEST_KEYS = frozenset({"id", "model_name", "parameters", "inputs", "outputs"})
+_INPUT_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
+_OUTPUT_KEYS = frozenset({"name", "parameters"})
+_REQUEST_PARAMETERS = frozenset({"binary_data_output"})
+_INPUT_PARAMETERS = frozenset({"binary_data_size"})
+_OUTPUT_PARAMETERS = frozenset({"binary_data"})
 
 
 @dataclass(slots=True)
@@ -29,8 +41,8 @@ class InferRequest:
     """ONNX inputs, states included, each with a batch axis."""
     outputs: dict[str, bool]
     """Names of the requested outputs, and whether each is sent as raw bytes."""
-    id: object
-    """The client's identifier of the request."""
+    id: str | None
+    """The client's identifier of the request, which the reply repeats."""
 
 
 def parse_infer_request(request: Request, model: ServedModel, settings: Settings) -> InferRequest:
@@ -40,6 +52,7 @@ def parse_infer_request(request: Request, model: ServedModel, settings: Settings
         RequestError: The request does not follow the protocol, or the model does not accept it.
     """
     header, binary = _split_body(request)
+    _check_header(header, model.name)
     tensors = _read_inputs(header, binary)
     states = _take_states(model, tensors)
     inputs, batched = model.validate(_observation(model, tensors), settings)
@@ -62,11 +75,29 @@ def _split_body(request: Request) -> tuple[Json, memoryview]:
     text = request.headers.get(JSON_LENGTH_HEADER)
     length = len(request.body)
     if text is not None:
-        if not text.isdigit() or int(text) > length:
+        # int() refuses thousands of digits.
+        if not text.isdigit() or len(text) > 15 or int(text) > length:
             expected = f"a number of bytes, at most the body's {length}"
             raise _refuse(JSON_LENGTH_HEADER.decode(), expected, text.decode("latin-1"))
         length = int(text)
     return load_object(request.body[:length]), memoryview(request.body)[length:]
+
+
+def _check_header(header: Json, model: str) -> None:
+    """Check what is neither an input nor an output."""
+    _check_keys("the request", header, _REQUEST_KEYS)
+    if not isinstance(header.get("id"), (str, type(None))):
+        raise _refuse("id", "text", _describe(header["id"]))
+    if header.get("model_name", model) != model:  # KServe's client repeats the URL's name
+        raise _refuse("model_name", f"the URL's {model!r}", _describe(header["model_name"]))
+
+
+def _check_keys(what: str, value: Json, known: frozenset[str]) -> None:
+    """Refuse keys that would otherwise be ignored."""
+    if not value.keys() <= known:
+        unknown = min(value.keys() - known)
+        expected = f"{', '.join(sorted(known))} only; nothing else is supported"
+        raise _refuse(what, expected, repr(unknown))
 
 
 def _read_inputs(header: Json, binary: memoryview) -> dict[str, Array]:
@@ -80,12 +111,15 @@ def _read_inputs(header: Json, binary: memoryview) -> dict[str, Array]:
         name = item["name"]
         if name in tensors:
             raise _refuse(name, "each input once", "it twice")
-        size = _parameters(item).get("binary_data_size")
+        _check_keys(name, item, _INPUT_KEYS)
+        size = _parameters(item, _INPUT_PARAMETERS).get("binary_data_size")
         if size is None:
             tensors[name] = _tensor_from_data(item, name)
             continue
         if type(size) is not int or not 0 <= size <= len(binary):
             raise _refuse(name, f"binary_data_size of 0 to {len(binary)} (the rest)", size)
+        if "data" in item:
+            raise _refuse(name, 'either "data" or "binary_data_size"', "both")
         tensors[name] = tensor_from_bytes(binary[:size], *_dtype_and_shape(item, name), name)
         binary = binary[size:]
     if len(binary):
@@ -100,21 +134,11 @@ def _tensor_from_data(item: Json, name: str) -> Array:
         raise _refuse(name, '"data", or "parameters" with "binary_data_size"', _describe(data))
     dtype, shape = _dtype_and_shape(item, name)
     try:
-        array = np.asarray(data)
-        if array.dtype.kind not in ("f" if dtype.kind == "f" else "") + "biu":
-            raise ValueError("not numbers of this datatype")
-        with np.errstate(over="ignore"):
-            return _cast_exactly(array, dtype).reshape(shape)
-    except (ValueError, OverflowError) as error:
+        return array_from_lists(data, dtype, booleans=dtype.kind == "b").reshape(shape)
+    except NestedListError as error:
+        raise _refuse(name, f"{item['datatype']} numbers", error.received) from error
+    except ValueError as error:
         raise _refuse(name, f"data of {item['datatype']} and shape {list(shape)}", error) from error
-
-
-def _cast_exactly(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Convert to a dtype; integers must keep their values."""
-    cast = array.astype(dtype)
-    if dtype.kind != "f" and not np.array_equal(cast, array):
-        raise ValueError("numbers outside the datatype's range")
-    return cast
 
 
 def _dtype_and_shape(item: Json, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -167,27 +191,43 @@ def _observation(model: ServedModel, tensors: dict[str, Array]) -> object:
 
 def _requested_outputs(model: ServedModel, header: Json) -> dict[str, bool]:
     """Names of the requested outputs, and whether each is sent as raw bytes."""
-    binary = _parameters(header).get("binary_data_output") is True
+    binary = _flag(header, _REQUEST_PARAMETERS, "binary_data_output", False)
     names = [tensor.name for tensor in model.policy.spec.outputs]
     wanted = header.get("outputs")
     if wanted is None:
         return dict.fromkeys(names, binary)
     if not isinstance(wanted, list) or not wanted:
         raise _refuse("outputs", "a list of outputs", _describe(wanted))
-    outputs = {}
+    outputs: dict[str, bool] = {}
     for item in wanted:
         if not isinstance(item, dict) or item.get("name") not in names:
             raise _refuse("outputs", f"names out of {names}", _describe(item))
-        outputs[item["name"]] = _parameters(item).get("binary_data", binary) is True
+        name = item["name"]
+        if name in outputs:
+            raise _refuse(name, "each output once", "it twice")
+        _check_keys(name, item, _OUTPUT_KEYS)
+        outputs[name] = _flag(item, _OUTPUT_PARAMETERS, "binary_data", binary)
     return outputs
 
 
-def _parameters(item: Json) -> Json:
+def _flag(item: Json, known: frozenset[str], key: str, default: bool) -> bool:
+    value = _parameters(item, known).get(key, default)
+    if type(value) is not bool:
+        raise _refuse(key, "true or false", _describe(value))
+    return value
+
+
+def _parameters(item: Json, known: frozenset[str]) -> Json:
     parameters = item.get("parameters", {})
     if not isinstance(parameters, dict):
         raise _refuse("parameters", "an object", _describe(parameters))
+    _check_keys("parameters", parameters, known)
     return parameters
 
 
 def _describe(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:60]}"
+    """A JSON value as short text. A list or object may be too large or too deep to print."""
+    if value is None:
+        return "nothing"
+    text = "" if isinstance(value, (list, dict)) else f" {value!r}"
+    return type_name(type(value)) + text[:60]

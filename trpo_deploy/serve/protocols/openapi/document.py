@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from trpo_deploy import __version__
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.models.served_model import ServedModel
+from trpo_deploy.serve.protocols.inference_v2.datatypes import DATATYPE_OF
 from trpo_deploy.serve.protocols.openapi.examples import example_observation
 from trpo_deploy.serve.protocols.openapi.schemas import (
     ERROR,
     ERROR_V2,
     action_schema,
-    one_or_batch,
     predict_body,
     predict_reply,
     responses,
@@ -30,6 +32,7 @@ def describe_service(registry: Registry, settings: Settings) -> Json:
     for name, model in models.items():
         paths[f"/models/{name}/predict"] = {"post": _predict_one(model, settings)}
         paths[f"/models/{name}"] = {"get": _get(f"model_{name}", f"Spec and certificate of {name}")}
+        paths[f"/v2/models/{name}/infer"] = {"post": _infer(model)}
     paths |= _paths_without_spaces(sorted(models))
     document: Json = {
         "openapi": "3.1.0",
@@ -50,11 +53,9 @@ def describe_service(registry: Registry, settings: Settings) -> Json:
 
 def _predict_any(models: dict[str, ServedModel], settings: Settings) -> Json:
     """``POST /predict``; ``model`` is required if several models are served."""
-    observations = [one_or_batch(model, settings) for model in models.values()]
+    bodies = [predict_body(model, settings, named=len(models) > 1) for model in models.values()]
     actions = [action_schema(model) for model in models.values()]
-    required = ["observation"] if len(models) == 1 else ["observation", "model"]
-    body = predict_body({"anyOf": observations}, required)
-    body["properties"]["model"] = {"enum": sorted(models)}
+    body = {"anyOf": bodies}
     content: Json = {"application/json": {"schema": body}}
     for name, model in models.items():
         example = example_observation(model)
@@ -71,7 +72,7 @@ def _predict_any(models: dict[str, ServedModel], settings: Settings) -> Json:
 
 def _predict_one(model: ServedModel, settings: Settings) -> Json:
     spec = model.policy.spec
-    body = predict_body(one_or_batch(model, settings), ["observation"])
+    body = predict_body(model, settings, named=False)
     content: Json = {"application/json": {"schema": body}}
     example = example_observation(model)
     if example is not None:
@@ -107,7 +108,7 @@ def _paths_without_spaces(names: list[str]) -> Json:
         "schema": {"enum": names} if names else {"type": "string"},
     }
     v2: Json = {
-        "/v2": {"get": _get("v2_server", "Open Inference Protocol server", _V2)},
+        "/v2": {"get": _open(_get("v2_server", "Open Inference Protocol server", _V2))},
         "/v2/models/{name}": {
             "get": _get("v2_metadata", "Inputs and outputs", _V2),
             "parameters": [name],
@@ -116,12 +117,11 @@ def _paths_without_spaces(names: list[str]) -> Json:
             "get": _get("v2_ready", "Whether the model is loaded", _V2),
             "parameters": [name],
         },
-        "/v2/models/{name}/infer": {"post": _infer(), "parameters": [name]},
     }
     return {
         "/models": {"get": _get("models", "List of models")},
-        "/livez": {"get": _get("livez", "Whether the process is running")},
-        "/readyz": {"get": _get("readyz", "Whether models are ready")},
+        "/livez": {"get": _open(_get("livez", "Whether the process is running"))},
+        "/readyz": {"get": _open(_get("readyz", "Whether models are ready"))},
         **v2,
     }
 
@@ -134,23 +134,54 @@ def _get(operation_id: str, summary: str, error_schema: str = "Error") -> Json:
     }
 
 
-def _infer() -> Json:
-    tensor = {
-        "type": "object",
-        "required": ["name", "shape", "datatype"],
-        "properties": {
-            "name": {"type": "string"},
-            "shape": {"type": "array", "items": {"type": "integer"}},
-            "datatype": {"type": "string"},
-            "data": {"type": "array"},
-            "parameters": {"type": "object"},
-        },
+def _open(operation: Json) -> Json:
+    """An operation that needs no key."""
+    return {**operation, "security": []}
+
+
+def _infer(model: ServedModel) -> Json:
+    """``POST /v2/models/NAME/infer`` with JSON. No schema can relate ``shape`` to ``data``."""
+    spec = model.policy.spec
+    inputs = [
+        {
+            **_object(
+                name={"const": tensor.name},
+                shape=_array({"type": "integer", "minimum": 1}, 1 + len(tensor.shape)),
+                datatype={"const": DATATYPE_OF[np.dtype(tensor.dtype)]},
+                data={"type": "array", "minItems": 1},
+            ),
+            "required": ["name", "shape", "datatype", "data"],
+        }
+        for tensor in spec.inputs
+    ]
+    output = {
+        **_object(
+            name={"enum": [tensor.name for tensor in spec.outputs]},
+            parameters=_object(binary_data={"type": "boolean"}),
+        ),
+        "required": ["name"],
     }
-    inputs = {"type": "array", "items": tensor}
-    body = {"type": "object", "required": ["inputs"], "properties": {"inputs": inputs}}
+    body = {
+        **_object(
+            id={"type": ["string", "null"]},
+            model_name={"const": model.name},
+            parameters=_object(binary_data_output={"type": "boolean"}),
+            inputs=_array({"anyOf": inputs}, len(inputs)),
+            outputs={"type": "array", "items": output, "minItems": 1},
+        ),
+        "required": ["inputs"],
+    }
     return {
-        "summary": "Open Inference Protocol: actions for a batch of observations",
-        "operationId": "v2_infer",
+        "summary": f"Open Inference Protocol: actions of {model.name} for a batch of observations",
+        "operationId": f"v2_infer_{model.name}",
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": responses({"type": "object"}, _V2),
     }
+
+
+def _object(**properties: Json) -> Json:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _array(item: Json, size: int) -> Json:
+    return {"type": "array", "items": item, "minItems": size, "maxItems": size}

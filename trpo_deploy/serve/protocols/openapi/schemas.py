@@ -15,10 +15,12 @@ from trpo_deploy.spec.spaces import (
     MultiBinarySpace,
     MultiDiscreteSpace,
     Space,
+    dtype_limits,
 )
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _TEXT_OR_NULL: Json = {"type": ["string", "null"]}
+
+_FLAG: Json = {"type": ["boolean", "integer"], "minimum": 0, "maximum": 1}
 
 ERROR: Json = {
     "type": "object",
@@ -64,21 +66,26 @@ def responses(schema: Json, error_schema: str = "Error") -> Json:
     }
 
 
-def predict_body(observation: Json, required: list[str]) -> Json:
-    """The body of a predict request."""
+def predict_body(model: ServedModel, settings: Settings, *, named: bool) -> Json:
+    """The body of a predict request.
+
+    Args:
+        model: The model that answers.
+        settings: Limits.
+        named: Whether the body must name the model.
+    """
+    samples, stacks = model.policy.can_sample, bool(model.policy.spec.states)
+    state = "State of the previous reply; leave it out to start an episode"
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": required,
+        "required": ["observation", "model"] if named else ["observation"],
         "properties": {
-            "observation": observation,
-            "model": {"type": ["string", "null"]},
+            "observation": one_or_batch(model, settings),
+            "model": {"enum": [model.name] if named else [model.name, None]},
             "version": {"type": ["string", "null"], "description": "A loaded version, or latest"},
-            "deterministic": {"type": "boolean", "default": True},
-            "state": {
-                "type": ["string", "null"],
-                "description": "State of the previous reply; leave it out to start an episode",
-            },
+            "deterministic": {"enum": [True, False] if samples else [True], "default": True},
+            "state": {**_TEXT_OR_NULL, "description": state} if stacks else {"type": "null"},
         },
     }
 
@@ -100,7 +107,9 @@ def predict_reply(action: Json) -> Json:
 def one_or_batch(model: ServedModel, settings: Settings) -> Json:
     """One observation of a model, or a batch."""
     space = model.policy.spec.observation_space
-    return {"anyOf": [_observation(space), _observation(space, settings.max_batch)]}
+    bounded = settings.out_of_bounds == "refuse"
+    batch = settings.max_batch
+    return {"anyOf": [_observation(space, bounded), _observation(space, bounded, batch)]}
 
 
 def action_schema(model: ServedModel) -> Json:
@@ -109,28 +118,55 @@ def action_schema(model: ServedModel) -> Json:
     return {"anyOf": [one, {"type": "array", "items": one}]}
 
 
-def space_schema(space: Space) -> Json:
-    """A space as nested arrays of fixed length, with bounded numbers."""
+def space_schema(space: Space, *, bounded: bool = True) -> Json:
+    """A space as nested arrays of fixed length.
+
+    Args:
+        space: The space.
+        bounded: Whether the bounds of a Box are limits.
+    """
     if isinstance(space, DiscreteSpace):
         return {"type": "integer", "minimum": space.start, "maximum": space.start + space.n - 1}
     if isinstance(space, MultiBinarySpace):
-        return _nested(space.shape, {"type": "integer", "minimum": 0, "maximum": 1})
+        return _nested(space.shape, _FLAG)
     if isinstance(space, MultiDiscreteSpace):
-        low, high = space.start, space.start + space.nvec - 1
-        return _nested_with_bounds("integer", low, high)
+        return _nested_with_bounds("integer", space.start, space.start + space.nvec - 1)
     assert isinstance(space, BoxSpace)
     if space.dtype.kind == "b":
-        return _nested(space.shape, {"type": ["boolean", "integer"], "minimum": 0, "maximum": 1})
+        return _nested(space.shape, _FLAG)
     kind = "number" if space.dtype.kind == "f" else "integer"
-    return _nested_with_bounds(kind, space.low, space.high)
+    smallest, largest = dtype_limits(space.dtype)
+    low, high = space.low, space.high
+    if not bounded:
+        low, high = np.full_like(low, smallest), np.full_like(high, largest)
+    elif space.dtype.kind == "f":
+        low, high = np.maximum(low, smallest), np.minimum(high, largest)
+    if space.dtype == np.float32:
+        high = _largest_that_rounds_to(high)
+        low = -_largest_that_rounds_to(-low)
+    return _nested_with_bounds(kind, low, high)
 
 
-def _observation(space: Space | DictSpace, batch: int | None = None) -> Json:
+def _largest_that_rounds_to(bounds: Array) -> Array:
+    """The largest float64 numbers that become the bounds as float32; larger ones are refused."""
+    bounds = bounds.astype(np.float32)
+    with np.errstate(over="ignore"):
+        above = np.nextafter(bounds, np.float32(np.inf)).astype(float)
+        # Above the largest float32, rounding continues as if there were one more.
+        above = np.where(np.isinf(above), 2.0**128, above)
+        middle = (bounds + above) / 2
+        rounds_up = middle.astype(np.float32) > bounds
+        return np.asarray(np.where(rounds_up, np.nextafter(middle, -np.inf), middle))
+
+
+def _observation(space: Space | DictSpace, bounded: bool, batch: int | None = None) -> Json:
     """One observation, or up to ``batch`` of them; a dict has the batch in each key."""
     if not isinstance(space, DictSpace):
-        one = space_schema(space)
-        return one if batch is None else {"type": "array", "items": one, "maxItems": batch}
-    properties = {key: _observation(item, batch) for key, item in space.spaces.items()}
+        one = space_schema(space, bounded=bounded)
+        if batch is None:
+            return one
+        return {"type": "array", "items": one, "minItems": 1, "maxItems": batch}
+    properties = {key: _observation(item, bounded, batch) for key, item in space.spaces.items()}
     return {
         "type": "object",
         "additionalProperties": False,
@@ -141,10 +177,7 @@ def _observation(space: Space | DictSpace, batch: int | None = None) -> Json:
 
 def _nested_with_bounds(kind: str, low: Array, high: Array) -> Json:
     """All numbers share the widest bounds; few tools support ``prefixItems``."""
-    bounds = {
-        "minimum": max(low.min().item(), -_FLOAT32_MAX),
-        "maximum": min(high.max().item(), _FLOAT32_MAX),
-    }
+    bounds = {"minimum": low.min().item(), "maximum": high.max().item()}
     return _nested(low.shape, {"type": kind, **bounds})
 
 

@@ -1,14 +1,14 @@
-"""Load a policy and check it before it is served."""
+"""The checks of a model before it is served."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from trpo_deploy.errors import ObservationError, ServeError
-from trpo_deploy.files.certificate import certificate_path, read_certificate
+from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.models.served_model import ServedModel
 from trpo_deploy.spec.spaces import Array, Json
@@ -17,36 +17,37 @@ _GOLDEN_TOLERANCE = 1e-4
 """For float32 actions. Machines sum in different orders, which changes results by about 1e-6."""
 
 
-def load_model(name: str, version: str, onnx: Path, old: ServedModel | None) -> ServedModel:
-    """Load a policy and check its certificate, an action, the golden action and its spaces.
+def check_model(
+    model: ServedModel, replaced: Sequence[OnnxPolicy], *, needs_certificate: bool
+) -> None:
+    """Check a model's certificate, an action, the golden action and its spaces.
 
     Args:
-        name: Name of the model.
-        version: Version of the model; empty to derive it from the file's content.
-        onnx: The file.
-        old: The model that is served under this name now.
+        model: The model.
+        replaced: The policies that are served under its name now.
+        needs_certificate: Whether it must have a certificate.
 
     Raises:
-        PolicyFileError: The file is not a policy.
-        ModelDirError: The certificate cannot be read.
         ServeError: The policy failed a check and must not be served.
     """
-    policy = OnnxPolicy(onnx)
-    certificate = _read_valid_certificate(onnx, policy)
+    policy, certificate = model.policy, model.certificate
+    if certificate is not None:
+        _check_certificate(certificate, policy)
+    elif needs_certificate:
+        raise ServeError(
+            f"{policy.path} has no certificate, and one is required; write it with: trpo-deploy "
+            "verify (--no-require-certificate serves policies without one)"
+        )
     _check_action(policy)
     if certificate is not None and certificate.get("golden") is not None:
         _check_golden(policy, certificate["golden"])
-    if old is not None:
-        _check_spaces(policy, old.policy)
-    return ServedModel(name, version or policy.sha256[:12], policy, certificate)
+    for old in replaced:
+        _check_spaces(policy, old)
 
 
-def _read_valid_certificate(onnx: Path, policy: OnnxPolicy) -> Json | None:
-    """The certificate next to a file, if there is one and it certifies this file."""
-    certificate = read_certificate(onnx)
-    if certificate is None:
-        return None
-    path = certificate_path(onnx)
+def _check_certificate(certificate: Json, policy: OnnxPolicy) -> None:
+    """Check that a certificate certifies this file."""
+    path = certificate_path(policy.path)
     try:
         verdict, certified = certificate["verdict"], certificate["sha256"]["policy.onnx"]
     except (KeyError, TypeError) as error:
@@ -57,10 +58,9 @@ def _read_valid_certificate(onnx: Path, policy: OnnxPolicy) -> Json | None:
         raise ServeError(f"{path} says {verdict!r}: the file is not the trained policy")
     if certified != policy.sha256:
         raise ServeError(
-            f"{path} certifies another file: SHA-256 {str(certified)[:12]}, {onnx.name} has "
+            f"{path} certifies another file: SHA-256 {str(certified)[:12]}, {policy.path.name} has "
             f"{policy.sha256[:12]}; write it again with: trpo-deploy verify"
         )
-    return certificate
 
 
 def _check_action(policy: OnnxPolicy) -> None:
@@ -100,7 +100,7 @@ def _check_golden(policy: OnnxPolicy, golden: Any) -> None:
         same = want.shape == actions.shape and np.allclose(
             actions, want, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
         )
-    except (ObservationError, KeyError, TypeError, ValueError) as error:
+    except (ObservationError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ServeError(
             f"the golden sample of {policy.path} cannot be run: {error}; write the certificate "
             "again with: trpo-deploy verify"

@@ -1,0 +1,1 @@
+"""The target ``web``: JavaScript source of a policy, for pages and Node."""
