@@ -9,6 +9,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from tests.command import run_cli, run_process
 
@@ -43,3 +44,22 @@ def test_the_action_of_the_readme_is_ready_for_step(
         exec(example, names)
         _, reward, *_ = env.step(np.asarray(names["action"]))
     assert reward == 1.0
+
+
+@pytest.mark.parametrize("script", ["unity/CartPoleAgent.cs", "godot/cart_pole.gd"])
+def test_the_carts_of_the_games_have_gymnasiums_constants(script: str) -> None:
+    text = (ROOT / "examples" / script).read_text()
+    found = re.findall(r"const (?:float )?(\w+) :?= ([\d.]+)", text)
+    constants = {name.lower().replace("_", ""): float(value) for name, value in found}
+    env = CartPoleEnv()
+    expected = {
+        "gravity": env.gravity,
+        "masscart": env.masscart,
+        "masspole": env.masspole,
+        "halflength": env.length,
+        "force": env.force_mag,
+        "step": env.tau,
+    }
+    assert expected.items() <= constants.items()
+    assert str(env.x_threshold) in text
+    assert f"{np.rad2deg(env.theta_threshold_radians):g}" in text

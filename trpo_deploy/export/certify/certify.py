@@ -30,6 +30,7 @@ from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
 from trpo_deploy.export.certify.rounding import check_rounding
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.export.certify.training_returns import check_training_returns
+from trpo_deploy.export.policy.outputs import OBS_OK
 from trpo_deploy.spec.codec import plain_to_json
 from trpo_deploy.spec.spaces import Json
 
@@ -113,7 +114,8 @@ def _compare(
     rounding = check_rounding(name, typical, spec, policy)
     checks += [] if rounding is None else [rounding]
     if spec.guard is not None:
-        checks += [check_guard(engine, spec, ordinary) for engine in engines.values()]
+        flagging = [engine for engine in engines.values() if engine.computes(OBS_OK)]
+        checks += [check_guard(engine, spec, ordinary) for engine in flagging]
     if played is not None:
         checks.append(played.check)
     checks.append(check_negative_control(file, comparisons))

@@ -37,6 +37,12 @@ class Engine:
     """The outputs that it computes; ``None`` for all of the file's."""
     refuses_infinity: bool = False
     """Whether it gives the safe action for infinities, which the file without a guard takes."""
+    action_rounding: float = 0.0
+    """Largest rounding error that it adds to a continuous action, by scaling it to the bounds."""
+
+    def computes(self, output: str) -> bool:
+        """Whether it computes an output of the file."""
+        return self.outputs is None or output in self.outputs
 
 
 def load_engines(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> dict[str, Engine]:

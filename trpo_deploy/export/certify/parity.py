@@ -53,7 +53,7 @@ _HOW = (
     f"the tolerance of a row is {SAFETY:g} times the largest of: SB3's difference between batch 1 "
     "and 256, its response to one-ulp noise on the network's input and weights (on the raw "
     "observation too if the file rounds the normaliser's mean to float32), and one unit in the "
-    "last place for each layer"
+    "last place for each layer; plus the rounding of an engine that scales the action itself"
 )
 
 
@@ -121,15 +121,17 @@ class Comparison:
         wrong = np.zeros(len(rows), bool)
         cases: list[tuple[float, Json]] = []
         for name, expected in self.expected.items():
-            if engine.outputs is not None and name not in engine.outputs:
+            if not engine.computes(name):
                 continue
             error = distance(found[name].reshape(len(rows), -1), expected.values[rows])
+            tolerance = expected.tolerance[rows]
+            if name == ACTION:
+                tolerance = tolerance + engine.action_rounding
             # Written so that NaN counts as wrong.
-            wrong |= ~(error.max(axis=1, initial=0) <= expected.tolerance[rows])
-            error = error[np.isfinite(expected.tolerance[rows])]
+            wrong |= ~(error.max(axis=1, initial=0) <= tolerance)
+            error = error[np.isfinite(tolerance)]
             label = self.actor.parameter_name if name == PARAMETERS else name
             if len(rows):
-                tolerance = expected.tolerance[rows]
                 values = expected.values[rows]
                 cases.append(worst_case(label, found[name], values, tolerance, observations))
             measured[f"{label}_error_max"] = json_number(error.max(initial=0))

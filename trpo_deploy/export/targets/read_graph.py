@@ -77,7 +77,7 @@ def read_program(file: ExportedFile) -> Program:
         for key, tensor in inputs.items():
             reader.values[finite_input(key)] = tensor
     states = {state.input.name: state.output for state in spec.states}
-    reader.read(_needed(graph, {action, *states.values()}, set(reader.values)))
+    reader.read(needed_nodes(graph, {action, *states.values()}, set(reader.values)))
     if action not in reader.values:
         raise ExportError("the file is of an older version; export the policy again")
     following = {name: reader.tensor(output) for name, output in states.items()}
@@ -86,8 +86,10 @@ def read_program(file: ExportedFile) -> Program:
     return Program(spec, inputs, fuse(reader.steps, results), result, following)
 
 
-def _needed(graph: onnx.GraphProto, outputs: set[str], known: set[str]) -> list[onnx.NodeProto]:
-    """The nodes that outputs depend on, in order."""
+def needed_nodes(
+    graph: onnx.GraphProto, outputs: set[str], known: set[str]
+) -> list[onnx.NodeProto]:
+    """The nodes that outputs depend on, beyond tensors that are known; in order."""
     wanted, nodes = set(outputs), []
     for node in reversed(graph.node):
         if (wanted & set(node.output)) - known:

@@ -24,6 +24,8 @@ class Target:
 TARGETS: Mapping[str, Target] = {
     "c": Target("C99 source without dependencies", "trpo_deploy.export.targets.c.target"),
     "web": Target("JavaScript for pages and Node", "trpo_deploy.export.targets.web.target"),
+    "unity": Target("ONNX file for Unity's ML-Agents", "trpo_deploy.export.targets.unity.target"),
+    "godot": Target("ONNX file for Godot RL Agents", "trpo_deploy.export.targets.godot.target"),
 }
 """Targets that are a folder of files."""
 
