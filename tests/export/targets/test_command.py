@@ -56,6 +56,7 @@ def test_a_trained_policy_gets_a_certificate_of_its_c(tmp_path: Path) -> None:
 def test_a_finished_file_suffices(onnx: Path, tmp_path: Path) -> None:
     done = run_cli("export", onnx, "--target", "c", cwd=tmp_path)
     assert done.code == 0, done.error
+    assert "1 check passed: 268 observations" in done.output
     folder = tmp_path / "Some Model-v10-c"
     assert (folder / "some_model_v10.h").is_file()
     assert run_cli("verify", onnx, folder).code == 0
@@ -98,6 +99,7 @@ def test_force_replaces_the_files_of_an_export_and_no_others(onnx: Path, tmp_pat
         (("--target", "nosuch"), ("unknown target 'nosuch'", "onnx, c")),
         (("--target", "c", "--name", "2fast"), ("'2fast'", "identifier")),
         (("--target", "c", "--name", "while"), ("'while'", "keyword")),
+        (("--target", "c", "--name", "Math"), ("'Math'", "math.h", "'policy_math'")),
         (("--target", "c", "--name", "a" * 60), ("identifier",)),
         (("--target", "c", "--name", ""), ("identifier",)),
         (("--target", "c", "--guard"), ("--guard does not apply",)),
@@ -160,6 +162,7 @@ def test_a_folder_of_another_policy_is_refused(onnx: Path, tmp_path: Path) -> No
         (None, "has no policy.json"),
         ("{", "cannot be read"),
         ('{"format_version": 9}', "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
         ('{"format_version": 1, "target": "c", "files": ["../x"]}', "other folders"),
     ],
 )

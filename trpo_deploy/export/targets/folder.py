@@ -58,7 +58,7 @@ class TargetFolder:
                 f"{root} has no {POLICY}, so no target was exported to it; export one with: "
                 "trpo-deploy export SOURCE --target ..."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, ExportError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ExportError) as error:
             raise ModelDirError(f"{path} cannot be read ({error}); export again") from error
         return cls(root, value["target"], value["name"], files, spec)
 
