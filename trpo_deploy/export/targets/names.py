@@ -23,11 +23,12 @@ yield
 """
 _KEYWORDS = frozenset(_WORDS.split())
 # With -I, the compiler would take NAME.h of the policy for the header of the standard library.
-_HEADERS = frozenset(
-    "assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign "
-    "stdarg stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath "
-    "threads time uchar unistd wchar wctype".split()
-)
+_HEADER_NAMES = """
+assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg
+stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time
+uchar unistd wchar wctype
+"""
+_HEADERS = frozenset(_HEADER_NAMES.split())
 
 
 def identifier(text: str) -> str:
