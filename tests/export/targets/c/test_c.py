@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from tests.export.policies import BOX, exported, make_model, statistics_for
@@ -103,6 +104,23 @@ def test_an_overflow_in_the_network_gives_the_safe_action(tmp_path: Path) -> Non
     found = load(folder).run({"obs": np.full((1, 3), 3e38, np.float32)})
     assert not found["obs_ok"][0]
     assert found["action"].tolist() == [5]
+
+
+@pytest.mark.parametrize("options", [(), FAST], ids=["O2", "fast-math"])
+def test_no_activation_hides_a_hidden_number_that_is_nan(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = spaces.Box(-np.inf, np.inf, (3,))
+    network = {"net_arch": [4, 4], "activation_fn": torch.nn.ReLU}
+    model = make_model(space, algorithm=TRPO, policy_kwargs=network)
+    with torch.no_grad():
+        model.policy.mlp_extractor.policy_net[0].weight[:] = torch.tensor([2.0, -2.0, 0.0])
+    onnx = exported(model, tmp_path, verify=False).path
+    export_file(onnx, TargetOptions("c", tmp_path / "c", NAME), verify=False)
+    engine = load(tmp_path / "c", *options, monkeypatch=monkeypatch)
+    rows = np.array([[3e38, 3e38, 0], [3e38, 0, 0], [1, 1, 0]], np.float32)
+    # infinity minus infinity; infinity in the last layer; right
+    assert engine.run({"obs": rows})["obs_ok"].tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(

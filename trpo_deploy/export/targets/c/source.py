@@ -132,8 +132,11 @@ class _Body:
             if not isinstance(step, Reshape):
                 yield from self.writer.lines(step)
             if index == last:
-                yield from self._finite(step.output)
+                yield from self._overflows(step.output, ">=")
                 yield from self._fallback()
+            elif isinstance(step, (Conv, Dense)):
+                # tanh(infinity) is 1, as in onnxruntime, but a ReLU may turn NaN into 0
+                yield from self._overflows(step.output, ">")
         yield from self._results()
         yield "return true;"
         yield "}"
@@ -166,11 +169,17 @@ class _Body:
         yield f"    wrong |= {name}({array}[i]) >= {limits[ctype]} ? 1u : 0u;"
         yield "}"
 
-    def _finite(self, tensor: Tensor) -> Lines:
-        """Set ``wrong`` if huge numbers have overflowed in the network."""
+    def _overflows(self, tensor: Tensor, comparison: str) -> Lines:
+        """Set ``wrong`` if huge numbers have overflowed in the network.
+
+        Args:
+            tensor: Results of a layer.
+            comparison: ``>`` for NaN only, ``>=`` for infinity too.
+        """
         yield f"for (int32_t i = 0; i < {tensor.size}; ++i) {{"
         name = f"{self.interface.name}_magnitude_float"
-        yield f"    wrong |= {name}({self._address(tensor)}[i]) >= {_INFINITY['float']} ? 1u : 0u;"
+        bits = f"{name}({self._address(tensor)}[i])"
+        yield f"    wrong |= {bits} {comparison} {_INFINITY['float']} ? 1u : 0u;"
         yield "}"
 
     def _fallback(self) -> Lines:
