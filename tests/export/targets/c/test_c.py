@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from trpo_deploy.export.targets.c.compiler import Compiler
 from trpo_deploy.export.targets.c.header import header_text
 from trpo_deploy.export.targets.c.interface import Interface
 from trpo_deploy.export.targets.c.literals import comment, number, string
+from trpo_deploy.export.targets.c.readme import readme_text
 from trpo_deploy.export.targets.c.source import source_text
 from trpo_deploy.export.targets.folder import TargetFolder
 from trpo_deploy.export.targets.read_graph import read_program
 from trpo_deploy.export.targets.robot import RobotFacts, robot_facts
 from trpo_deploy.runtime import OnnxPolicy
+from trpo_deploy.spec.components import Component
 
 FAST = ("-O3", "-ffast-math", "-march=native")
 
@@ -237,3 +240,27 @@ def test_names_and_the_period_are_constants_in_flash(tmp_path: Path) -> None:
     run([gcc, "-std=c99", *WARNINGS, main, objects, "-lm", "-o", tmp_path / "main"])
     said = run([tmp_path / "main"]).splitlines()
     assert said == [*names["obs"], "hip [N m] knee 0.002"]
+
+
+def test_header_and_readme_name_the_values_of_a_discrete_action(tmp_path: Path) -> None:
+    left_right = spaces.Discrete(2, start=-1)
+    file = ExportedFile.parse(make(tmp_path, action_space=left_right).read_bytes())
+    unknown = header_text(file.spec, Interface.of(file.spec, NAME), robot_facts(file.spec), "")
+    assert "does not tell a safe" in unknown
+    assert "_names" not in unknown
+    spec = replace(
+        file.spec,
+        action_components=(Component("left"), Component("right")),
+        observation_components={"obs": tuple(Component(f"x{i}", "rad") for i in range(3))},
+        safe_action=np.array(0),
+    )
+    interface = Interface.of(spec, NAME)
+    header = header_text(spec, interface, robot_facts(spec), "")
+    assert "pol_action_names[2][6];" in header
+    assert "pol_action_names[action - -1]" not in header
+    assert "pol_action_names[action + 1]" in header
+    assert "pol_observation_names[3][9];" in header
+    assert "does not tell a safe" not in header
+    readme = readme_text(spec, interface, "")
+    assert "| `-1` | `left` |" in readme
+    assert "| `2` | `x2` | `rad` |" in readme

@@ -125,6 +125,7 @@ class _Body:
         for array in self.memory.arrays:
             yield f"{array.ctype} {array.name}[{array.size}];"
         yield "uint32_t wrong = 0;"
+        yield "/* Check the observation */"
         yield from self._checks()
         yield from self._fallback()
         last = max((n for n, each in enumerate(self.steps) if isinstance(each, Dense)), default=-1)
@@ -193,6 +194,7 @@ class _Body:
 
     def _results(self) -> Lines:
         """Write the action and, only now, the earlier frames for the next step."""
+        yield "/* Results */"
         program, states = self.program, {each.key: each for each in self.interface.states}
         for key, tensor in program.next_states.items():
             yield from self._store(f"state->{states[key].name}", states[key], tensor)
