@@ -30,6 +30,14 @@ def machine(*packages: str) -> str:
     )
 
 
+def processor() -> str:
+    """Name of the processor, as Linux tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown processor")
+
+
 def spread(values: Iterable[float]) -> dict[str, float]:
     """Median, minimum and maximum over the rounds."""
     found = sorted(values)

@@ -12,8 +12,10 @@ from tests.command import run_cli
 from tests.export.policies import make_model, save
 from trpo_deploy.errors import ExportError, ModelDirError
 from trpo_deploy.export import export_model, export_policy
+from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.certificate import certificate_path, read_certificate
 from trpo_deploy.files.names import MAX_NAME_BYTES
+from trpo_deploy.runtime import OnnxPolicy
 
 
 def test_policies_with_numbers_in_their_names_have_their_own_files(
@@ -29,7 +31,7 @@ def test_policies_with_numbers_in_their_names_have_their_own_files(
     assert names == {
         f"ppo_lr0.000{number}{ending}"
         for number in (1, 3)
-        for ending in ("", ".onnx", ".certificate.json", ".md")
+        for ending in ("", ".onnx", ".certificate.json", ".policy.json", ".md")
     }
     for number in (1, 3):
         onnx = Path(f"ppo_lr0.000{number}.onnx")
@@ -63,8 +65,13 @@ def test_an_output_of_any_name_has_its_own_certificate(name: str, tmp_path: Path
     assert {path.name for path in onnx.parent.iterdir()} == {
         name,
         f"{stem}.certificate.json",
+        f"{stem}.policy.json",
         f"{stem}.md",
     }
+    about = json.loads((onnx.parent / f"{stem}.policy.json").read_text())
+    assert about["name"] == stem
+    assert about["files"] == {name: file_sha256(onnx)}
+    assert about["spec"] == json.loads(OnnxPolicy(onnx).spec.to_json())
     certificate = read_certificate(onnx)
     assert certificate is not None
     assert certificate["verdict"] == "pass"
@@ -77,13 +84,13 @@ def test_a_name_that_is_too_long_leaves_no_file(tmp_path: Path) -> None:
     out.mkdir()
     export_policy(source, out / f"{longest}.onnx", verify=False)
     export_model(make_model(), out / f"{longest}.onnx")
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 4
     for name in (f"{longest}x.onnx", "y" * 260 + ".onnx", "ü" * 118 + ".onnx"):
         run = run_cli("export", source.policy_zip, "-o", out / name)
         run.assert_one_clear_line("bytes", "-o")
         with pytest.raises(ModelDirError, match="bytes"):
             export_model(make_model(), out / name)
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 4
 
 
 def test_a_zip_with_the_longest_name_asks_for_a_shorter_one(tmp_path: Path) -> None:
@@ -125,6 +132,7 @@ def test_a_folder_whose_name_is_not_utf_8_is_written_to(tmp_path: Path) -> None:
         "policy.zip",
         "policy.onnx",
         "certificate.json",
+        "policy.json",
         "README.md",
     }
 

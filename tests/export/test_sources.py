@@ -210,6 +210,7 @@ def test_the_card_keeps_the_other_text_of_the_readme(tmp_path: Path) -> None:
     assert {path.name for path in elsewhere.path.parent.iterdir()} == {
         "robot.onnx",
         "robot.certificate.json",
+        "robot.policy.json",
         "robot.md",
     }
 

@@ -182,11 +182,11 @@ def test_bounds_are_those_that_samples_keep() -> None:
 def test_policy_json_has_the_spec_and_the_files() -> None:
     spec = named()
     value = json.loads(spec.policy_json("walker", {"policy.c": "ab" * 32}))
-    assert list(value) == ["name", "files", "spec"]
+    assert list(value) == ["name", "target", "files", "spec"]
     assert value["name"] == "walker"
     assert value["files"] == {"policy.c": "ab" * 32}
     assert value["spec"] == json.loads(spec.to_json())
-    assert json.loads(spec.policy_json("walker"))["files"] == {}
+    assert value["target"] == "onnx"
 
 
 def test_the_table_has_a_row_for_each_number() -> None:

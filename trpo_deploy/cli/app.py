@@ -11,6 +11,7 @@ import typer
 from trpo_deploy.cli.benchmark import benchmark
 from trpo_deploy.cli.bundle import bundle
 from trpo_deploy.cli.demo import demo
+from trpo_deploy.cli.doctor import doctor
 from trpo_deploy.cli.evaluate import evaluate
 from trpo_deploy.cli.export import export
 from trpo_deploy.cli.inspect import inspect
@@ -40,6 +41,7 @@ _COMMANDS = (
     serve,
     bundle,
     benchmark,
+    doctor,
     demo,
 )
 for command in _COMMANDS:

@@ -31,9 +31,9 @@ from trpo_deploy.export.policy.outputs import output_tensors
 from trpo_deploy.export.policy_card import card_path, card_text
 from trpo_deploy.export.reader.policy import read_policy
 from trpo_deploy.files.atomic import atomic_write_all
-from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.certificate import certificate_path, policy_json_path
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.names import check_names
+from trpo_deploy.files.names import ONNX, check_names, stem
 from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.from_memory import WEIGHTS, load_model, weights_sha256
@@ -97,7 +97,7 @@ def export_policy(
     options: ExportOptions | None = None,
     reading: SourceOptions | None = None,
 ) -> Export:
-    """Write a source's policy as one ONNX file, with a certificate and a card next to it.
+    """Write a source's policy as one ONNX file, with a certificate, its spec and a card next to it.
 
     Args:
         source: Files to export.
@@ -254,11 +254,12 @@ class Build:
         golden: Path | None,
         model_dir: ModelDir | None,
     ) -> Export:
-        """Write the file with its certificate, card and golden vectors: all or none."""
+        """Write the file with its spec, certificate, card and golden vectors: all or none."""
         content, spec = self.file.content, self.file.spec
         warnings = self._warnings(certificate)
         card = card_path(output, model_dir)
-        files: dict[Path, bytes | str] = {output: content}
+        about = spec.policy_json(stem(output, ONNX), {output.name: self.file.sha256})
+        files: dict[Path, bytes | str] = {output: content, policy_json_path(output): about}
         if certificate is not None:
             files[certificate_path(output)] = certificate.to_json()
         files[card] = card_text(output, model_dir, spec, certificate, warnings)
@@ -276,7 +277,12 @@ class Build:
 
 def _check_output(output: Path, model_dir: ModelDir | None, sources: Sequence[Path | None]) -> None:
     """Raise if the files of an export cannot have their names, or would replace the source."""
-    files = [output, certificate_path(output), card_path(output, model_dir)]
+    files = [
+        output,
+        certificate_path(output),
+        policy_json_path(output),
+        card_path(output, model_dir),
+    ]
     check_names(files)
     existing = {path.resolve() for path in sources if path is not None}
     for path in files:

@@ -70,12 +70,7 @@ def _lines(
             shape = ", ".join(["batch", *map(str, tensor.shape)])
             yield f"| {role} | `{tensor.name}` | {tensor.dtype} | ({shape}) |"
     yield ""
-    for table in component_tables(spec):
-        yield from _table_lines(table)
-    if spec.period is not None:
-        yield f"- Control period: {period_text(spec)}."
-    if spec.safe_action is not None:
-        yield f"- Action when nothing is known: {spec.safe_action.tolist()}."
+    yield from component_lines(spec)
     yield from (f"- {step}" for step in spec.preprocessing)
     if spec.guard is None:
         yield (
@@ -90,6 +85,16 @@ def _lines(
     yield from (f"- Warning: {warning}" for warning in warnings)
     yield ""
     yield from _verification(certificate)
+
+
+def component_lines(spec: PolicySpec) -> Iterator[str]:
+    """Names, units and bounds of all numbers, the control period and the safe action."""
+    for table in component_tables(spec):
+        yield from _table_lines(table)
+    if spec.period is not None:
+        yield f"- Control period: {period_text(spec)}."
+    if spec.safe_action is not None:
+        yield f"- Action when nothing is known: {spec.safe_action.tolist()}."
 
 
 def _table_lines(table: Table) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The certificate of an exported file: where it is stored, and reading it."""
+"""Files beside an exported file: its certificate, and its spec as JSON."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def certificate_path(onnx: Path) -> Path:
     if onnx.name == model_dir.onnx.name:
         return model_dir.certificate
     return onnx.with_name(f"{stem(onnx, ONNX)}.certificate.json")
+
+
+def policy_json_path(onnx: Path) -> Path:
+    """Path of an ONNX file's ``policy.json``, in the same folder."""
+    model_dir = ModelDir(onnx.parent)
+    if onnx.name == model_dir.onnx.name:
+        return model_dir.policy_json
+    return onnx.with_name(f"{stem(onnx, ONNX)}.policy.json")
 
 
 def read_certificate(onnx: Path) -> dict[str, Any] | None:

@@ -73,6 +73,11 @@ class ModelDir:
         return self.root / "certificate.json"
 
     @property
+    def policy_json(self) -> Path:
+        """The exported policy's spec, for programs that cannot read an ONNX file's metadata."""
+        return self.root / "policy.json"
+
+    @property
     def card(self) -> Path:
         """The policy's card, for people."""
         return self.root / "README.md"
@@ -170,13 +175,13 @@ class ModelDir:
         The checkpoint is first and the configuration last: if the process is killed in between,
         the folder still counts as a model folder and cannot be resumed.
         """
-        policies = [
-            path
-            for each in (self, self.best)
-            for path in (each.policy_zip, each.vecnormalize, each.onnx, each.certificate, each.card)
-        ]
+        policies = [path for each in (self, self.best) for path in each._files_of_policy()]
         logs = (self.progress, self.evaluations, self.learning_curve)
         return [self.checkpoint, *policies, *logs, self.config]
+
+    def _files_of_policy(self) -> list[Path]:
+        exported = [self.onnx, self.certificate, self.policy_json, self.card]
+        return [self.policy_zip, self.vecnormalize, *exported]
 
 
 def _locked(handle: int) -> bool:

@@ -315,14 +315,20 @@ class PolicySpec:
         """The spec as JSON text of format :data:`FORMAT_VERSION`."""
         return json.dumps(self._to_values(), allow_nan=False)
 
-    def policy_json(self, name: str, files: Mapping[str, str] | None = None) -> str:
+    def policy_json(self, name: str, files: Mapping[str, str], target: str = "onnx") -> str:
         """The text of ``policy.json``, for programs that cannot read the metadata of an ONNX file.
 
         Args:
             name: Name of the policy.
             files: Hex SHA-256 of the policy's files, by file name.
+            target: Target of the export that the files are of.
         """
-        value = {"name": name, "files": dict(files or {}), "spec": self._to_values()}
+        value = {
+            "name": name,
+            "target": target,
+            "files": dict(files),
+            "spec": self._to_values(),
+        }
         return json.dumps(value, allow_nan=False, indent=1) + "\n"
 
     def _to_values(self) -> Json:

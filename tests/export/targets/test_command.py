@@ -56,6 +56,7 @@ def test_a_trained_policy_gets_a_certificate_of_its_c(tmp_path: Path) -> None:
 def test_a_finished_file_suffices(onnx: Path, tmp_path: Path) -> None:
     done = run_cli("export", onnx, "--target", "c", cwd=tmp_path)
     assert done.code == 0, done.error
+    assert "1 check passed: 268 observations" in done.output
     folder = tmp_path / "Some Model-v10-c"
     assert (folder / "some_model_v10.h").is_file()
     assert run_cli("verify", onnx, folder).code == 0
@@ -90,6 +91,18 @@ def test_force_replaces_the_files_of_an_export_and_no_others(onnx: Path, tmp_pat
     files = {path.name for path in (tmp_path / "c").iterdir()}
     assert {"main.c", "second.c"} <= files
     assert not any(name.startswith("first") for name in files)
+    (tmp_path / "c" / "policy.json").unlink()
+    done = run_cli(*export, "--name", "second", "--force")
+    done.assert_one_clear_line("c/second.h is not of an earlier export")
+
+
+def test_force_never_replaces_the_files_of_a_model(onnx: Path, tmp_path: Path) -> None:
+    save(make_model(), tmp_path)
+    (tmp_path / "README.md").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = run_cli("export", onnx, "--target", "c", "--no-verify", "--force", "-o", tmp_path)
+    done.assert_one_clear_line("README.md is not of an earlier export")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -98,6 +111,7 @@ def test_force_replaces_the_files_of_an_export_and_no_others(onnx: Path, tmp_pat
         (("--target", "nosuch"), ("unknown target 'nosuch'", "onnx, c")),
         (("--target", "c", "--name", "2fast"), ("'2fast'", "identifier")),
         (("--target", "c", "--name", "while"), ("'while'", "keyword")),
+        (("--target", "c", "--name", "Math"), ("'Math'", "math.h", "'policy_math'")),
         (("--target", "c", "--name", "a" * 60), ("identifier",)),
         (("--target", "c", "--name", ""), ("identifier",)),
         (("--target", "c", "--guard"), ("--guard does not apply",)),
@@ -135,6 +149,17 @@ def test_keys_that_c_cannot_name_are_refused(
     assert not (tmp_path / "c").exists()
 
 
+def test_verify_names_files_that_changed_since_the_export(onnx: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    assert run_cli("export", onnx, "--target", "c", "--name", "p", "-o", folder).code == 0
+    assert "has changed" not in run_cli("verify", onnx, folder).output
+    header = folder / "p.h"
+    header.write_text(header.read_text() + "\n")
+    done = run_cli("verify", onnx, folder)
+    assert done.code == 0, done.output  # the actions are the same
+    assert "open files: p.h has changed since the export" in done.output
+
+
 def test_without_a_compiler_export_says_so_and_verify_refuses(
     onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,8 +184,11 @@ def test_a_folder_of_another_policy_is_refused(onnx: Path, tmp_path: Path) -> No
     [
         (None, "has no policy.json"),
         ("{", "cannot be read"),
-        ('{"format_version": 9}', "cannot be read"),
-        ('{"format_version": 1, "target": "c", "files": ["../x"]}', "other folders"),
+        ("{}", "has no entry 'target'"),
+        ('{"target": "onnx"}', "its target is not one of c"),
+        ('{"target": "c", "files": []}', "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"target": "c", "files": {"../x": ""}}', "other folders"),
     ],
 )
 def test_a_damaged_folder_is_refused(
@@ -182,7 +210,7 @@ def test_a_guarded_stack_passes_the_guard_check_in_c(tmp_path: Path) -> None:
     onnx = make(tmp_path / "model", **KINDS["guarded stack"])
     assert run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c").code == 0
     zip_ = onnx.with_name("policy.zip")
-    done = run_cli("verify", zip_, tmp_path / "c", "--frame-stack", 3, *QUICK)
+    done = run_cli("verify", zip_, tmp_path / "c", "--frame-stack", 3, "--verbose", *QUICK)
     assert done.code == 0, done.output
     assert "guard, c99" in done.output
 

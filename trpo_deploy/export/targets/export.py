@@ -24,8 +24,8 @@ from trpo_deploy.export.targets.folder import (
     POLICY,
     TargetFolder,
     check_output,
+    check_replaced,
     hashes,
-    policy_json,
     write_folder,
 )
 from trpo_deploy.export.targets.golden import ROWS, golden_rows, rows_of_certificate
@@ -179,8 +179,7 @@ def verify_target(
     options = ExportOptions(guard=found.spec.guard is not None, float64_input=_is_float64(found))
     build = build_policy(source, options, reading)
     engine = _load(found, build.file)
-    certificate = build.compare(steps, seconds, [engine])
-    return replace(certificate, sha256={**certificate.sha256, **found.sha256()})
+    return _with_files(build.compare(steps, seconds, [engine]), found)
 
 
 def verify_target_file(onnx: Path, folder: Path) -> Certificate:
@@ -195,8 +194,7 @@ def verify_target_file(onnx: Path, folder: Path) -> Certificate:
     found, file = TargetFolder.read(folder), _read(onnx)
     engine = _load(found, file)
     rows = rows_of_certificate(file.spec, read_certificate(onnx))
-    certificate = _certificate_of(file, compare_with_file(engine, file, rows))
-    return replace(certificate, sha256={**certificate.sha256, **found.sha256()})
+    return _with_files(_certificate_of(file, compare_with_file(engine, file, rows)), found)
 
 
 def _read(onnx: Path) -> ExportedFile:
@@ -226,13 +224,23 @@ def _load(found: TargetFolder, file: ExportedFile) -> Engine:
     return target_module(found.target).load(found.root, found.name, found.spec)
 
 
+def _with_files(certificate: Certificate, found: TargetFolder) -> Certificate:
+    """The certificate with the hashes of a folder's files, and those that have changed."""
+    now, checks = found.sha256(), certificate.checks
+    changed = [name for name, sha256 in found.hashes.items() if now[name] != sha256]
+    if changed:
+        note = f"{', '.join(changed)} has changed since the export; export again with --force"
+        checks = (*checks, Check("files", None, f"SHA-256 as in {POLICY}", note=note))
+    return replace(certificate, checks=checks, sha256={**certificate.sha256, **now})
+
+
 def _files(policy: FinishedPolicy, to: TargetOptions) -> Files:
     """All files of the folder but the certificate."""
     spec = policy.file.spec
     files = dict(target_module(to.target).write(policy, to.name))
     files[GOLDEN] = policy.golden.to_json(spec)
-    names = [*files, CERTIFICATE]
-    files[POLICY] = policy_json(to.target, to.name, names, spec, policy.file.sha256)
+    files[POLICY] = spec.policy_json(to.name, hashes(files), to.target)
+    check_replaced(to.folder, [*files, CERTIFICATE])
     return files
 
 

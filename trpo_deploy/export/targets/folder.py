@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from trpo_deploy.errors import ExportError, ModelDirError, PolicyFileError
 from trpo_deploy.export.targets.names import check_identifier
@@ -17,7 +16,6 @@ from trpo_deploy.files.names import check_names
 from trpo_deploy.spec.policy_spec import PolicySpec
 
 POLICY, GOLDEN, CERTIFICATE = "policy.json", "golden.json", "certificate.json"
-FORMAT_VERSION = 1
 _MAX_BYTES = 64 * 2**20
 
 
@@ -29,8 +27,8 @@ class TargetFolder:
     target: str
     name: str
     """Name of the policy in the files."""
-    files: tuple[str, ...]
-    """All files of the export, by name."""
+    hashes: Mapping[str, str]
+    """Hex SHA-256 of the export's files by name, but of ``policy.json`` and the certificate."""
     spec: PolicySpec
 
     @classmethod
@@ -46,9 +44,9 @@ class TargetFolder:
             if path.stat().st_size > _MAX_BYTES:
                 raise ValueError("it is larger than 64 MiB")
             value = json.loads(path.read_text(encoding="utf-8"))
-            if value["format_version"] != FORMAT_VERSION or value["target"] not in TARGETS:
-                raise ValueError("its target or format is unknown")
-            files = tuple(str(each) for each in value["files"])
+            if value["target"] not in TARGETS:
+                raise ValueError(f"its target is not one of {', '.join(TARGETS)}")
+            files = {str(name): str(sha256) for name, sha256 in value["files"].items()}
             if any(Path(each).name != each for each in files):
                 raise ValueError("it names files of other folders")
             check_identifier(value["name"])
@@ -58,12 +56,26 @@ class TargetFolder:
                 f"{root} has no {POLICY}, so no target was exported to it; export one with: "
                 "trpo-deploy export SOURCE --target ..."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, ExportError) as error:
+        except KeyError as error:
+            raise ModelDirError(f"{path} has no entry {error}; export again") from error
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+            TypeError,
+            RecursionError,
+            ExportError,
+        ) as error:
             raise ModelDirError(f"{path} cannot be read ({error}); export again") from error
         return cls(root, value["target"], value["name"], files, spec)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files of the export, by name."""
+        return (*self.hashes, POLICY, CERTIFICATE)
+
     def sha256(self) -> dict[str, str]:
-        """Hashes of the files, the certificate aside.
+        """Hashes of the files as they are now, the certificate aside.
 
         Raises:
             ModelDirError: A file is missing.
@@ -91,19 +103,30 @@ def check_output(root: Path, *, force: bool) -> None:
         )
 
 
-def policy_json(
-    target: str, name: str, files: Iterable[str], spec: PolicySpec, onnx_sha256: str
-) -> str:
-    """The text of ``policy.json``; ``files`` are all others."""
-    value: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "target": target,
-        "name": name,
-        "files": sorted({*files, POLICY}),
-        "sha256": {"policy.onnx": onnx_sha256},
-        "spec": json.loads(spec.to_json()),
-    }
-    return json.dumps(value, indent=1, allow_nan=False)
+def check_replaced(root: Path, names: Iterable[str]) -> None:
+    """Check that an export replaces the files of an earlier one only.
+
+    Args:
+        root: The folder.
+        names: Names of the files to write.
+
+    Raises:
+        ModelDirError: The folder has a file of that name from elsewhere.
+    """
+    earlier = _earlier_files(root)
+    for name in names:
+        if name not in earlier and (root / name).exists():
+            raise ModelDirError(
+                f"{root / name} is not of an earlier export, so it is not replaced; give another "
+                "folder with -o"
+            )
+
+
+def _earlier_files(root: Path) -> tuple[str, ...]:
+    try:
+        return TargetFolder.read(root).files
+    except (ModelDirError, PolicyFileError):  # not a folder of an export
+        return ()
 
 
 def write_folder(root: Path, files: Mapping[str, bytes | str]) -> None:
@@ -115,10 +138,7 @@ def write_folder(root: Path, files: Mapping[str, bytes | str]) -> None:
         ModelDirError: A file cannot be written.
     """
     check_names(root / name for name in files)
-    try:
-        before = TargetFolder.read(root).files
-    except (ModelDirError, PolicyFileError):  # not a folder of an export
-        before = ()
+    before = _earlier_files(root)
     atomic_write_all({root / name: content for name, content in files.items()})
     for name in {*before} - {*files}:
         (root / name).unlink(missing_ok=True)

@@ -22,13 +22,20 @@ arguments await debugger eval finally function import in instanceof let null pac
 yield
 """
 _KEYWORDS = frozenset(_WORDS.split())
+# With -I, the compiler would take NAME.h of the policy for the header of the standard library.
+_HEADER_NAMES = """
+assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg
+stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time
+uchar unistd wchar wctype
+"""
+_HEADERS = frozenset(_HEADER_NAMES.split())
 
 
 def identifier(text: str) -> str:
     """A text as an identifier in lower case, such as ``hopper_v5`` for ``Hopper-v5``."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:_MAX_LENGTH].rstrip("_")
-    if not name or not name[0].isalpha() or name in _KEYWORDS:
-        name = f"policy_{name}".rstrip("_")
+    if not name or not name[0].isalpha() or name in _KEYWORDS or name in _HEADERS:
+        name = f"policy_{name}"[:_MAX_LENGTH].rstrip("_")
     return name
 
 
@@ -36,7 +43,7 @@ def check_identifier(name: str) -> None:
     """Check the name that a user chose.
 
     Raises:
-        ExportError: The name is not an identifier.
+        ExportError: The name is not an identifier, or is taken.
     """
     if not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{_MAX_LENGTH - 1}}}", name):
         raise ExportError(
@@ -46,6 +53,11 @@ def check_identifier(name: str) -> None:
     if name in _KEYWORDS:
         raise ExportError(
             f"--name {name!r} is a keyword of C, C++ or JavaScript; give another, such as "
+            f"{identifier(name)!r}"
+        )
+    if name.lower() in _HEADERS:
+        raise ExportError(
+            f"--name {name!r} would hide the header {name.lower()}.h of C; give another, such as "
             f"{identifier(name)!r}"
         )
 

@@ -22,7 +22,9 @@ class RobotFacts:
     observation_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Key -> a name for each number, with its unit."""
     action_names: tuple[str, ...] = ()
-    """A name for each number of the action, with its unit."""
+    """A name for each number of the action, with its unit; of a discrete action, for each value."""
+    tells_safe_action: bool = True
+    """Whether the policy tells the safe action; else it is the value closest to zero."""
 
 
 def robot_facts(spec: PolicySpec) -> RobotFacts:
@@ -33,7 +35,11 @@ def robot_facts(spec: PolicySpec) -> RobotFacts:
         for key, components in spec.observation_components.items()
     }
     return RobotFacts(
-        safe, spec.period, observation_names, tuple(map(_label, spec.action_components))
+        safe,
+        spec.period,
+        observation_names,
+        tuple(map(_label, spec.action_components)),
+        tells_safe_action=spec.safe_action is not None,
     )
 
 

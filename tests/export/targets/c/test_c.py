@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from tests.export.policies import BOX, exported, make_model, statistics_for
@@ -22,11 +24,13 @@ from trpo_deploy.export.targets.c.compiler import Compiler
 from trpo_deploy.export.targets.c.header import header_text
 from trpo_deploy.export.targets.c.interface import Interface
 from trpo_deploy.export.targets.c.literals import comment, number, string
+from trpo_deploy.export.targets.c.readme import readme_text
 from trpo_deploy.export.targets.c.source import source_text
 from trpo_deploy.export.targets.folder import TargetFolder
 from trpo_deploy.export.targets.read_graph import read_program
 from trpo_deploy.export.targets.robot import RobotFacts, robot_facts
 from trpo_deploy.runtime import OnnxPolicy
+from trpo_deploy.spec.components import Component
 
 FAST = ("-O3", "-ffast-math", "-march=native")
 
@@ -103,6 +107,23 @@ def test_an_overflow_in_the_network_gives_the_safe_action(tmp_path: Path) -> Non
     found = load(folder).run({"obs": np.full((1, 3), 3e38, np.float32)})
     assert not found["obs_ok"][0]
     assert found["action"].tolist() == [5]
+
+
+@pytest.mark.parametrize("options", [(), FAST], ids=["O2", "fast-math"])
+def test_no_activation_hides_a_hidden_number_that_is_nan(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = spaces.Box(-np.inf, np.inf, (3,))
+    network = {"net_arch": [4, 4], "activation_fn": torch.nn.ReLU}
+    model = make_model(space, algorithm=TRPO, policy_kwargs=network)
+    with torch.no_grad():
+        model.policy.mlp_extractor.policy_net[0].weight[:] = torch.tensor([2.0, -2.0, 0.0])
+    onnx = exported(model, tmp_path, verify=False).path
+    export_file(onnx, TargetOptions("c", tmp_path / "c", NAME), verify=False)
+    engine = load(tmp_path / "c", *options, monkeypatch=monkeypatch)
+    rows = np.array([[3e38, 3e38, 0], [3e38, 0, 0], [1, 1, 0]], np.float32)
+    # infinity minus infinity; infinity in the last layer; right
+    assert engine.run({"obs": rows})["obs_ok"].tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -219,3 +240,27 @@ def test_names_and_the_period_are_constants_in_flash(tmp_path: Path) -> None:
     run([gcc, "-std=c99", *WARNINGS, main, objects, "-lm", "-o", tmp_path / "main"])
     said = run([tmp_path / "main"]).splitlines()
     assert said == [*names["obs"], "hip [N m] knee 0.002"]
+
+
+def test_header_and_readme_name_the_values_of_a_discrete_action(tmp_path: Path) -> None:
+    left_right = spaces.Discrete(2, start=-1)
+    file = ExportedFile.parse(make(tmp_path, action_space=left_right).read_bytes())
+    unknown = header_text(file.spec, Interface.of(file.spec, NAME), robot_facts(file.spec), "")
+    assert "does not tell a safe" in unknown
+    assert "_names" not in unknown
+    spec = replace(
+        file.spec,
+        action_components=(Component("left"), Component("right")),
+        observation_components={"obs": tuple(Component(f"x{i}", "rad") for i in range(3))},
+        safe_action=np.array(0),
+    )
+    interface = Interface.of(spec, NAME)
+    header = header_text(spec, interface, robot_facts(spec), "")
+    assert "pol_action_names[2][6];" in header
+    assert "pol_action_names[action - -1]" not in header
+    assert "pol_action_names[action + 1]" in header
+    assert "pol_observation_names[3][9];" in header
+    assert "does not tell a safe" not in header
+    readme = readme_text(spec, interface, "")
+    assert "| `-1` | `left` |" in readme
+    assert "| `2` | `x2` | `rad` |" in readme

@@ -10,7 +10,7 @@ from trpo_deploy.export.targets.c.interface import Interface, Member
 from trpo_deploy.export.targets.c.literals import comment, number, string
 from trpo_deploy.export.targets.robot import RobotFacts
 from trpo_deploy.spec.policy_spec import PolicySpec
-from trpo_deploy.spec.spaces import Array, BoxSpace
+from trpo_deploy.spec.spaces import Array, BoxSpace, DiscreteSpace
 
 _MAX_BOUNDS = 1024  # bounds of more numbers, such as pixels, only cost flash
 
@@ -90,11 +90,22 @@ def _constants(interface: Interface, facts: RobotFacts) -> Iterator[str]:
     for each, _, _ in _bounded(interface):
         for end in ("low", "high"):
             yield f"extern const {each.ctype} {interface.name}_{each.label}_{end}[{each.size}];"
-    yield "/* The action for an observation that is not usable. */"
+    if facts.tells_safe_action:
+        yield "/* The action for an observation that is not usable. */"
+    else:
+        yield "/* The action for an observation that is not usable. The policy does not tell a safe"
+        yield " * one, so it is the value closest to zero, or the first: check that it is safe. */"
     action = interface.action
     yield f"extern const {action.ctype} {interface.name}_safe_action[{action.size}];"
-    for member, names in _named(interface, facts):
+    named = tuple(_named(interface, facts))
+    if named:
+        yield "/* Name and unit of each number, in order. */"
+    for member, names in named:
         longest = _longest(names)
+        if member == "action" and isinstance(action.space, DiscreteSpace):
+            first = action.space.start
+            index = f"action {'-' if first > 0 else '+'} {abs(first)}" if first else "action"
+            yield f"/* A name for each value: {interface.name}_action_names[{index}]. */"
         yield f"extern const char {interface.name}_{member}_names[{len(names)}][{longest}];"
 
 
@@ -148,9 +159,9 @@ def _bounded(interface: Interface) -> Iterator[tuple[Member, Array, Array]]:
 def _named(interface: Interface, facts: RobotFacts) -> Iterator[tuple[str, tuple[str, ...]]]:
     for each in interface.observations:
         names = facts.observation_names.get(each.key, ())
-        if len(names) == each.size:
+        if names:
             yield each.label, names
-    if len(facts.action_names) == interface.action.size:
+    if facts.action_names:
         yield "action", facts.action_names
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from trpo_deploy.export.policy_card import component_lines
 from trpo_deploy.export.targets.agreement import TOLERANCE
 from trpo_deploy.export.targets.c.interface import Interface
+from trpo_deploy.spec.policy_spec import PolicySpec
 
 _FLAGS = "-std=c99 -O2"
 
 
-def readme_text(interface: Interface, cost: str) -> str:
+def readme_text(spec: PolicySpec, interface: Interface, cost: str) -> str:
     """How to compile, call and check the files."""
     name, macro = interface.name, interface.macro
     test = f"-D{macro}_TEST_MAIN {name}.c {name}_test.c -lm -o {name}_test"
@@ -51,7 +53,13 @@ bits of the numbers.
 
 Pass the raw observation. `{name}_act` returns `false` and the safe action `{name}_safe_action` if a
 number is not finite or not in its range, or if the network overflows.
-"""
+{_numbers(spec)}"""
+
+
+def _numbers(spec: PolicySpec) -> str:
+    """What the numbers are, as far as the policy tells."""
+    lines = "\n".join(component_lines(spec)).strip()
+    return f"\n## Observation and action\n\n{lines}\n" if lines else ""
 
 
 def _example(interface: Interface) -> str:

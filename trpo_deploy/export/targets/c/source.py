@@ -125,6 +125,7 @@ class _Body:
         for array in self.memory.arrays:
             yield f"{array.ctype} {array.name}[{array.size}];"
         yield "uint32_t wrong = 0;"
+        yield "/* Check the observation */"
         yield from self._checks()
         yield from self._fallback()
         last = max((n for n, each in enumerate(self.steps) if isinstance(each, Dense)), default=-1)
@@ -132,8 +133,11 @@ class _Body:
             if not isinstance(step, Reshape):
                 yield from self.writer.lines(step)
             if index == last:
-                yield from self._finite(step.output)
+                yield from self._overflows(step.output, ">=")
                 yield from self._fallback()
+            elif isinstance(step, (Conv, Dense)):
+                # tanh(infinity) is 1, as in onnxruntime, but a ReLU may turn NaN into 0
+                yield from self._overflows(step.output, ">")
         yield from self._results()
         yield "return true;"
         yield "}"
@@ -166,11 +170,17 @@ class _Body:
         yield f"    wrong |= {name}({array}[i]) >= {limits[ctype]} ? 1u : 0u;"
         yield "}"
 
-    def _finite(self, tensor: Tensor) -> Lines:
-        """Set ``wrong`` if huge numbers have overflowed in the network."""
+    def _overflows(self, tensor: Tensor, comparison: str) -> Lines:
+        """Set ``wrong`` if huge numbers have overflowed in the network.
+
+        Args:
+            tensor: Results of a layer.
+            comparison: ``>`` for NaN only, ``>=`` for infinity too.
+        """
         yield f"for (int32_t i = 0; i < {tensor.size}; ++i) {{"
         name = f"{self.interface.name}_magnitude_float"
-        yield f"    wrong |= {name}({self._address(tensor)}[i]) >= {_INFINITY['float']} ? 1u : 0u;"
+        bits = f"{name}({self._address(tensor)}[i])"
+        yield f"    wrong |= {bits} {comparison} {_INFINITY['float']} ? 1u : 0u;"
         yield "}"
 
     def _fallback(self) -> Lines:
@@ -184,6 +194,7 @@ class _Body:
 
     def _results(self) -> Lines:
         """Write the action and, only now, the earlier frames for the next step."""
+        yield "/* Results */"
         program, states = self.program, {each.key: each for each in self.interface.states}
         for key, tensor in program.next_states.items():
             yield from self._store(f"state->{states[key].name}", states[key], tensor)

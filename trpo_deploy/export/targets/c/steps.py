@@ -64,7 +64,8 @@ class StepWriter:
             Softmax: self._softmax,
             Transpose: self._transpose,
         }
-        return writers[type(step)](step)
+        yield f"/* {_title(step)} */"
+        yield from writers[type(step)](step)
 
     def constant(self, values: Array, ctype: str) -> str:
         """Define a constant array; return its name."""
@@ -278,6 +279,14 @@ class StepWriter:
         yield "    }"
         yield f"    {y}[n] = best;"
         yield "}"
+
+
+def _title(step: Step) -> str:
+    """What a step computes, for a comment."""
+    if isinstance(step, Map):
+        return ", ".join(operation.function for operation in step.operations)
+    shape = "x".join(map(str, step.output.shape))
+    return f"{type(step).__name__} to {shape}" if shape else type(step).__name__
 
 
 def _copy(outer: int, inner: int, to: str, source: str) -> Lines:

@@ -38,7 +38,7 @@ def write(policy: FinishedPolicy, name: str) -> dict[str, bytes | str]:
         f"{name}.h": header_text(spec, interface, facts, cost),
         f"{name}.c": source,
         f"{name}_test.c": selftest_text(interface, policy.golden),
-        "README.md": readme_text(interface, cost),
+        "README.md": readme_text(spec, interface, cost),
     }
 
 
