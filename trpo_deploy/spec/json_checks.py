@@ -37,11 +37,12 @@ def integer(value: Any, what: str, smallest: int = _INT64.min, largest: int = _I
 
 
 def number(value: Any, what: str) -> float:
-    """A finite number."""
+    """A finite number; an integer stays one."""
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not known or not math.isfinite(value):
         raise ValueError(f"{what} is {value!r:.80}, expected a finite number")
-    return float(value)
+    found: float = value
+    return found
 
 
 def shape(value: Any, what: str) -> tuple[int, ...]:

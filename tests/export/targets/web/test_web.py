@@ -270,7 +270,7 @@ def test_verify_runs_the_module_and_compares_the_script(tmp_path: Path) -> None:
     onnx = write_policy(tmp_path / "policy.onnx", box(2), hidden=4)
     export = ("export", onnx, "--target", "web", "-o", tmp_path / "web", "--name", NAME, "--force")
     assert run_cli(*export).code == 0
-    done = run_cli("verify", onnx, tmp_path / "web")
+    done = run_cli("verify", onnx, tmp_path / "web", "--verbose")
     assert done.code == 0, done.output
     assert "javascript (node " in done.output
     certificate = json.loads((tmp_path / "web" / "certificate.json").read_text())
@@ -314,7 +314,7 @@ def test_without_a_recent_node_verify_is_one_line(
     run_cli("verify", onnx, tmp_path / "web").assert_one_clear_line(says)
 
 
-@pytest.mark.parametrize("name", ["status", "top", "Math"])
+@pytest.mark.parametrize("name", ["status", "top", "JSON"])
 def test_a_name_that_a_page_has_is_refused(name: str, tmp_path: Path) -> None:
     onnx = write_policy(tmp_path / "policy.onnx", box(2))
     done = run_cli("export", onnx, "--target", "web", "-o", tmp_path / "web", "--name", name)
@@ -326,7 +326,7 @@ def test_a_guarded_stack_passes_the_guard_check(tmp_path: Path) -> None:
     tool("node")
     write_folder(tmp_path, **KINDS["guarded stack"])
     reading = ("--frame-stack", 3, "--steps", 50, "--seconds", 0)
-    done = run_cli("verify", tmp_path / "model" / "policy.zip", tmp_path / "web", *reading)
+    done = run_cli("verify", tmp_path / "model" / "policy.zip", tmp_path / "web", "--verbose", *reading)
     assert done.code == 0, done.output
     assert "guard, javascript (node " in done.output
 
