@@ -63,5 +63,5 @@ def test_a_squashed_policy_in_memory_is_exported(tmp_path: Path) -> None:
 
 
 def test_a_network_without_the_layers_of_sb3_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="NoLayers, has no policy_net that is a torch.nn.Seq"):
+    with pytest.raises(ExportError, match="NoLayers, has no policy_net that is"):
         export_model(make_model(policy=OwnNetwork), tmp_path / "policy.onnx")
