@@ -12,7 +12,8 @@ from typing import Any
 
 from trpo_deploy.cli.output import escape, say
 
-_ENGINE = "parity, onnxruntime, "
+_COMPARISONS = ("parity, onnxruntime, ", "policy.onnx, ")
+"""Checks that count observations: a file with the policy, and a target's files with a file."""
 _WITNESS = "witness: "
 _NO_WITNESS = "no witness: "
 _RESULTS: Mapping[Any, str] = {
@@ -33,7 +34,8 @@ def print_certificate(certificate: Mapping[str, Any], *, verbose: bool = False) 
     passed = [check for check in checks if check.get("passed")]
     if certificate.get("verdict") == "pass":
         words = ", ".join(_measured(certificate))
-        say(f"certificate: [green]the same policy[/]; {len(passed)} checks passed: {words}")
+        count = "1 check" if len(passed) == 1 else f"{len(passed)} checks"
+        say(f"certificate: [green]the same policy[/]; {count} passed: {words}")
     else:
         count = f"{len(passed)} of {len(checks)} checks passed"
         say(f"certificate: [red]NOT the same policy[/]; {count}")
@@ -64,7 +66,7 @@ def print_stored_certificate(certificate: Mapping[str, Any] | None, sha256: str)
 def _measured(certificate: Mapping[str, Any]) -> Iterator[str]:
     """How much was compared, and the result."""
     checks = certificate.get("checks", [])
-    compared = [each for each in checks if str(each.get("name")).startswith(_ENGINE)]
+    compared = [each for each in checks if str(each.get("name")).startswith(_COMPARISONS)]
     rows = sum(each["measured"]["rows"] for each in compared)
     yield f"{rows:,} observations"
     cases = [each["worst_case"] for each in checks if _has_error(each)]

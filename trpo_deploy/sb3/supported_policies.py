@@ -27,4 +27,4 @@ def unsupported(kind: type) -> str:
         return problem
     unknown = [each for each in kind.__mro__ if each not in SquashedMlpPolicy.__mro__]
     own = [name for name in _DECIDES_THE_ACTION if any(name in vars(each) for each in unknown)]
-    return f"{problem}, and their subclasses without an own {' or '.join(own)}" if own else ""
+    return f"{problem}, and their subclasses without an own {', '.join(own)}" if own else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,11 @@ def test_a_finished_file_suffices(onnx: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.error
     folder = tmp_path / "Some Model-v10-c"
     assert (folder / "some_model_v10.h").is_file()
-    assert run_cli("verify", onnx, folder).code == 0
+    verified = run_cli("verify", onnx, folder)
+    assert verified.code == 0
+    assert re.match(r"certificate: the same policy; 1 check passed: \d{3} obs", verified.output)
+    missing = run_cli("verify", onnx, tmp_path / "missing")
+    missing.assert_one_clear_line("missing does not exist", "folder of a target")
     policy = json.loads((folder / "policy.json").read_text())
     assert (
         PolicySpec.from_json(json.dumps(policy["spec"])).to_json()
@@ -182,7 +187,7 @@ def test_a_guarded_stack_passes_the_guard_check_in_c(tmp_path: Path) -> None:
     onnx = make(tmp_path / "model", **KINDS["guarded stack"])
     assert run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c").code == 0
     zip_ = onnx.with_name("policy.zip")
-    done = run_cli("verify", zip_, tmp_path / "c", "--frame-stack", 3, *QUICK)
+    done = run_cli("verify", zip_, tmp_path / "c", "--frame-stack", 3, "--verbose", *QUICK)
     assert done.code == 0, done.output
     assert "guard, c99" in done.output
 
