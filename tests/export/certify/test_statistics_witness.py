@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
@@ -16,7 +17,7 @@ from trpo_deploy.export.certify.check import Check
 from trpo_deploy.files.runs import find_run
 
 NAME = "witness: statistics"
-IMAGE = spaces.Box(0, 255, (8, 9, 3), "uint8")
+IMAGE = spaces.Box(0, 255, (8, 9, 3), np.uint8)
 
 
 def trained(steps: int, n_envs: int = 2, space: spaces.Space[Any] = BOX, **kwargs: Any) -> Any:
