@@ -28,9 +28,8 @@ def lines_of(run: Run) -> list[str]:
 
 def test_an_export_says_in_two_lines_what_was_compared(model: ModelDir, tmp_path: Path) -> None:
     wrote, certificate, *others = lines_of(run_cli("export", model.root, "-o", tmp_path / "p.onnx"))
-    assert re.fullmatch(
-        r"wrote .*p\.onnx \([\d.]+ KiB\) with p\.certificate\.json and p\.md", wrote
-    )
+    files = r"p\.onnx \([\d.]+ KiB\) with p\.certificate\.json and p\.md"
+    assert re.fullmatch(f"wrote .*{files}", wrote)
     assert re.fullmatch(
         rf"certificate: the same policy; \d+ checks passed: {NUMBERS}, 48 of 48 episodes equal",
         certificate,

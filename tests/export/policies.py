@@ -45,7 +45,7 @@ class SpaceEnv(gymnasium.Env[Any, Any]):
 def make_model(
     observation_space: spaces.Space[Any] = BOX,
     action_space: spaces.Space[Any] = BOX,
-    policy: str = "MlpPolicy",
+    policy: str | type = "MlpPolicy",
     *,
     algorithm: type[BaseAlgorithm] = sb3_contrib.TRPO,
     seed: int = 0,

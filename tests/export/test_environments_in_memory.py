@@ -555,3 +555,29 @@ def test_sb3_counts_discrete_actions_from_zero(actions: Any, tmp_path: Path) -> 
     assert witness_of(result).passed is True
     low = getattr(result.spec.action_space, "start", 0)
     assert np.all(np.asarray(low) == 0)
+
+
+class HalfActions(DummyVecEnv):
+    def step_async(self, actions: Array) -> None:
+        super().step_async(0.5 * actions)
+
+
+class HalfActionsElsewhere(SubprocVecEnv):
+    def step_async(self, actions: Array) -> None:
+        super().step_async(0.5 * actions)
+
+
+@pytest.mark.parametrize("kind", [HalfActions, HalfActionsElsewhere])
+def test_an_own_subclass_of_a_vec_env_is_refused_unless_allowed(
+    kind: type[DummyVecEnv], tmp_path: Path
+) -> None:
+    name = f"{kind.__module__}:{kind.__name__}"
+    env = kind([lambda: gymnasium.make("Pendulum-v1")])
+    try:
+        model = PPO("MlpPolicy", env, n_steps=8, batch_size=8)
+        with pytest.raises(ExportError, match=f"is a {name}, which export_model does not know"):
+            export_model(model, tmp_path / "policy.onnx", verify=False)
+        reading = SourceOptions(allow_wrappers=(name,))
+        export_model(model, tmp_path / "policy.onnx", verify=False, reading=reading)
+    finally:
+        env.close()

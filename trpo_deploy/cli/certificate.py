@@ -34,8 +34,8 @@ def print_certificate(certificate: Mapping[str, Any], *, verbose: bool = False) 
     passed = [check for check in checks if check.get("passed")]
     if certificate.get("verdict") == "pass":
         words = ", ".join(_measured(certificate))
-        count = f"{len(passed)} check{'s' * (len(passed) != 1)} passed"
-        say(f"certificate: [green]the same policy[/]; {count}: {words}")
+        count = "1 check" if len(passed) == 1 else f"{len(passed)} checks"
+        say(f"certificate: [green]the same policy[/]; {count} passed: {words}")
     else:
         count = f"{len(passed)} of {len(checks)} checks passed"
         say(f"certificate: [red]NOT the same policy[/]; {count}")

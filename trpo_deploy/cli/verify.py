@@ -64,6 +64,8 @@ def _check_order(source: Path, policy: Path) -> None:
 
 def _certificate(source: Path, policy: Path, reading: ReadingOptions) -> Certificate:
     finished = finished_file(source)
+    if finished is not None and not policy.exists():
+        raise PolicyFileError(f"{policy} does not exist; give the folder of a target")
     if finished is not None and policy.is_dir():
         refuse_options(f"{finished}, which is finished", reading)
         require_package("onnx", "export")

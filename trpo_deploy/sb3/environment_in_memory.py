@@ -55,6 +55,9 @@ _VEC_WITHOUT_EFFECT = {
     "trpo_deploy.train.vec_env.checked:CheckedVecEnv",
 }
 
+_VEC_ENVS = (DummyVecEnv, SubprocVecEnv)
+_SYNC = "trpo_deploy.train.vec_env.sync:SyncVecEnv"
+"""This project's; it changes nothing."""
 
 _GONE = (
     "a process of the model's SubprocVecEnv has ended: its environment's spec cannot be sent to "
@@ -193,8 +196,24 @@ def _read_vec_wrappers(env: VecEnv, allowed: Collection[str]) -> VecNormalize | 
                 f"SourceOptions(allow_wrappers=({name!r},))"
             )
         env = env.venv
+    _check_base(env, allowed)
     normalize = seen.get(VecNormalize)
     return normalize if isinstance(normalize, VecNormalize) else None
+
+
+def _check_base(env: VecEnv, allowed: Collection[str]) -> None:
+    """Refuse a subclass of SB3's vec envs, which may change what its environments give and take.
+
+    Any other vec env is itself the environment.
+    """
+    name = class_name(env)
+    is_own = isinstance(env, _VEC_ENVS) and type(env) not in _VEC_ENVS
+    if is_own and name not in {*allowed, _SYNC}:
+        raise ExportError(
+            f"the model's environment is a {name}, which export_model does not know; if it changes "
+            "neither observations nor actions, export with "
+            f"SourceOptions(allow_wrappers=({name!r},))"
+        )
 
 
 def _read_chain(

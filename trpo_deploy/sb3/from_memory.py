@@ -31,9 +31,9 @@ from trpo_deploy.sb3.inside_wrappers import NO_WRAPPERS
 from trpo_deploy.sb3.model_in_memory import ModelInMemory
 from trpo_deploy.sb3.normalizer_check import check_normalizer
 from trpo_deploy.sb3.observation_chain import Wrapping
-from trpo_deploy.sb3.policy_zip import SUPPORTED
 from trpo_deploy.sb3.reference import SB3Policy
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
+from trpo_deploy.sb3.supported_policies import unsupported
 from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import OBS
@@ -120,27 +120,10 @@ def weights_sha256(policy: ActorCriticPolicy) -> str:
     return sha256(b"".join(weights)).hexdigest()
 
 
-# These decide the action. A policy with its own, such as a recurrent one, would be misread.
-_DECIDES_THE_ACTION = (
-    "predict",
-    "_predict",
-    "get_distribution",
-    "_get_action_dist_from_latent",
-    "extract_features",
-)
-
-
 def _supported(policy: object) -> ActorCriticPolicy:
-    own = [
-        name
-        for name in _DECIDES_THE_ACTION
-        if getattr(type(policy), name, None) is not getattr(ActorCriticPolicy, name)
-    ]
-    if not isinstance(policy, ActorCriticPolicy) or own:
-        raise ExportError(
-            f"the model has a {type(policy).__name__}, which is not supported; supported: "
-            f"{SUPPORTED}"
-        )
+    problem = unsupported(type(policy))
+    if problem or not isinstance(policy, ActorCriticPolicy):
+        raise ExportError(f"the model has a {problem}")
     return policy
 
 

@@ -34,9 +34,8 @@ from trpo_deploy.errors import (
 from trpo_deploy.sb3.archive import Entries, read_entries, read_weights
 from trpo_deploy.sb3.imported_classes import imported_classes
 from trpo_deploy.sb3.legacy import with_shared_layers
+from trpo_deploy.sb3.supported_policies import SUPPORTED, unsupported
 from trpo_deploy.sb3.training_record import TrainingRecord, read_training_record
-
-SUPPORTED = "MlpPolicy, CnnPolicy and MultiInputPolicy of TRPO, PPO or A2C"
 
 
 @dataclass(frozen=True)
@@ -220,9 +219,14 @@ def _policy_class(entries: Entries) -> type[policies.ActorCriticPolicy]:
         raise PolicyZipError(
             f"{entries.path} has a {other[1]}, which is not supported; supported: {SUPPORTED}"
         ) from error
-    if isinstance(value, type) and issubclass(value, policies.ActorCriticPolicy):
-        return value
-    raise PolicyZipError(f"{entries.path}: policy_class is not a policy; supported: {SUPPORTED}")
+    if not isinstance(value, type):
+        raise PolicyZipError(
+            f"{entries.path}: policy_class is not a policy; supported: {SUPPORTED}"
+        )
+    problem = unsupported(value)
+    if problem:
+        raise PolicyZipError(f"{entries.path} has a {problem}")
+    return value
 
 
 def _kept(entries: Entries, name: str) -> object:

@@ -33,6 +33,8 @@ class TrainingRecord:
     """Returns of the last training episodes, with drawn actions, oldest first, ``(episodes,)``."""
     n_envs: int | None = None
     """Number of environments side by side."""
+    timesteps: int | None = None
+    """Number of steps of the training, all environments together."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Why an entry could not be read, by the entry's name."""
 
@@ -68,6 +70,7 @@ def read_training_record(get: Callable[[str], object]) -> TrainingRecord:
         last_original_observation=read("_last_original_obs", _observations),
         episode_returns=read("ep_info_buffer", _returns),
         n_envs=read("n_envs", _count),
+        timesteps=read("num_timesteps", _count),
         unreadable=unreadable,
     )
 

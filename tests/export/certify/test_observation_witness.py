@@ -12,7 +12,12 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CheckpointCallback
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecFrameStack,
+    VecNormalize,
+    VecTransposeImage,
+)
 
 from tests.command import run_cli
 from tests.export.policies import BOX, SpaceEnv
@@ -33,7 +38,7 @@ def environments(space: spaces.Space[Any], n_envs: int = 2) -> Any:
 def trained(env: Any, **kwargs: Any) -> Any:
     space = env.observation_space
     policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
-    if space.shape is not None and len(space.shape) == 3:
+    if space.shape is not None and len(space.shape) == 3 and space.dtype == np.uint8:
         policy = "CnnPolicy"
     model = PPO(policy, env, n_steps=8, batch_size=16, n_epochs=1, seed=0)
     return model.learn(16, **kwargs)
@@ -66,6 +71,7 @@ def witnesses(result: Export) -> dict[str, Any]:
         (lambda: VecNormalize(environments(KEYS), norm_obs_keys=["a"]), True),
         (lambda: VecNormalize(environments(spaces.Box(-1.0, 1.0, (3,), np.float64))), True),
         (lambda: VecNormalize(environments(BOX), clip_obs=0.5), True),
+        (lambda: VecNormalize(VecTransposeImage(environments(IMAGE))), True),
     ],
 )
 def test_what_training_saw_agrees_with_the_right_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,11 @@ def test_a_finished_file_suffices(onnx: Path, tmp_path: Path) -> None:
     assert "1 check passed: 268 observations" in done.output
     folder = tmp_path / "Some Model-v10-c"
     assert (folder / "some_model_v10.h").is_file()
-    assert run_cli("verify", onnx, folder).code == 0
+    verified = run_cli("verify", onnx, folder)
+    assert verified.code == 0
+    assert re.match(r"certificate: the same policy; 1 check passed: \d{3} obs", verified.output)
+    missing = run_cli("verify", onnx, tmp_path / "missing")
+    missing.assert_one_clear_line("missing does not exist", "folder of a target")
     policy = json.loads((folder / "policy.json").read_text())
     assert (
         PolicySpec.from_json(json.dumps(policy["spec"])).to_json()

@@ -28,6 +28,7 @@ from trpo_deploy.export.certify.ordinary import ordinary_observations
 from trpo_deploy.export.certify.parity import Comparison
 from trpo_deploy.export.certify.returns import ReturnComparison, compare_returns
 from trpo_deploy.export.certify.rounding import check_rounding
+from trpo_deploy.export.certify.statistics_witness import check_statistics
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.export.certify.training_returns import check_training_returns
 from trpo_deploy.export.policy.outputs import OBS_OK
@@ -77,7 +78,8 @@ def certify(
             )
             returns = played.measured
         found, golden = _compare(file, policy, engines, played, np.random.default_rng(seed))
-        checks += [*check_observations(policy), *found]
+        counted = check_statistics(policy)
+        checks += [*check_observations(policy), *([] if counted is None else [counted]), *found]
         returned = None if played is None else played.file_returns
         checks.append(check_training_returns(policy, returned, file.spec.action_space, seed=seed))
         if policy.model is not None:

@@ -125,6 +125,8 @@ def _raw_problems(
     places = {"frame": chain.frame.shape or (), "stack": stack, "network": network}
     known = chain.statistics is not None
     shapes = [places[chain.place]] if known else list(dict.fromkeys(places.values()))
+    if known and chain.transposed:  # the normaliser may lie behind the transposition
+        shapes.append((shapes[0][-1], *shapes[0][:-1]))
     assert chain.frame.dtype is not None
     yield from _form_problems(name, array, shapes, chain.frame.dtype.kind)
 

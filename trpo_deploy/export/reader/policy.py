@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
 
 from trpo_deploy.envs.spaces import space_from_gymnasium
 from trpo_deploy.errors import ExportError, SpaceError
@@ -92,8 +93,15 @@ def _critic(policy: ActorCriticPolicy, names: tuple[str, ...]) -> Critic:
 
 
 def _mlp(policy: ActorCriticPolicy, net: str) -> tuple[Layer, ...]:
-    shared = getattr(policy.mlp_extractor, "shared_net", ())  # SB3 before 1.8
-    return read_layers([*shared, *getattr(policy.mlp_extractor, net)])
+    extractor = policy.mlp_extractor
+    shared = getattr(extractor, "shared_net", ())  # SB3 before 1.8
+    layers = getattr(extractor, net, None)
+    if not isinstance(layers, nn.Sequential):
+        raise ExportError(
+            f"the policy's mlp_extractor, a {type(extractor).__name__}, has no {net} that is a "
+            "torch.nn.Sequential; expected policy_net and value_net, as in SB3's MlpExtractor"
+        )
+    return read_layers([*shared, *layers])
 
 
 def _head(reference: SB3Policy) -> Linear:

@@ -326,7 +326,9 @@ def test_a_guarded_stack_passes_the_guard_check(tmp_path: Path) -> None:
     tool("node")
     write_folder(tmp_path, **KINDS["guarded stack"])
     reading = ("--frame-stack", 3, "--steps", 50, "--seconds", 0)
-    done = run_cli("verify", tmp_path / "model" / "policy.zip", tmp_path / "web", "--verbose", *reading)
+    done = run_cli(
+        "verify", tmp_path / "model" / "policy.zip", tmp_path / "web", "--verbose", *reading
+    )
     assert done.code == 0, done.output
     assert "guard, javascript (node " in done.output
 
