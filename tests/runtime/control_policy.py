@@ -22,15 +22,15 @@ def numbers(values: Sequence[Any], dtype: str = "float32") -> np.ndarray[Any, An
 
 
 def write_linear_policy(path: Path, table: dict[str, Any], **changes: Any) -> Path:
-    """Write ``action = clip(observation @ weights, low, high)`` as ``policy`` of the table of cases.
+    """Write ``action = clip(observation @ weights, low, high)``.
 
     Args:
         path: File to write.
-        table: Names, bounds, statistics, weights, period and safe action.
+        table: The ``policy`` of the table of cases.
         changes: Of the spec.
     """
     low, high = numbers(table["action_low"]), numbers(table["action_high"])
-    bounds = (numbers(table[f"observation_{end}"]) for end in ("low", "high"))
+    bounds = BoxSpace(numbers(table["observation_low"]), numbers(table["observation_high"]))
     mean, std = (numbers(table[f"observation_{name}"], "float64") for name in ("mean", "std"))
     settings: dict[str, Any] = {
         "observation_components": {OBS: _components(table["observation_names"])},
@@ -40,7 +40,7 @@ def write_linear_policy(path: Path, table: dict[str, Any], **changes: Any) -> Pa
         **changes,
     }
     info = NormalizerInfo(10.0, 1e-8, (OBS,), float(std.min()), {OBS: mean}, {OBS: std})
-    spec = make_spec(BoxSpace(*bounds), BoxSpace(low, high), **settings)
+    spec = make_spec(bounds, BoxSpace(low, high), **settings)
     spec = replace(spec, normalizer=info)
     constants = {"weights": np.array(table["weights"], np.float32), "low": low, "high": high}
     nodes = [

@@ -92,9 +92,10 @@ def test_what_the_file_does_not_know_must_be_told(tmp_path: Path) -> None:
     plain = OnnxPolicy(write_policy(tmp_path / "plain.onnx"))
     with pytest.raises(ControlError, match="safe action; pass safe_action"):
         Controller(plain, period=0.01)
-    for order in ("observation_order", "action_order"):
+    orders: list[Any] = [{"observation_order": ["x", "y"]}, {"action_order": ["x", "y"]}]
+    for order in orders:
         with pytest.raises(ControlError, match="does not name the numbers"):
-            Controller(plain, period=0.01, safe_action=0, **{order: ["x", "y"]})
+            Controller(plain, period=0.01, safe_action=0, **order)
     with pytest.raises(ControlError, match="has no names; pass a list"):
         Controller(plain, period=0.01, safe_action={"x": 0, "y": 0})
     Controller(plain, period=0.01, safe_action=0)
@@ -150,7 +151,7 @@ def test_on_request_a_fault_is_an_error_that_names_the_number(policy: OnnxPolicy
     ) as raised:
         controller.act([1, 0.25, 1e30])
     assert raised.value.cause == "out_of_range"
-    with pytest.raises(ControlError, match="expected 'c' in .*, received nan") as raised:
+    with pytest.raises(ControlError, match=r"expected 'c' in .*, received nan") as raised:
         controller.act([np.nan, 1e30, 0.5])
     assert raised.value.cause == "not_finite"
     assert controller.stats.faults["not_finite"] == 1
@@ -206,7 +207,8 @@ def test_integers_outside_their_space_are_out_of_range(tmp_path: Path) -> None:
 
 def test_discrete_actions_refuse_what_needs_real_numbers(tmp_path: Path) -> None:
     policy = OnnxPolicy(write_policy(tmp_path / "p.onnx", None, ACTION_SPACES["discrete"]))
-    for settings in ({"rate_limit": 1}, {"blend_in": 1}):
+    transitions: list[Any] = [{"rate_limit": 1}, {"blend_in": 1}]
+    for settings in transitions:
         with pytest.raises(ControlError, match="real numbers"):
             Controller(policy, period=1, safe_action=2, **settings)
     with pytest.raises(ControlError, match="leave action_order out"):

@@ -59,8 +59,8 @@ class Controller:
         period_tolerance: Largest relative difference between both.
         max_age: Largest age of an observation in seconds; then every call needs a ``stamp``.
         max_delay: How many seconds after its time a call may come; by default, one period.
-        on_fault: ``hold`` gives the last action again, and the safe one after ``max_hold``; ``safe``
-            gives the safe action at once; ``raise`` raises :class:`ControlError`.
+        on_fault: ``hold`` gives the last action again, and the safe one after ``max_hold``.
+            ``safe`` gives the safe action at once. ``raise`` raises :class:`ControlError`.
         max_hold: For how many seconds after the last usable call an action is held; by default, ten
             periods.
         safe_action: The action when nothing is known, also before the first usable observation: a

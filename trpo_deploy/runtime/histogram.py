@@ -6,7 +6,7 @@ from array import array
 from dataclasses import dataclass
 
 _BITS = 5
-"""Each power of two has ``2**_BITS`` buckets, so a bucket is at most 1/32 of its lower edge wide."""
+"""Each power of two has ``2**_BITS`` buckets, each at most 1/32 of its start wide."""
 _LARGEST_BITS = 44  # of a duration in nanoseconds: 4.9 hours
 _SIZE = (_LARGEST_BITS - _BITS + 1) << _BITS
 
@@ -68,4 +68,4 @@ def _middle(bucket: int) -> float:
     shift = (bucket >> _BITS) - 1
     if shift <= 0:
         return bucket
-    return ((bucket - (shift << _BITS)) + 0.5) * 2**shift
+    return (bucket - (shift << _BITS) + 0.5) * (1 << shift)

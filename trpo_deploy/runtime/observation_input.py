@@ -1,4 +1,4 @@
-"""From a robot's observation to the network's input: checked, in the file's order, no allocation."""
+"""From a robot's observation to the network's input: checked, and in the file's order."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def observation_ranges(
         stated: Ranges by name, inclusive.
 
     Raises:
-        ControlError: A name is unknown or belongs to two keys, or a range is empty.
+        ControlError: A name is unknown, belongs to two keys or to integers, or a range is empty.
     """
     placed = {name: _position(spec, name) for name in stated}
     ranges = {}
@@ -56,10 +56,6 @@ def observation_ranges(
                     low[index], high[index] = _checked(name, stated[name])
             # Less than infinity, and than what a guard takes for infinity.
             low, high = np.maximum(low, -_LARGEST), np.minimum(high, _LARGEST)
-        elif name := next((name for name, (where, _) in placed.items() if where == key), None):
-            raise ControlError(
-                f"observation_range names {name!r}, whose integers have fixed bounds"
-            )
         else:
             low, high = (each.astype(np.int64) for each in bounds(space))
         ranges[key] = low.reshape(space.shape), high.reshape(space.shape)
@@ -89,10 +85,15 @@ def _position(spec: PolicySpec, name: str) -> tuple[str, int]:
         for index, each in enumerate(components)
         if each.name == name
     ]
-    if len(found) == 1:
-        return found[0]
-    what = "does not have" if not found else "has under several keys"
-    raise ControlError(f"observation_range names {name!r}, which the file {what}")
+    if len(found) != 1:
+        what = "does not have" if not found else "has under several keys"
+        raise ControlError(f"observation_range names {name!r}, which the file {what}")
+    space = spec.observation_spaces[found[0][0]]
+    if space.dtype.kind != "f":
+        raise ControlError(
+            f"observation_range names {name!r}, whose bounds are fixed: {space.kind}"
+        )
+    return found[0]
 
 
 def _checked(name: str, stated: Range) -> Range:
