@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,18 +64,16 @@ class ActionOutput:
         self._computed = buffer.reshape(-1)
         self._is_real = buffer.dtype.kind == "f"
         self._ordered = np.zeros_like(self._computed)
-        self._finite = np.zeros(self._size, bool)
         self._blend, self._limit = self._transitions(rate_limit, blend_in, period)
         self._safe = self._safe_action(safe_action, spec.safe_action)
         self._last = self._safe.copy()
+        self._given = self._last.reshape(self._shape)
         self.restart(None)
 
     def is_finite(self) -> bool:
         """Whether the network's action is finite."""
-        if not self._is_real:
-            return True
-        np.isfinite(self._computed, out=self._finite)
-        return bool(np.count_nonzero(self._finite) == self._size)
+        # A sum of float32 numbers as float64 is finite if and only if all of them are.
+        return not self._is_real or math.isfinite(sum(self._computed.tolist()))
 
     def follow(self) -> Array:
         """The action after a usable observation: the network's, with blend-in and rate limits."""
@@ -87,7 +86,7 @@ class ActionOutput:
 
     def hold(self) -> Array:
         """The last action."""
-        return self._last.reshape(self._shape).copy()
+        return self._given.copy()
 
     def make_safe(self) -> Array:
         """The safe action, with rate limits. The next blend-in begins there."""
@@ -110,9 +109,8 @@ class ActionOutput:
     def _give(self, action: Array) -> Array:
         if self._limit is not None:
             action = self._limit.limit(action, self._last)
-        np.copyto(self._last, action)
-        # A copy of its own: callers keep and change actions.
-        return self._last.reshape(self._shape).copy()
+        self._last[...] = action
+        return self._given.copy()  # callers keep and change actions
 
     def _transitions(
         self, rate_limit: PerComponent | None, blend_in: PerComponent | None, period: float

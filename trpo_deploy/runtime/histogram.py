@@ -38,7 +38,14 @@ class Histogram:
         """Count a duration of at least 0."""
         if nanoseconds > self._longest:
             self._longest = nanoseconds
-        self._counts[_bucket(nanoseconds)] += 1
+        # The bucket of a duration of more than _BITS + 1 bits has its leading bits; see _middle.
+        shift = nanoseconds.bit_length() - _BITS - 1
+        if shift <= 0:
+            self._counts[nanoseconds] += 1
+        elif shift < _LARGEST_BITS - _BITS:
+            self._counts[(shift << _BITS) + (nanoseconds >> shift)] += 1
+        else:
+            self._counts[-1] += 1
 
     def distribution(self) -> Distribution:
         """The quantiles so far."""
@@ -54,13 +61,6 @@ class Histogram:
             if seen and seen >= rank:
                 return min(_middle(bucket), self._longest) / 1e9
         return 0.0
-
-
-def _bucket(nanoseconds: int) -> int:
-    shift = nanoseconds.bit_length() - _BITS - 1
-    if shift <= 0:
-        return nanoseconds
-    return min((shift << _BITS) + (nanoseconds >> shift), _SIZE - 1)
 
 
 def _middle(bucket: int) -> float:

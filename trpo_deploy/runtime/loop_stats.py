@@ -19,8 +19,8 @@ class ControllerStats:
     """Calls without a new action from the policy, by cause; each call counts once."""
     act: Distribution
     """Time that ``act`` took."""
-    period: Distribution
-    """Time from one call to the next."""
+    mean_period: float
+    """Mean time from one call to the next; 0 before the second call."""
     jitter: Distribution
     """Distance of that time from the stated period."""
 
@@ -29,16 +29,17 @@ class LoopStats:
     """Counts calls, faults and times."""
 
     def __init__(self, period: float) -> None:
-        self._period = round(1e9 * period)
+        self._period = period
         self._faults: dict[Cause, int] = dict.fromkeys(CAUSES, 0)
-        self._act, self._intervals, self._jitter = Histogram(), Histogram(), Histogram()
-        self._calls = 0
+        self._act, self._jitter = Histogram(), Histogram()
+        self._calls = self._intervals = 0
+        self._total = 0.0  # of the intervals
 
     def add_interval(self, seconds: float) -> None:
-        """Count the time from one call to the next. A clock that went back counts as 0."""
-        nanoseconds = max(0, round(1e9 * seconds))
-        self._intervals.add(nanoseconds)
-        self._jitter.add(abs(nanoseconds - self._period))
+        """Count the time from one call to the next."""
+        self._intervals += 1
+        self._total += seconds
+        self._jitter.add(int(1e9 * abs(seconds - self._period)))
 
     def add_call(self, nanoseconds: int, cause: Cause | None) -> None:
         """Count a call and the time that it took."""
@@ -53,6 +54,6 @@ class LoopStats:
             self._calls,
             dict(self._faults),
             self._act.distribution(),
-            self._intervals.distribution(),
+            self._total / max(1, self._intervals),
             self._jitter.distribution(),
         )
