@@ -16,7 +16,6 @@ from trpo_deploy.spec.codec import Array as Array
 from trpo_deploy.spec.codec import Json as Json
 from trpo_deploy.spec.codec import array_from_json, array_to_json
 
-
 FEW = 64
 """Arrays of up to so many numbers are checked faster in Python than by NumPy, whose code is not in
 the caches after the pause of a control loop: 6 µs less for 11 numbers, the same for 100."""
