@@ -20,7 +20,6 @@ from trpo_deploy.runtime.faults import CAUSES
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "robots.md").read_text()
-MODEL = ROOT / "models" / "Ant-v5"
 
 
 class Robot:
@@ -53,9 +52,10 @@ class Robot:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the model, in which the page's commands were run."""
+    """A folder with the models, in which the page's commands were run."""
     folder = tmp_path_factory.mktemp("robot")
-    shutil.copytree(MODEL, folder / "models" / "Ant-v5")
+    for name in ("Ant-v5", "Hopper-v5"):
+        shutil.copytree(ROOT / "models" / name, folder / "models" / name)
     for block in re.findall(r"^```\n(trpo-deploy .*?)```", PAGE, re.DOTALL | re.MULTILINE):
         for line in block.splitlines():
             words = shlex.split(line)[1:]
