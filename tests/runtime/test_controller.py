@@ -275,6 +275,12 @@ def test_the_largest_float32_as_a_bound_means_no_bound(tmp_path: Path) -> None:
     assert controller.stats.faults["out_of_range"] == 1
 
 
+def test_a_number_beyond_float32_is_out_of_range(policy: OnnxPolicy) -> None:
+    controller = still(policy)
+    controller.act([1e300, 0, 1])
+    assert controller.stats.faults["out_of_range"] == 1
+
+
 def test_a_float64_input_keeps_its_precision(tmp_path: Path) -> None:
     controller = still(OnnxPolicy(write_policy(tmp_path / "p.onnx", box(4))), safe_action=0)
     values = np.array([0.1, 0.2, 0.3, 0.4])
