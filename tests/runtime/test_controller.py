@@ -275,6 +275,30 @@ def test_the_largest_float32_as_a_bound_means_no_bound(tmp_path: Path) -> None:
     assert controller.stats.faults["out_of_range"] == 1
 
 
+@pytest.mark.parametrize("limit", [0.1, 0.7])  # float32 rounds one up and one down
+def test_a_stated_bound_is_in_its_range_in_every_dtype(policy: OnnxPolicy, limit: float) -> None:
+    controller = still(policy, observation_range={"a": (-limit, limit)})
+    for dtype in ("float32", "float64"):
+        for sign in (-1, 1):
+            controller.act(np.array([sign * limit, 0, 1], dtype))
+    assert sum(controller.stats.faults.values()) == 0
+    controller.act([limit + 1e-6, 0, 1])
+    assert controller.stats.faults["out_of_range"] == 1
+
+
+def test_many_numbers_are_checked_like_few(tmp_path: Path) -> None:
+    controller = still(OnnxPolicy(write_policy(tmp_path / "p.onnx", box(10, 10))), safe_action=0)
+    good = np.zeros((10, 10))
+    for wrong, cause in ((np.nan, "not_finite"), (1e30, "out_of_range"), ("x", "malformed")):
+        for index in (0, 57, 99):
+            bad = good.astype(object)
+            bad.flat[index] = wrong
+            controller.act(bad if cause == "malformed" else bad.astype(float))
+        assert controller.stats.faults[cause] == 3  # type: ignore[index]
+    controller.act(good)
+    assert sum(controller.stats.faults.values()) == 9
+
+
 def test_a_number_beyond_float32_is_out_of_range(policy: OnnxPolicy) -> None:
     controller = still(policy)
     controller.act([1e300, 0, 1])

@@ -56,6 +56,9 @@ def observation_ranges(
                     low[index], high[index] = _checked(name, stated[name])
             # Less than infinity, and than what a guard takes for infinity.
             low, high = np.maximum(low, -_LARGEST), np.minimum(high, _LARGEST)
+            # A bound is in its range as float32 too.
+            low = np.minimum(low, low.astype(space.dtype))
+            high = np.maximum(high, high.astype(space.dtype))
         else:
             low, high = (each.astype(np.int64) for each in bounds(space))
         ranges[key] = low.reshape(space.shape), high.reshape(space.shape)
