@@ -16,6 +16,7 @@
     ├── PolicyFileError        an ONNX file cannot be run as a policy
     │   └── PolicyStoppedError a run was stopped before it ended
     ├── ObservationError       an observation does not fit the policy
+    ├── ControlError           a control loop does not fit its policy, or a fault in it
     ├── ServeError             the service cannot start
     │   └── SignatureError     a model is not signed with a trusted key, or a key is invalid
     └── MissingExtraError      an optional part of trpo-deploy is not installed
@@ -96,6 +97,18 @@ class ObservationError(TrpoDeployError, ValueError):
         self.field = field
         self.expected = expected
         self.received = received
+
+
+class ControlError(TrpoDeployError):
+    """A control loop does not fit its policy, or, where asked for, a fault in the loop.
+
+    Attributes:
+        cause: The fault's cause, such as ``stale``; ``None`` if the loop does not fit.
+    """
+
+    def __init__(self, message: str, cause: str | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class ServeError(TrpoDeployError):

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 
 from trpo_deploy.errors import ObservationError, PolicyFileError, PolicyStoppedError
+from trpo_deploy.runtime.bound_policy import BoundPolicy
 from trpo_deploy.runtime.sampling import Draw, sampler
 from trpo_deploy.spec.policy_spec import (
     ACTION,
@@ -195,6 +196,11 @@ class OnnxPolicy:
         running = self._run_options
         self._run_options = ort.RunOptions()
         running.terminate = True
+
+    def bind(self, outputs: Sequence[str]) -> BoundPolicy:
+        """The policy for one observation at a time, with fixed arrays for inputs and outputs."""
+        tensors = {tensor.name: tensor for tensor in self.spec.outputs}
+        return BoundPolicy(self._session, self.spec.inputs, [tensors[name] for name in outputs])
 
     def _open(self) -> None:
         """Make the parts that cannot be pickled."""

@@ -22,6 +22,10 @@ _MAX_INT64 = int(np.iinfo(np.int64).max)
 _MAX_INTEGERS = 2**20
 """Integers of a MultiDiscrete space; each has its own logits."""
 
+FEW = 64
+"""Arrays of up to so many numbers are checked faster in Python than by NumPy, whose code is not in
+the caches after the pause of a control loop: 6 µs less for 11 numbers, the same for 100."""
+
 
 @dataclass(frozen=True, eq=False)
 class Space(ABC):
@@ -208,7 +212,11 @@ class BoxSpace(Space):
             if array.dtype.kind == "b":  # bytes from a client may be neither 0 nor 1
                 _check_range(array.view(np.uint8), 0, 1, name)
             return
-        # count_nonzero takes half the time of all(), and every prediction runs this check.
+        # Every prediction runs this check. In a control loop the caches are cold, and NumPy's
+        # functions take 5 µs more than Python's for a few numbers. A sum may overflow: then look.
+        if array.size <= FEW and math.isfinite(sum(array.reshape(-1).tolist())):
+            return
+        # count_nonzero takes half the time of all().
         if np.count_nonzero(np.isfinite(array)) != array.size:
             wrong = array[~np.isfinite(array)][0]
             expected = f"finite {self.dtype} numbers"
