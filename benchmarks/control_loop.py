@@ -14,6 +14,7 @@ of onnxruntime and of the process instead, and writes ``results/control_loop_var
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import os
 import tempfile
@@ -30,7 +31,9 @@ import torch
 from harness.report import TRUST, machine, markdown_table, median_ratio, write_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from trpo_deploy.export import export_policy
+from trpo_deploy.export import TargetOptions, export_file, export_policy
+from trpo_deploy.export.targets.c.compiler import Compiler
+from trpo_deploy.export.targets.c.library import load_act
 from trpo_deploy.files.runs import find_run
 from trpo_deploy.runtime import Controller, OnnxPolicy, Session
 from trpo_deploy.train import TRPO
@@ -69,6 +72,7 @@ def calls(policy: OnnxPolicy) -> dict[str, Call]:
         PREDICT: Call(lambda obs: policy.predict(obs)[0]),
         "`Session.act`": Call(Session(policy).act),
         CONTROLLER: Call(lambda obs: controller.act(obs, time.monotonic())),
+        "generated C, called with ctypes": Call(generated_c(policy)),
         "SB3 `model.predict`": Call(sb3_predict()),
     }
 
@@ -136,6 +140,20 @@ def bare(
     if options is None:
         return Call(lambda obs: session.run(["action"], {"obs": obs}), takes_batch=True)
     return Call(lambda obs: session.run(["action"], {"obs": obs}, options), takes_batch=True)
+
+
+def generated_c(policy: OnnxPolicy) -> Act:
+    """The policy as C. ``ctypes`` takes a part of the time; a loop in C is faster."""
+    with tempfile.TemporaryDirectory(prefix="trpo-deploy-c-") as folder:
+        export_file(policy.path, TargetOptions("c", Path(folder) / "c", "hopper"), verify=False)
+        act = load_act(Compiler.find(), Path(folder) / "c", "hopper")
+    action = (ctypes.c_float * 3)()
+
+    def call(observation: Any) -> Any:
+        act(ctypes.c_void_p(observation.ctypes.data), action)
+        return action
+
+    return call
 
 
 def sb3_predict() -> Act:

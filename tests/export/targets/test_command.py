@@ -37,6 +37,7 @@ def test_a_trained_policy_gets_a_certificate_of_its_c(tmp_path: Path) -> None:
     files = {path.name for path in folder.iterdir()}
     assert files == {
         *("my_model.c", "my_model.h", "my_model_test.c", "README.md"),
+        *("my_model_controller.c", "my_model_controller.h"),
         *("policy.json", "golden.json", "certificate.json"),
     }
     certificate = json.loads((folder / "certificate.json").read_text())

@@ -10,9 +10,12 @@ from trpo_deploy.spec.policy_spec import PolicySpec
 _FLAGS = "-std=c99 -O2"
 
 
-def readme_text(spec: PolicySpec, interface: Interface, cost: str) -> str:
+def readme_text(spec: PolicySpec, interface: Interface, cost: str, *, has_controller: bool) -> str:
     """How to compile, call and check the files."""
     name, macro = interface.name, interface.macro
+    row = (
+        f"| `{name}_controller.h`, `.c` | the policy in a robot's control loop, if you want it |\n"
+    )
     test = f"-D{macro}_TEST_MAIN {name}.c {name}_test.c -lm -o {name}_test"
     return f"""\
 # {name}
@@ -23,6 +26,7 @@ A policy as C99, without a heap and without other libraries than `math.h`. It co
 |---|---|
 | `{name}.h` | types, sizes, bounds, functions |
 | `{name}.c` | weights and `{name}_act` |
+{row if has_controller else ""}\
 | `{name}_test.c` | golden rows and `{name}_selftest`; leave it out of the product |
 | `policy.json` | the policy's spec: spaces, inputs, outputs, origin |
 | `golden.json` | the golden rows as JSON |

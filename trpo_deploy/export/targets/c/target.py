@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.targets.c.compiler import measured_cost
+from trpo_deploy.export.targets.c.controller import controller_files
 from trpo_deploy.export.targets.c.header import header_text
 from trpo_deploy.export.targets.c.interface import Interface
 from trpo_deploy.export.targets.c.library import load_engine
@@ -20,7 +21,7 @@ from trpo_deploy.spec.policy_spec import PolicySpec
 
 
 def write(policy: FinishedPolicy, name: str) -> dict[str, bytes | str]:
-    """The files ``NAME.h``, ``NAME.c``, ``NAME_test.c`` and ``README.md``.
+    """The files ``NAME.h``, ``NAME.c``, ``NAME_test.c``, ``README.md``, and a controller.
 
     Args:
         policy: The policy.
@@ -33,12 +34,14 @@ def write(policy: FinishedPolicy, name: str) -> dict[str, bytes | str]:
     facts = robot_facts(spec)
     interface = Interface.of(spec, name)
     source = source_text(read_program(policy.file), interface, facts)
+    controller = controller_files(spec, interface)
     cost = _cost(source, header_text(spec, interface, facts, ""), name)
     return {
         f"{name}.h": header_text(spec, interface, facts, cost),
         f"{name}.c": source,
         f"{name}_test.c": selftest_text(interface, policy.golden),
-        "README.md": readme_text(spec, interface, cost),
+        **controller,
+        "README.md": readme_text(spec, interface, cost, has_controller=bool(controller)),
     }
 
 
