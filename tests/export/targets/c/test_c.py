@@ -261,6 +261,6 @@ def test_header_and_readme_name_the_values_of_a_discrete_action(tmp_path: Path) 
     assert "pol_action_names[action + 1]" in header
     assert "pol_observation_names[3][9];" in header
     assert "does not tell a safe" not in header
-    readme = readme_text(spec, interface, "")
+    readme = readme_text(spec, interface, "", has_controller=False)
     assert "| `-1` | `left` |" in readme
     assert "| `2` | `x2` | `rad` |" in readme
