@@ -83,7 +83,11 @@ gymnasium.register("Failing-v0", f"{__name__}:Failing", disable_env_checker=True
     ],
 )
 def test_a_failure_is_reported(kind: str, how: str, says: str) -> None:
-    env = make("tests.train.vec_env.test_checked:Failing-v0", kind, env_args=[f"how={how}"])
+    settings = ["policy=MultiInputPolicy"]
+    env_args = [f"how={how}"]
+    env = make(
+        "tests.train.vec_env.test_checked:Failing-v0", kind, env_args=env_args, settings=settings
+    )
 
     def play() -> None:
         env.reset()
@@ -124,7 +128,13 @@ def test_the_last_observation_of_an_episode_is_checked(kind: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_large_finite_values_are_accepted() -> None:
-    env = make("tests.train.vec_env.test_checked:Failing-v0", "sync", env_args=["how=huge"])
+    settings = ["policy=MultiInputPolicy"]
+    env = make(
+        "tests.train.vec_env.test_checked:Failing-v0",
+        "sync",
+        env_args=["how=huge"],
+        settings=settings,
+    )
     env.reset()
     largest = [env.step(np.zeros(2, dtype=np.int64))[0]["speed"].max() for _ in range(9)]
     assert np.argmax(largest) == 4

@@ -50,12 +50,14 @@ gymnasium.register("Pictured-v0", f"{__name__}:Pictured", disable_env_checker=Tr
 
 @pytest.mark.parametrize("keys", [True, False])
 def test_images_are_not_normalized(keys: bool) -> None:
+    policy = "MultiInputPolicy" if keys else "CnnPolicy"
+
     def make_normalized(normalize: str) -> None:
         make(
             "tests.train.vec_env.test_normalizer:Pictured-v0",
             "sync",
             env_args=[f"keys={keys}"],
-            settings=[f"normalize={normalize}"],
+            settings=[f"normalize={normalize}", f"policy={policy}"],
         ).close()
 
     with pytest.raises(SpaceError, match="is an image, which the policy scales itself"):

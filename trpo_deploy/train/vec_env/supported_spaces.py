@@ -39,11 +39,6 @@ def check_spaces(env_id: str, env: gymnasium.Env[Any, Any], policy: str | None =
             f"{env_id} has a {type(observations).__name__} observation space, MultiInputPolicy "
             "needs a Dict: use --set policy=MlpPolicy, or CnnPolicy for images"
         )
-    if policy in ("MlpPolicy", "CnnPolicy") and isinstance(observations, spaces.Dict):
-        raise SpaceError(
-            f"{env_id} has a Dict observation space, which {policy} does not take: use "
-            "--set policy=MultiInputPolicy"
-        )
     if isinstance(observations, spaces.Dict):
         for key, part in observations.items():
             _check_space(env_id, f"the observation {key!r}", part)
@@ -57,6 +52,11 @@ def check_spaces(env_id: str, env: gymnasium.Env[Any, Any], policy: str | None =
             f"{env_id} has an integer Box for the actions, {actions}, but a policy samples real "
             "numbers: make it a MultiDiscrete, or round in a wrapper with "
             "--set env_wrapper=module:Class"
+        )
+    if policy in ("MlpPolicy", "CnnPolicy") and isinstance(observations, spaces.Dict):
+        raise SpaceError(
+            f"{env_id} has a Dict observation space, which {policy} does not take: use "
+            "--set policy=MultiInputPolicy"
         )
 
 
