@@ -1,0 +1,115 @@
+"""The LEAPP description of a ``policy.onnx``: a graph of one model.
+
+Source: "Understanding the Generated Configs" of LEAPP's documentation, config version 1.3, and
+``InferenceManager`` of ``leapp`` 0.7.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import md5
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from trpo_deploy.errors import ExportError
+from trpo_deploy.export.certify.exported_file import ExportedFile
+from trpo_deploy.export.targets.leapp.semantics import (
+    Semantics,
+    action_semantics,
+    observation_semantics,
+)
+from trpo_deploy.spec.policy_spec import ACTION, PolicySpec
+
+CONFIG_VERSION = "1.3"
+NODE = "policy"
+"""Name of the model in the description."""
+MODEL = "policy.onnx"
+"""The model's file, beside the description."""
+
+
+def description(file: ExportedFile) -> dict[str, Any]:
+    """The description as plain values.
+
+    Raises:
+        ExportError: LEAPP cannot address an input or output.
+    """
+    graph, spec = file.model.graph, file.spec
+    _check_names(each.name for each in (*graph.input, *graph.output))
+    semantics = _semantics(spec)
+    inputs = [tensor(each, semantics.get(each.name)) for each in graph.input]
+    outputs = [tensor(each, semantics.get(each.name)) for each in graph.output]
+    opset = next(each.version for each in file.model.opset_import if not each.domain)
+    return {
+        "models": {
+            NODE: {
+                "inputs": inputs,
+                "outputs": outputs,
+                "parameters": {
+                    "backend": "onnx",
+                    "model_path": MODEL,
+                    "md5sum": md5(file.content, usedforsecurity=False).hexdigest(),
+                    "sha256sum": file.sha256,
+                    "opset_version": opset,
+                },
+            }
+        },
+        "pipeline": _pipeline(spec, inputs, outputs),
+        "system information": {
+            "leapp config version": CONFIG_VERSION,
+            **{f"{package} version": version for package, version in spec.versions.items()},
+        },
+    }
+
+
+def tensor(value: onnx.ValueInfoProto, semantics: Semantics | None = None) -> dict[str, Any]:
+    """An input or output of a graph, for one row: an axis without a size has size 1."""
+    kind = value.type.tensor_type
+    entry: dict[str, Any] = {
+        "name": value.name,
+        "dtype": str(helper.tensor_dtype_to_np_dtype(kind.elem_type)),
+        "shape": [each.dim_value or 1 for each in kind.shape.dim],
+        "type": "tensor",
+    }
+    if semantics is not None and semantics.kind is not None:
+        entry["kind"] = semantics.kind
+    if semantics is not None and semantics.names:
+        entry["element_names"] = [[], list(semantics.names)]  # the batch axis has no names
+    if semantics is not None and semantics.units:
+        entry["units"] = list(semantics.units)  # no field of LEAPP's, which allows others
+    return entry
+
+
+def _semantics(spec: PolicySpec) -> dict[str, Semantics]:
+    """By the name of an input or output."""
+    observations = observation_semantics(spec)
+    inputs = {each.name: observations[each.key] for each in spec.inputs if each.key in observations}
+    return {**inputs, ACTION: action_semantics(spec)}
+
+
+def _pipeline(
+    spec: PolicySpec, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Which tensors come from and go to the outside. Earlier frames are fed back, from zeros."""
+    feedback = {state.output: state.input.name for state in spec.states}
+    pipeline: dict[str, Any] = {
+        "data_flow": {},
+        "feedback_flow": {f"{NODE}/{out}": [f"{NODE}/{name}"] for out, name in feedback.items()},
+        "inputs": {
+            NODE: [each["name"] for each in inputs if each["name"] not in feedback.values()]
+        },
+        "outputs": {NODE: [each["name"] for each in outputs if each["name"] not in feedback]},
+    }
+    if spec.period is not None:
+        pipeline["configs"] = {"frequency": 1 / spec.period}
+    return pipeline
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if "/" in name:
+            raise ExportError(
+                f"LEAPP separates a model and its tensor with a slash, and the policy has the "
+                f"tensor {name!r}; train with an observation key without a slash"
+            )
