@@ -19,7 +19,7 @@ import onnx
 from trpo_deploy.errors import ConfigError, ExportError, PolicyFileError
 from trpo_deploy.export.certify.engines import load_onnxruntime
 from trpo_deploy.export.targets.games.folder import read_model
-from trpo_deploy.export.targets.leapp.description import tensor
+from trpo_deploy.export.targets.leapp.description import DTYPES, tensor
 from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.spec.policy_spec import Inputs, TensorSpec
 from trpo_deploy.spec.spaces import Array
@@ -127,7 +127,9 @@ def _tensor_problems(
     for index, (entry, value) in enumerate(zip(described, values, strict=False)):
         expected = tensor(value)
         came = {key: entry[key] for key in expected}
-        if came != expected:
+        if came["dtype"] not in DTYPES:
+            yield f"its {what} {index} has the dtype {reprlib.repr(came['dtype'])}"
+        elif came != expected:
             yield f"its {what} {index} is {reprlib.repr(came)}, and its model's {expected}"
 
 

@@ -28,18 +28,23 @@ NODE = "policy"
 MODEL = "policy.onnx"
 """The model's file, beside the description."""
 
+DTYPES = frozenset(
+    {"bool", "float16", "float32", "float64", "int16", "int32", "int64", "int8", "uint8"}
+)
+"""Those that LEAPP's loader can feed and read."""
+
 
 def description(file: ExportedFile) -> dict[str, Any]:
     """The description as plain values.
 
     Raises:
-        ExportError: LEAPP cannot address an input or output.
+        ExportError: LEAPP has no name or dtype for an input or output.
     """
     graph, spec = file.model.graph, file.spec
-    _check_names(each.name for each in (*graph.input, *graph.output))
     semantics = _semantics(spec)
     inputs = [tensor(each, semantics.get(each.name)) for each in graph.input]
     outputs = [tensor(each, semantics.get(each.name)) for each in graph.output]
+    _check([*inputs, *outputs])
     opset = next(each.version for each in file.model.opset_import if not each.domain)
     return {
         "models": {
@@ -106,10 +111,16 @@ def _pipeline(
     return pipeline
 
 
-def _check_names(names: Iterable[str]) -> None:
-    for name in names:
+def _check(tensors: Iterable[dict[str, Any]]) -> None:
+    for each in tensors:
+        name, dtype = each["name"], each["dtype"]
         if "/" in name:
             raise ExportError(
-                f"LEAPP separates a model and its tensor with a slash, and the policy has the "
+                "LEAPP separates a model and its tensor with a slash, and the policy has the "
                 f"tensor {name!r}; train with an observation key without a slash"
+            )
+        if dtype not in DTYPES:
+            raise ExportError(
+                f"LEAPP has no tensors of {dtype}, and the policy has the {dtype} tensor {name!r}; "
+                f"train with one of {', '.join(sorted(DTYPES))}"
             )

@@ -23,7 +23,7 @@ def write(policy: FinishedPolicy, name: str) -> dict[str, bytes | str]:
         name: Name of the description.
 
     Raises:
-        ExportError: LEAPP cannot address an input or output of the policy.
+        ExportError: LEAPP has no name or dtype for an input or output of the policy.
     """
     value = description(policy.file)
     return {
