@@ -24,6 +24,7 @@ from trpo_deploy.export import TargetOptions, export_file
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.targets.leapp.consumer import LeappGraph
 from trpo_deploy.export.targets.leapp.semantics import action_semantics, observation_semantics
+from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.components import Component
 from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, PolicySpec
@@ -31,6 +32,10 @@ from trpo_deploy.spec.spaces import DictSpace, Space
 
 QUICK = ("--steps", 50, "--seconds", 0)
 MODELS = Path(__file__).parents[4] / "models"
+JOINTS = "hip.position [rad], slide.position [m]"
+SPEEDS = "slide.velocity [m/s], hip.velocity [rad/s]"
+ODD = ("on", "1e3")
+"""Keys that are no text in some version of YAML unless they are quoted."""
 
 
 def write(onnx_path: Path, folder: Path, *, verify: bool = True) -> Path:
@@ -40,6 +45,30 @@ def write(onnx_path: Path, folder: Path, *, verify: bool = True) -> Path:
 
 def described(folder: Path) -> Any:
     return yaml.safe_load((folder / "pol.yaml").read_text(encoding="utf-8"))
+
+
+def named(texts: str) -> tuple[Component, ...]:
+    """Components such as ``hip.position [rad], knee.position``."""
+    pairs = (text.strip().removesuffix("]").split(" [") for text in texts.split(","))
+    return tuple(Component(*pair) for pair in pairs)
+
+
+def robot_policy(path: Path, keys: Sequence[str]) -> Path:
+    """A policy with the positions of two joints under one key and their velocities under another.
+
+    Its spec has all names, units and the control period.
+    """
+    write_policy(path, DictSpace({key: box(2) for key in keys}))
+    file = ExportedFile.parse(path.read_bytes())
+    spec = replace(
+        file.spec,
+        observation_components=dict(zip(keys, (named(JOINTS), named(SPEEDS)), strict=True)),
+        action_components=named("slide [N], hip [N m]"),
+        period=0.008,
+    )
+    onnx.helper.set_model_props(file.model, {METADATA_KEY: spec.to_json()})
+    onnx.save(file.model, path)
+    return path
 
 
 def golden_of(folder: Path) -> tuple[dict[str, Any], Any]:
@@ -65,6 +94,7 @@ def run_by_leapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a target's folder for each kind of policy and each model that ships."""
     root = tmp_path_factory.mktemp("leapp")
     paths = {kind: make(root / "models" / kind, **KINDS[kind]) for kind in HELD}
+    paths["named joints"] = robot_policy(root / "models" / "joints.onnx", ODD)
     paths.update({name: MODELS / name / "policy.onnx" for name in SHIPPED})
     episodes = {}
     for name, path in paths.items():
@@ -79,7 +109,7 @@ def run_by_leapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*HELD, *SHIPPED])
+@pytest.mark.parametrize("name", [*HELD, "named joints", *SHIPPED])
 def test_leapps_loader_gives_the_policys_actions(run_by_leapp: Path, name: str) -> None:
     _, expected = golden_of(run_by_leapp / name)
     found = outputs_of(run_by_leapp / name)[ACTION]
@@ -141,12 +171,6 @@ def test_a_mujoco_policy_tells_names_units_and_frequency(tmp_path: Path) -> None
     assert value["pipeline"]["configs"] == {"frequency": 20.0}
 
 
-def named(texts: str) -> tuple[Component, ...]:
-    """Components such as ``hip.position [rad], knee.position``."""
-    pairs = (text.strip().removesuffix("]").split(" [") for text in texts.split(","))
-    return tuple(Component(*pair) for pair in pairs)
-
-
 def robot(
     observations: dict[str, str], action: str, action_space: Space | None = None
 ) -> PolicySpec:
@@ -157,10 +181,6 @@ def robot(
         observation_components=components,
         action_components=named(action),
     )
-
-
-JOINTS = "hip.position [rad], slide.position [m]"
-SPEEDS = "slide.velocity [m/s], hip.velocity [rad/s]"
 
 
 def test_joints_of_one_kind_get_it_and_their_names() -> None:
@@ -237,7 +257,8 @@ def test_arrays_of_several_axes_and_values_of_a_discrete_action_have_no_element_
 
 
 def test_kinds_are_in_the_file(tmp_path: Path) -> None:
-    value = write_robot(tmp_path, ("q", "v"))
+    folder = write(robot_policy(tmp_path / "policy.onnx", ("q", "v")), tmp_path / "leapp")
+    value = described(folder)
     q, v = value["models"]["policy"]["inputs"]
     assert (q["name"], q["kind"], q["element_names"]) == (
         "q",
@@ -248,31 +269,17 @@ def test_kinds_are_in_the_file(tmp_path: Path) -> None:
     assert value["models"]["policy"]["outputs"][0]["kind"] == "target/joint/effort"
     assert value["pipeline"]["configs"]["frequency"] == pytest.approx(125, rel=1e-15)
     assert value["models"]["policy"]["parameters"]["opset_version"] > 0
-    readme = (tmp_path / "leapp" / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
     assert "state/joint/velocity" in readme
     assert "unknown" not in readme
 
 
-def write_robot(folder: Path, keys: Sequence[str]) -> Any:
-    """A policy with joints under two keys, exported; its description."""
-    path = write_policy(folder / "policy.onnx", DictSpace({key: box(2) for key in keys}))
-    file = ExportedFile.parse(path.read_bytes())
-    spec = replace(
-        file.spec,
-        observation_components=dict(zip(keys, (named(JOINTS), named(SPEEDS)), strict=True)),
-        action_components=named("slide [N], hip [N m]"),
-        period=0.008,
-    )
-    onnx.helper.set_model_props(file.model, {METADATA_KEY: spec.to_json()})
-    onnx.save(file.model, path)
-    return described(write(path, folder / "leapp"))
-
-
 def test_names_are_read_as_text_whatever_they_look_like(tmp_path: Path) -> None:
-    value = write_robot(tmp_path, ("on", "1e3"))
-    assert value["pipeline"]["inputs"]["policy"] == ["on", "1e3"]
-    observations, _ = golden_of(tmp_path / "leapp")
-    assert {*observations} == {"on", "1e3"}
+    folder = write(robot_policy(tmp_path / "policy.onnx", ODD), tmp_path / "leapp")
+    # YAML 1.1, which LEAPP reads, and 1.2, which C++ reads, take other words for numbers.
+    value = described(folder)
+    assert value["pipeline"]["inputs"]["policy"] == list(ODD)
+    assert read_yaml(folder / "pol.yaml") == value
 
 
 def test_a_slash_in_a_key_is_refused(tmp_path: Path) -> None:
