@@ -364,16 +364,16 @@ def _models_as_a_list(value: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (_swap_inputs, "its input 0 is"),
-        (_other_dtype, "its input 0 is"),
-        (_unknown_dtype, "its input 0 has the dtype 'uint16'"),
-        (_other_shape, "its output 0 is"),
-        (_one_input, "it has 1 inputs, and its model 2"),
+        (_swap_inputs, "inputs > 0 > name is 'state_obs', expected 'obs'"),
+        (_other_dtype, "inputs > 0 > dtype is 'float64', expected 'float32'"),
+        (_unknown_dtype, "dtype is 'uint16', expected 'float32'"),
+        (_other_shape, "outputs > 0 > shape > 1 is 7, expected 3"),
+        (_one_input, "policy > inputs is"),
         (_other_hash, "SHA-256"),
         (_other_folder, "beside it"),
         (_other_backend, "beside it"),
         (_no_feedback, "its pipeline has the inputs"),
-        (_state_from_outside, "feeds state_obs from None, expected next_state_obs"),
+        (_state_from_outside, "feedback_flow > policy/next_state_obs is None, expected"),
         (_no_models, "not a LEAPP description"),
         (_models_as_a_list, "not a LEAPP description"),
     ],
@@ -385,6 +385,64 @@ def test_a_changed_description_is_one_line(change: Any, says: str, tmp_path: Pat
     change(value)
     (folder / "pol.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
     run_cli("verify", onnx_path, folder).assert_one_clear_line(says)
+
+
+def _other_order(value: Any) -> None:
+    value["models"]["policy"]["outputs"][0]["element_names"][1].reverse()
+
+
+def _other_unit(value: Any) -> None:
+    value["models"]["policy"]["inputs"][0]["units"][0] = "deg"
+
+
+def _other_kind(value: Any) -> None:
+    value["models"]["policy"]["inputs"][1]["kind"] = "state/joint/position"
+
+
+def _other_frequency(value: Any) -> None:
+    value["pipeline"]["configs"]["frequency"] = 500
+
+
+def _no_frequency(value: Any) -> None:
+    del value["pipeline"]["configs"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_other_order, "element_names > 1 > 0 is 'hip', expected 'slide'"),
+        (_other_unit, "units > 0 is 'deg', expected 'rad'"),
+        (_other_kind, "kind is 'state/joint/position'"),
+        (_other_frequency, "frequency is 500, expected 125"),
+        (_no_frequency, "configs is None"),
+    ],
+)
+def test_what_a_robot_would_do_wrongly_is_one_line(change: Any, says: str, tmp_path: Path) -> None:
+    onnx_path = robot_policy(tmp_path / "policy.onnx", ("q", "v"))
+    folder = write(onnx_path, tmp_path / "leapp", verify=False)
+    value = described(folder)
+    change(value)
+    (folder / "pol.yaml").write_text(yaml.safe_dump(value))
+    run_cli("verify", onnx_path, folder).assert_one_clear_line(says)
+
+
+def test_a_description_may_say_more(tmp_path: Path) -> None:
+    onnx_path = write_policy(tmp_path / "policy.onnx")
+    folder = write(onnx_path, tmp_path / "leapp", verify=False)
+    value = described(folder)
+    value["models"]["policy"]["inputs"][0]["kind"] = "state/body/rotation"
+    (folder / "pol.yaml").write_text(yaml.safe_dump(value))
+    done = run_cli("verify", onnx_path, folder)
+    assert done.code == 0, done.error
+
+
+def test_another_file_in_the_folder_is_one_line(tmp_path: Path) -> None:
+    onnx_path = robot_policy(tmp_path / "policy.onnx", ("q", "v"))
+    folder = write(onnx_path, tmp_path / "leapp", verify=False)
+    value = json.loads((folder / "policy.json").read_text())
+    value["spec"]["period"] = 0.5
+    (folder / "policy.json").write_text(json.dumps(value))
+    run_cli("verify", onnx_path, folder).assert_one_clear_line("another policy")
 
 
 @pytest.mark.parametrize(

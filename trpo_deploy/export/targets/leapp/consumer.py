@@ -8,18 +8,16 @@ own.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from trpo_deploy.errors import ConfigError, ExportError, PolicyFileError
 from trpo_deploy.export.certify.engines import load_onnxruntime
 from trpo_deploy.export.targets.games.folder import read_model
-from trpo_deploy.export.targets.leapp.description import DTYPES, tensor
 from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.spec.policy_spec import Inputs, TensorSpec
 from trpo_deploy.spec.spaces import Array
@@ -28,7 +26,13 @@ _MAX_BYTES = 16 * 2**20
 
 
 class LeappGraph:
-    """A description and its model, ready to run."""
+    """A description and its model, ready to run.
+
+    Attributes:
+        value: The description as plain values.
+        content: The ONNX file.
+        outputs: Names of all outputs.
+    """
 
     def __init__(self, path: Path) -> None:
         """Load and check a description.
@@ -44,16 +48,9 @@ class LeappGraph:
             (node,) = value["models"]
             model, pipeline = value["models"][node], value["pipeline"]
             content = _read_model(path.parent, model["parameters"])
-            feedback = _feedback(node, pipeline)
-            self._fed_by = {target: source for source, target in feedback}
             self._engine = load_onnxruntime(content, _inputs(model))
             self.outputs = frozenset(str(each["name"]) for each in model["outputs"])
-            graph = onnx.load_model_from_string(content).graph
-            problems = [
-                *_tensor_problems("input", model["inputs"], graph.input),
-                *_tensor_problems("output", model["outputs"], graph.output),
-                *_flow_problems(node, model, pipeline),
-            ]
+            problems = [*_flow_problems(node, model, pipeline)]
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ExportError(
                 f"{path} is not a LEAPP description of one model ({reprlib.repr(error)}); export "
@@ -63,6 +60,7 @@ class LeappGraph:
             raise ExportError(f"the model of {path} cannot be run: {error}") from error
         if problems:
             raise ExportError(f"LEAPP would not take {path}: {'; '.join(problems)}")
+        self.value, self.content = value, content
 
     def run(self, batch: Inputs) -> dict[str, Array]:
         """All outputs by name.
@@ -76,10 +74,6 @@ class LeappGraph:
             for row in range(rows)
         ]
         return {name: np.concatenate([each[name] for each in found]) for name in self.outputs}
-
-    def source_of(self, name: str) -> str | None:
-        """The output that is fed back to an input; ``None`` for one from outside."""
-        return self._fed_by.get(name)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -116,21 +110,6 @@ def _inputs(model: Any) -> tuple[TensorSpec, ...]:
         TensorSpec(each["name"], each["dtype"], tuple(each["shape"][1:]))
         for each in model["inputs"]
     )
-
-
-def _tensor_problems(
-    what: str, described: Any, values: Sequence[onnx.ValueInfoProto]
-) -> Iterator[str]:
-    """LEAPP feeds and reads the tensors in the description's order."""
-    if len(described) != len(values):
-        yield f"it has {len(described)} {what}s, and its model {len(values)}"
-    for index, (entry, value) in enumerate(zip(described, values, strict=False)):
-        expected = tensor(value)
-        came = {key: entry[key] for key in expected}
-        if came["dtype"] not in DTYPES:
-            yield f"its {what} {index} has the dtype {reprlib.repr(came['dtype'])}"
-        elif came != expected:
-            yield f"its {what} {index} is {reprlib.repr(came)}, and its model's {expected}"
 
 
 def _flow_problems(node: str, model: Any, pipeline: Any) -> Iterator[str]:

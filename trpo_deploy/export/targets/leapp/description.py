@@ -6,7 +6,8 @@ Source: "Understanding the Generated Configs" of LEAPP's documentation, config v
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Iterator
 from hashlib import md5
 from typing import Any
 
@@ -42,8 +43,8 @@ def description(file: ExportedFile) -> dict[str, Any]:
     """
     graph, spec = file.model.graph, file.spec
     semantics = _semantics(spec)
-    inputs = [tensor(each, semantics.get(each.name)) for each in graph.input]
-    outputs = [tensor(each, semantics.get(each.name)) for each in graph.output]
+    inputs = [_tensor(each, semantics.get(each.name, Semantics())) for each in graph.input]
+    outputs = [_tensor(each, semantics.get(each.name, Semantics())) for each in graph.output]
     _check([*inputs, *outputs])
     opset = next(each.version for each in file.model.opset_import if not each.domain)
     return {
@@ -68,7 +69,25 @@ def description(file: ExportedFile) -> dict[str, Any]:
     }
 
 
-def tensor(value: onnx.ValueInfoProto, semantics: Semantics | None = None) -> dict[str, Any]:
+def differences(expected: Any, came: Any, where: str) -> Iterator[str]:
+    """What a description says otherwise than it should; it may say more.
+
+    Args:
+        expected: What it should say, or a part of it.
+        came: What it says.
+        where: Path to that part, for messages.
+    """
+    if isinstance(expected, dict) and isinstance(came, dict):
+        for key, value in expected.items():
+            yield from differences(value, came.get(key), f"{where} > {key}")
+    elif isinstance(expected, list) and isinstance(came, list) and len(came) == len(expected):
+        for index, value in enumerate(expected):
+            yield from differences(value, came[index], f"{where} > {index}")
+    elif came != expected:
+        yield f"{where} is {reprlib.repr(came)}, expected {reprlib.repr(expected)}"
+
+
+def _tensor(value: onnx.ValueInfoProto, semantics: Semantics) -> dict[str, Any]:
     """An input or output of a graph, for one row: an axis without a size has size 1."""
     kind = value.type.tensor_type
     entry: dict[str, Any] = {
@@ -77,11 +96,11 @@ def tensor(value: onnx.ValueInfoProto, semantics: Semantics | None = None) -> di
         "shape": [each.dim_value or 1 for each in kind.shape.dim],
         "type": "tensor",
     }
-    if semantics is not None and semantics.kind is not None:
+    if semantics.kind is not None:
         entry["kind"] = semantics.kind
-    if semantics is not None and semantics.names:
+    if semantics.names:
         entry["element_names"] = [[], list(semantics.names)]  # the batch axis has no names
-    if semantics is not None and semantics.units:
+    if semantics.units:
         entry["units"] = list(semantics.units)  # no field of LEAPP's, which allows others
     return entry
 
