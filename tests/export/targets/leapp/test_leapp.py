@@ -204,6 +204,8 @@ def test_joints_of_one_kind_get_it_and_their_names() -> None:
         ("hip.angle [rad]", "another word"),
         ("position [m]", "no joint"),
         (".position [m]", "no joint"),
+        ("joint[3].position [rad]", "a number in a model, not a name"),
+        ("arm.hip.position [rad]", "the key of a flattened Dict before the joint"),
         ("root.position.x [m], root.position.y [m]", "a body, in a frame that is not told"),
         ("imu.angular_velocity.x [rad/s]", "a body, in a frame that is not told"),
     ],

@@ -6,6 +6,7 @@ where the spec leaves one reading. Source: ``InputKindEnum`` and ``OutputKindEnu
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _JOINT_TARGETS = {
     "N m": "target/joint/effort",
     "N": "target/joint/effort",
 }
+# The robot's own name: not a number in a model (``joint[3]``), nor behind a key (``arm.hip``).
+_JOINT = re.compile(r"[\w-]+")
 _GOAL = "desired_goal"
 """Key of Gymnasium's ``GoalEnv`` for what a state should be, which no sensor measures."""
 
@@ -87,7 +90,8 @@ def _joint_state(component: Component) -> tuple[str, str]:
     """The kind and the joint; both empty if the number is not the state of a joint."""
     joint, _, quantity = component.name.rpartition(".")
     kind, units = _JOINT_STATES.get(quantity, ("", ()))
-    return (kind, joint) if joint and component.unit in units else ("", "")
+    is_known = _JOINT.fullmatch(joint) and component.unit in units
+    return (kind, joint) if is_known else ("", "")
 
 
 def _joints(spec: PolicySpec) -> Iterator[str]:
