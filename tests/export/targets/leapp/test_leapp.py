@@ -94,6 +94,12 @@ def run_by_leapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a target's folder for each kind of policy and each model that ships."""
     root = tmp_path_factory.mktemp("leapp")
     paths = {kind: make(root / "models" / kind, **KINDS[kind]) for kind in HELD}
+    keys = ("policy", "action", "a b|`c: #", "ключ 🙂", "null")
+    paths["odd keys"] = make(
+        root / "models" / "odd keys",
+        observation_space=spaces.Dict(dict.fromkeys(keys, BOX)),
+        policy="MultiInputPolicy",
+    )
     paths["named joints"] = robot_policy(root / "models" / "joints.onnx", ODD)
     paths.update({name: MODELS / name / "policy.onnx" for name in SHIPPED})
     episodes = {}
@@ -109,7 +115,7 @@ def run_by_leapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*HELD, "named joints", *SHIPPED])
+@pytest.mark.parametrize("name", [*HELD, "named joints", "odd keys", *SHIPPED])
 def test_leapps_loader_gives_the_policys_actions(run_by_leapp: Path, name: str) -> None:
     _, expected = golden_of(run_by_leapp / name)
     found = outputs_of(run_by_leapp / name)[ACTION]
