@@ -26,6 +26,7 @@ TARGETS: Mapping[str, Target] = {
     "web": Target("JavaScript for pages and Node", "trpo_deploy.export.targets.web.target"),
     "unity": Target("ONNX file for Unity's ML-Agents", "trpo_deploy.export.targets.unity.target"),
     "godot": Target("ONNX file for Godot RL Agents", "trpo_deploy.export.targets.godot.target"),
+    "leapp": Target("LEAPP description for robots", "trpo_deploy.export.targets.leapp.target"),
 }
 """Targets that are a folder of files."""
 
