@@ -1,4 +1,4 @@
-"""Close connections whose client does not send the rest of its request, or does not read its answer.
+"""Close connections whose client does not send its request, or does not read its answer.
 
 uvicorn closes a connection that stays idle after a response. It would keep one for ever that
 never completes a request (no byte, part of the headers, part of the body), and one whose client
