@@ -271,7 +271,7 @@ BAD_FILES: dict[str, BadFile] = {
     ),
     "golden-numbers-as-text": BadFile(
         lambda f: certificate(f, golden={**GOLDEN, "action": [str(x) for x in GOLDEN["action"]]}),
-        "golden",
+        "golden sample",
     ),
     "golden-text": BadFile(lambda f: certificate(f, golden="all"), "golden"),
     "spec-missing": BadFile(lambda f: policy(f, metadata=""), "metadata"),
