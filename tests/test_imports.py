@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,25 @@ def loaded_after(*modules: str) -> set[str]:
 def test_core_and_command_line_and_service_load_no_heavy_package() -> None:
     modules = ("trpo_deploy", "trpo_deploy.cli.app", "trpo_deploy.runtime", "trpo_deploy.serve")
     assert not loaded_after(*modules) & HEAVY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("module", ["trpo_deploy.runtime", "onnxruntime"])
+def test_the_runtime_starts_no_telemetry(tmp_path: Path, module: str) -> None:
+    code = (
+        f"import os, trpo_deploy, {module}\n"
+        "files = [os.path.realpath(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd')]\n"
+        "print(len(os.listdir('/proc/self/task')), *files, sep='\\n')"
+    )
+    names = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    environment = {**clean, "HOME": str(tmp_path), "OPENBLAS_NUM_THREADS": "1"}
+    threads, *files = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    ).stdout.split()
+    assert threads == "1"
+    assert not [file for file in files if file.startswith(str(tmp_path))]
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_loads_onnxruntime_only_for_the_first_update() -> None:

@@ -6,6 +6,7 @@ The public names are resolved on first use. Running a policy never imports torch
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from trpo_deploy.runtime import OnnxPolicy as OnnxPolicy
     from trpo_deploy.spec.policy_spec import PolicySpec as PolicySpec
     from trpo_deploy.train import TRPO as TRPO
+
+# onnxruntime reads this at its import. Without it, version 1.31 opens a database in ~/.cache and
+# starts a thread that uploads telemetry, also on a robot.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["TRPO", "OnnxPolicy", "PolicySpec", "errors"]

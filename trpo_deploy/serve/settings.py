@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     max_concurrent: Count = 512
     """Maximum number of requests in flight, and of WebSockets, in one worker; then 503."""
     slow_client_seconds: Count = 10
-    """Close a connection whose request takes longer than this to arrive."""
+    """Close a connection whose request takes longer than this to arrive, or whose client does not
+    read its answer for this long."""
     drain_seconds: Count = 1
     """After SIGTERM, seconds during which ``/readyz`` answers 503 and requests are still served."""
     stuck_worker_seconds: Annotated[int, Field(ge=2)] = 10

@@ -178,7 +178,7 @@ def test_a_folder_from_a_guarded_file_is_verified_against_the_zip(
     onnx_path = tmp_path / "M" / "policy.onnx"
     assert run_cli("export", tmp_path / "M", "--guard", "--no-verify").code == 0
     assert run_cli("export", onnx_path, "--target", target, "-o", tmp_path / target).code == 0
-    done = run_cli("verify", tmp_path / "M", tmp_path / target, *QUICK)
+    done = run_cli("verify", tmp_path / "M", tmp_path / target, "--verbose", *QUICK)
     assert done.code == 0, done.output + done.error
     assert f"{target} contract" in done.output
 

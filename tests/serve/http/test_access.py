@@ -99,7 +99,9 @@ def test_scripts_of_allowed_origins_may_read_the_headers_of_an_answer(guarded: G
 
 def test_options_names_the_methods_and_needs_no_key(guarded: Guarded) -> None:
     client = guarded.server.client
-    for path, methods in (("/predict", "POST, OPTIONS"), ("/models", "GET, HEAD, OPTIONS")):
+    readable = "GET, HEAD, OPTIONS"
+    paths = {"/predict": "POST, OPTIONS", "/models": readable, "/metrics": readable}
+    for path, methods in paths.items():
         response = client.options(path)
         assert response.status_code == 200
         assert response.headers["allow"] == methods

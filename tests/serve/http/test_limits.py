@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -16,6 +17,11 @@ from tests.serve.http.guarded import FIRST, HALF_BODY, Guarded, bearer, connect_
 from tests.serve.server import Server, running, wait_until
 
 MIB = 1024 * 1024
+HANDSHAKE = (
+    b"GET /ws/cart?batch=true HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\n"
+    b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 
 def test_an_overloaded_worker_refuses_at_once_and_still_answers_health(guarded: Guarded) -> None:
@@ -152,21 +158,52 @@ def test_batch_and_body_limits_come_from_the_settings(guarded: Guarded) -> None:
     assert response.json()["error"]["code"] == "body_too_large"
 
 
+def test_clients_that_do_not_read_are_closed_and_slow_readers_are_not(small: Server) -> None:
+    def is_open(connection: socket.socket) -> bool:
+        connection.setblocking(False)
+        try:
+            connection.send(batch)
+        except ConnectionError:
+            return False
+        except BlockingIOError:  # the server does not read
+            pass
+        return True
+
+    url = httpx.URL(small.url)
+    batch = b"\x82\xfe" + (16_000).to_bytes(2, "big") + bytes(4) + bytes(16_000)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket()) for _ in range(5)]
+        for connection in connections:
+            # Before connecting: otherwise the system keeps all the answers for the client.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.connect((url.host, url.port))
+            connection.sendall(HANDSHAKE)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 101")
+            connection.settimeout(1)
+            with suppress(TimeoutError):  # until the server reads no more
+                connection.sendall(batch * 10_000)
+            connection.settimeout(20)
+        *others, slow = connections
+        started = time.monotonic()
+        while any(map(is_open, others)) or time.monotonic() < started + 8:
+            assert slow.recv(2048)
+            assert (
+                time.monotonic() < started + 30
+            )  # before pings close it, which it does not answer
+            time.sleep(0.1)
+
+
 def test_unfinished_websocket_messages_are_bounded(small: Server) -> None:
     def memory() -> int:
         return sum(worker.memory_info().rss for worker in small.workers())
 
     before = memory()
-    handshake = (
-        b"GET /ws/cart HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
-        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
     one_frame = b"\x82\xff" + (3 * MIB + 1).to_bytes(8, "big") + bytes(4) + bytes(3 * MIB)
     fragments = b"\x02\x81" + bytes(5) + (b"\x00\x81" + bytes(5)) * 50_000  # 64 bytes each
     connections = []
     with connect(small.websocket_url("cart")) as good:
         for index in range(40):
-            connection = connect_raw(small, handshake)
+            connection = connect_raw(small, HANDSHAKE)
             assert connection.recv(1000).startswith(b"HTTP/1.1 101")
             with suppress(ConnectionError):  # refused before all of it was sent
                 connection.sendall(fragments if index % 2 else one_frame)

@@ -269,6 +269,10 @@ BAD_FILES: dict[str, BadFile] = {
     "golden-overflow": BadFile(
         lambda f: certificate(f, golden={**GOLDEN, "action": [10**400, 0]}), "golden"
     ),
+    "golden-numbers-as-text": BadFile(
+        lambda f: certificate(f, golden={**GOLDEN, "action": [str(x) for x in GOLDEN["action"]]}),
+        "golden sample",
+    ),
     "golden-text": BadFile(lambda f: certificate(f, golden="all"), "golden"),
     "spec-missing": BadFile(lambda f: policy(f, metadata=""), "metadata"),
     "spec-text": BadFile(lambda f: policy(f, metadata="{"), "spec"),

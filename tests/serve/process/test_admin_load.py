@@ -57,6 +57,8 @@ def test_a_model_that_is_refused_or_unknown_is_answered_at_once(
     loading: Server, model: Path
 ) -> None:
     assert load(loading, "unknown").status_code == 404
+    # As JSON it is longer than a message between the processes may be.
+    assert load(loading, "%01" * 20_000).status_code == 404
     model.write_bytes(b"no policy")
     refused = load(loading, "cart")
     assert refused.status_code == 409

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,6 +66,30 @@ def test_models_and_their_reloads_are_metrics(tmp_path: Path) -> None:
         assert 'status="stale"' in line
         time.sleep(2.5)
         assert reloads("refused") == reloads("ok") == 1  # once, not once a second or by worker
+
+
+def test_the_files_of_a_killed_service_are_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metric_files, "_MEMORY", tmp_path)
+    code = (
+        "import pathlib, time\n"
+        "from trpo_deploy.serve.process import metric_files\n"
+        f"metric_files._MEMORY = pathlib.Path({str(tmp_path)!r})\n"
+        "with metric_files.create_metric_files(1) as files:\n"
+        "    print(files.folder, flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        folder = Path(owner.stdout.readline().strip())
+        os.utime(folder, (0, 0))
+        with create_metric_files(1):
+            assert folder.is_dir()
+        owner.kill()
+    os.utime(folder, (0, 0))
+    with create_metric_files(1) as files:
+        assert list(tmp_path.iterdir()) == [files.folder]
 
 
 def test_files_are_on_disk_if_memory_is_full(

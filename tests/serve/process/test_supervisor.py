@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from tests.runtime.policy_files import write_policy
-from tests.serve.process.certificates import needs_openssl, write_certificate
 from tests.serve.process.load import clients, worker_of
 from tests.serve.server import Server, all_gone, running, wait_until
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve.models.publisher import Publisher
+from trpo_deploy.serve.models.view import view_path
 from trpo_deploy.serve.process.metric_files import create_metric_files
 from trpo_deploy.serve.process.supervisor import Supervisor, _pause_after
 from trpo_deploy.serve.process.zygote_process import ZygoteProcess
@@ -125,16 +125,14 @@ def test_a_pause_of_all_processes_kills_none(two_workers: Server) -> None:
     assert two_workers.predict([1, 2, 3, 4]).status_code == 200
 
 
-@needs_openssl
 def test_a_replacement_that_cannot_start_is_tried_with_pauses_while_the_other_serves(
-    model: Path, tmp_path: Path
+    model: Path,
 ) -> None:
-    cert, key = write_certificate(tmp_path / "tls", "test")
-    good = cert.read_text()
-    with running(model, workers=2, tls=(cert, key)) as server:
-        client = httpx.Client(base_url=server.url, verify=False)
-        cert.write_text("nothing")
+    with running(model, workers=2) as server:
+        client = server.client
         victim, other = server.workers()
+        view = view_path(Path(victim.environ()["TRPO_DEPLOY_MODEL_STORE"]))
+        hidden = view.rename(view.with_suffix(".hidden"))
         os.kill(victim.pid, signal.SIGKILL)
         body = {"observation": [1, 2, 3, 4]}
         until = time.monotonic() + 3
@@ -144,9 +142,8 @@ def test_a_replacement_that_cannot_start_is_tried_with_pauses_while_the_other_se
         assert client.post("/predict", json=body).status_code == 200
         assert server.process.poll() is None
         assert other in server.workers()
-        cert.write_text(good)
+        hidden.rename(view)
         assert wait_until(lambda: server.has_replaced(victim, 2), 30)
-        client.close()
         log = server.stop()
     tries = [line for line in log if "before it was ready" in line]
     # Pauses of 0.1, 0.2, 0.4, 0.8 and 1.6 s: about five in 3 s, where each try takes 0.1 s.

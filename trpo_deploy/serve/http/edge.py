@@ -140,7 +140,7 @@ class Edge:
     ) -> Reply | InferenceJob:
         """Check the method, the key and the limits, read the body, and call the endpoint."""
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
-            return _answer_options(endpoint, method)
+            return _answer_options(endpoint.method, method)
         if b"origin" in request.headers and endpoint.access != "open":
             self._hosts.check_origin(request.headers)
         self._access.check_key(endpoint.access, request.headers)
@@ -165,6 +165,9 @@ class Edge:
         access = _BENTOML_PATHS.get(scope["path"])
         if access is None:
             raise RequestError(404, "unknown_path", "no such path; GET /docs lists all paths")
+        if scope["method"] not in ("GET", "HEAD"):
+            await send_reply(send, _answer_options("GET", scope["method"]))
+            return
         if access != "open":
             self._hosts.check_origin(request.headers)
         self._access.check_key(access, request.headers)
@@ -218,21 +221,21 @@ def _open_tracing() -> Tracing:
     return Tracing()
 
 
-def _answer_options(endpoint: Endpoint, method: str) -> Reply:
-    """The methods of an endpoint, on ``OPTIONS``.
+def _answer_options(expected: str, method: str) -> Reply:
+    """The methods of a path that has the method ``expected``, on ``OPTIONS``.
 
     Raises:
-        RequestError: The method is another one that the endpoint does not have.
+        RequestError: The method is another one that the path does not have.
     """
-    allowed = "GET, HEAD, OPTIONS" if endpoint.method == "GET" else f"{endpoint.method}, OPTIONS"
+    allowed = "GET, HEAD, OPTIONS" if expected == "GET" else f"{expected}, OPTIONS"
     headers = ((b"allow", allowed.encode()),)
     if method == "OPTIONS":
         return Reply(b"", headers=headers)
     raise RequestError(
         405,
         "wrong_method",
-        f"use {endpoint.method} here",
-        expected=endpoint.method,
+        f"use {expected} here",
+        expected=expected,
         received=method[:16],
         headers=headers,
     )

@@ -11,6 +11,7 @@ from trpo_deploy.errors import ObservationError, ServeError
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.models.served_model import ServedModel
+from trpo_deploy.spec.nested_lists import array_from_lists
 from trpo_deploy.spec.spaces import Array, Json
 
 _GOLDEN_TOLERANCE = 1e-4
@@ -95,7 +96,7 @@ def _check_golden(policy: OnnxPolicy, golden: Any) -> None:
     try:
         inputs, batched = policy.spec.validate(golden["observation"])
         actions = _act(policy, inputs)
-        want = np.asarray(golden["action"], actions.dtype)
+        want = array_from_lists(golden["action"], actions.dtype)
         want = want if batched else want[np.newaxis]
         same = want.shape == actions.shape and np.allclose(
             actions, want, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE

@@ -20,6 +20,9 @@ from trpo_deploy.serve.models.view import LoadResult, ModelView, View, one_line,
 
 LATEST = "latest"
 
+_MAX_NAME = 255
+"""Longest name of a folder. The publisher is not asked for a longer one that a client made up."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -84,6 +87,8 @@ class Registry:
             RequestError: The model does not exist (404), or its files were refused and the old
                 version is still served (409).
         """
+        if len(name) > _MAX_NAME and name not in self._entries:
+            raise self._unknown_model(name)
         result = self._request_load(name)
         if not result.known:
             raise self._unknown_model(name)

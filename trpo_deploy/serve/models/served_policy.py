@@ -10,6 +10,9 @@ from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.spec.policy_spec import Inputs
 from trpo_deploy.spec.spaces import Array
 
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc")
+"""Texts in onnxruntime's errors."""
+
 
 class ServedPolicy(OnnxPolicy):
     """A policy of the service.
@@ -28,6 +31,7 @@ class ServedPolicy(OnnxPolicy):
 
         Raises:
             RequestError: The watchdog stopped the run (503).
+            MemoryError: The run takes more memory than there is.
         """
         try:
             return super().run(outputs, inputs)
@@ -38,3 +42,7 @@ class ServedPolicy(OnnxPolicy):
                 f"model {self.name!r} took too long for this observation and was stopped",
                 field="model",
             ) from error
+        except Exception as error:  # onnxruntime has no exception of its own for this
+            if any(text in str(error) for text in _NO_MEMORY):
+                raise MemoryError from error
+            raise

@@ -27,9 +27,15 @@ def send(end: socket.socket, packet: Packet, fds: Sequence[int] = ()) -> bool:
 
     Returns:
         False if the other process has ended, or does not read and its queue is full.
+
+    Raises:
+        ValueError: The packet is longer than the other end reads.
     """
+    data = json.dumps(packet).encode()
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"a packet of {len(data)} bytes, expected at most {_MAX_BYTES}")
     try:
-        socket.send_fds(end, [json.dumps(packet).encode()], list(fds))
+        socket.send_fds(end, [data], list(fds))
     except (BlockingIOError, BrokenPipeError, ConnectionResetError):
         return False
     return True

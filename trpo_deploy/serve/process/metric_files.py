@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from prometheus_client import values
 
 from trpo_deploy.errors import ServeError
+from trpo_deploy.serve.locked_folder import locked_folder
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 _GAUGES = "gauge_livesum"
@@ -76,8 +76,7 @@ def create_metric_files(workers: int) -> Iterator[MetricFiles]:
     # In memory if possible: a write to a mapped file waits while its page is written to disk.
     places = [_MEMORY] if os.access(_MEMORY, os.W_OK) else []
     for place in [*places, Path(tempfile.gettempdir())]:
-        folder = Path(tempfile.mkdtemp(prefix="trpo-deploy-metrics-", dir=place))
-        try:
+        with locked_folder("trpo-deploy-metric-files-", place) as folder:
             try:
                 files = MetricFiles(folder, workers)
             except OSError as error:
@@ -88,5 +87,3 @@ def create_metric_files(workers: int) -> Iterator[MetricFiles]:
                 continue
             yield files
             return
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

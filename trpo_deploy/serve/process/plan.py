@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
-"""Environment in which the imports start no thread."""
+"""Environment in which the imports start no thread. A user's ``ORT_DISABLE_TELEMETRY=0``, which the
+package respects elsewhere, would break the fork."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import uvicorn
 
@@ -40,7 +39,9 @@ _GRACE_S = 30
 _MODELS = "models"
 
 
-def run_worker(plan: Plan, slot: int, deaths: int, control_end: socket.socket) -> None:
+def run_worker(
+    plan: Plan, slot: int, deaths: int, control_end: socket.socket, certificate: Certificate | None
+) -> None:
     """Serve until the supervisor or SIGTERM stops the worker.
 
     Args:
@@ -48,6 +49,7 @@ def run_worker(plan: Plan, slot: int, deaths: int, control_end: socket.socket) -
         slot: Index of this worker.
         deaths: How many workers of this slot have died since the last one that was ready.
         control_end: Channel to the supervisor.
+        certificate: For HTTPS.
     """
     settings = Settings()
     configure_logs(settings.log_format, f"worker {slot + 1}")
@@ -56,7 +58,7 @@ def run_worker(plan: Plan, slot: int, deaths: int, control_end: socket.socket) -
     WebSocketProtocol.max_bytes_in_flight = settings.max_bytes_in_flight
     assert isinstance(PolicyService, EdgeService)
     app = PolicyService.to_asgi()
-    server = _Server(app, plan, slot, deaths, settings, control_end)
+    server = _Server(app, plan, slot, deaths, settings, control_end, certificate)
     server.run()
     metrics.publish()
 
@@ -70,6 +72,7 @@ class _Server(uvicorn.Server):
         deaths: int,
         settings: Settings,
         end: socket.socket,
+        certificate: Certificate | None,
     ) -> None:
         self._plan = plan
         self._deaths = deaths
@@ -81,9 +84,7 @@ class _Server(uvicorn.Server):
             on_stop=self._stop,
         )
         load_by(self._control.load)
-        self._certificate = None
-        if plan.tls is not None:
-            self._certificate = Certificate(Path(plan.tls[0]), Path(plan.tls[1]))
+        self._certificate = certificate
         self._counts = ConnectionCounts(plan.counts_fd, plan.workers, slot)
         super().__init__(
             uvicorn.Config(

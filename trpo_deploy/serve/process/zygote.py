@@ -5,7 +5,8 @@ The supervisor runs ``python -m trpo_deploy.serve.process.zygote PLAN`` with a
 sooner, and the workers share the memory of what was imported.
 
 A fork copies one thread only. This process therefore has a single thread, and opens no session of
-onnxruntime and no event loop: ``docs/decisions/supervisor.md``.
+onnxruntime and no event loop: ``docs/decisions/supervisor.md``. It keeps the last valid TLS
+certificate, so that a worker can start while an invalid one lies on disk.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 
 from trpo_deploy.serve.process.channel import receive_with_fds, send
 from trpo_deploy.serve.process.logs import configure_logs
 from trpo_deploy.serve.process.metric_files import name_files_by_worker
 from trpo_deploy.serve.process.plan import Plan
+from trpo_deploy.serve.process.tls import Certificate
 from trpo_deploy.serve.settings import Settings
 
 _PRELOADED = (
@@ -85,6 +88,9 @@ class _Zygote:
         self._slots: dict[int, int] = {}
         """The slot of each worker, by process id."""
         self._supervised = True
+        self._certificate = None
+        if plan.tls is not None:
+            self._certificate = Certificate(Path(plan.tls[0]), Path(plan.tls[1]))
 
     def run(self) -> None:
         """Fork and reap workers until the supervisor and all of them have ended."""
@@ -97,7 +103,10 @@ class _Zygote:
             selector.register(self._supervisor, selectors.EVENT_READ, self._obey)
             selector.register(self._wake_up, selectors.EVENT_READ, self._reap)
             while self._supervised or self._slots:
-                for key, _ in selector.select(1 if give_up else None):
+                events = selector.select(1 if give_up or self._certificate else None)
+                if self._certificate is not None:
+                    self._certificate.refresh()
+                for key, _ in events:
                     key.data()
                 if not self._supervised and not give_up:
                     selector.unregister(self._supervisor)
@@ -137,7 +146,8 @@ class _Zygote:
                 end.close()
             from trpo_deploy.serve.process.worker import run_worker
 
-            run_worker(self._plan, slot, deaths, socket.socket(fileno=control_fd))
+            control = socket.socket(fileno=control_fd)
+            run_worker(self._plan, slot, deaths, control, self._certificate)
             status = 0
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
