@@ -12,7 +12,9 @@ from typing import Any
 
 from trpo_deploy.cli.output import escape, say
 
-_COMPARISONS = ("parity, onnxruntime, ", "policy.onnx, ")
+_WITH_FILE = "policy.onnx, "
+"""Start of the name of a check that compares a target's files with the finished file."""
+_COMPARISONS = ("parity, onnxruntime, ", _WITH_FILE)
 """Names of checks that compare observations: with the trained policy, or with the finished file."""
 _WITNESS = "witness: "
 _NO_WITNESS = "no witness: "
@@ -35,7 +37,9 @@ def print_certificate(certificate: Mapping[str, Any], *, verbose: bool = False) 
     if certificate.get("verdict") == "pass":
         words = ", ".join(_measured(certificate))
         count = "1 check" if len(passed) == 1 else f"{len(passed)} checks"
-        say(f"certificate: [green]the same policy[/]; {count} passed: {words}")
+        with_file = any(str(check.get("name")).startswith(_WITH_FILE) for check in checks)
+        verdict = "the same as policy.onnx" if with_file else "the same policy"
+        say(f"certificate: [green]{verdict}[/]; {count} passed: {words}")
     else:
         count = f"{len(passed)} of {len(checks)} checks passed"
         say(f"certificate: [red]NOT the same policy[/]; {count}")

@@ -261,7 +261,7 @@ def _engine(
 
 def _certificate_of(file: ExportedFile, check: Check) -> Certificate:
     """The certificate of a target that was compared with the ONNX file alone."""
-    note = "compared with policy.onnx only, not with the trained policy"
+    note = "only policy.onnx was at hand; its own certificate compares it with the trained policy"
     return Certificate(
         sha256={"policy.onnx": file.sha256},
         checks=(check,),
