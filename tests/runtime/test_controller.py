@@ -105,7 +105,7 @@ NUMBERLESS: list[Any] = [
     None,
     "text",
     b"",
-    object(),
+    Ellipsis,
     [],
     [1.0],
     [[1.0, 2.0, 3.0]],
