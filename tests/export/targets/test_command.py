@@ -63,7 +63,9 @@ def test_a_finished_file_suffices(onnx: Path, tmp_path: Path) -> None:
     assert (folder / "some_model_v10.h").is_file()
     verified = run_cli("verify", onnx, folder)
     assert verified.code == 0
-    assert re.match(r"certificate: the same as policy.onnx; 1 check passed: \d{3} obs", verified.output)
+    assert re.match(
+        r"certificate: the same as policy.onnx; 1 check passed: \d{3} obs", verified.output
+    )
     missing = run_cli("verify", onnx, tmp_path / "missing")
     missing.assert_one_clear_line("missing does not exist", "folder of a target")
     policy = json.loads((folder / "policy.json").read_text())
