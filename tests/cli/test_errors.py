@@ -170,14 +170,14 @@ class Keys(gymnasium.Env):
         return self.observation_space.sample(), 1.0, False, self.steps == 9, {}
 
 
-gymnasium.register("Keys-v0", Keys)
+gymnasium.register("Keyed-v0", Keys)
 """
 
 
 def test_a_dict_environment_names_the_policy_for_it(tmp_path: Path) -> None:
     (tmp_path / "keys.py").write_text(DICT)
     for policy in ((), ("--set", "policy=CnnPolicy")):
-        run = run_cli("train", "keys:Keys-v0", "-o", "m", "-n", 64, *policy, cwd=tmp_path)
+        run = run_cli("train", "keys:Keyed-v0", "-o", "m", "-n", 64, *policy, cwd=tmp_path)
         run.assert_one_clear_line("--set policy=MultiInputPolicy")
     assert not (tmp_path / "m").exists()
 
@@ -185,7 +185,7 @@ def test_a_dict_environment_names_the_policy_for_it(tmp_path: Path) -> None:
 def test_a_renamed_key_is_said_before_the_training(tmp_path: Path) -> None:
     (tmp_path / "keys.py").write_text(DICT)
     run = run_cli(
-        *("train", "keys:Keys-v0", "-o", "m", "-n", 128, "--n-envs", 1, "--set", "n_steps=64"),
+        *("train", "keys:Keyed-v0", "-o", "m", "-n", 128, "--n-envs", 1, "--set", "n_steps=64"),
         *("--set", "policy=MultiInputPolicy", "--set", "normalize=false", "--no-progress"),
         *("--set", "batch_size=64", "--eval-episodes", 1, "--eval-every", 128),
         cwd=tmp_path,
