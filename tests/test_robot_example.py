@@ -220,6 +220,10 @@ def test_messages_of_another_size_are_ignored(program: Program) -> None:
         assert robot.recv(64) == b"ready"
         for other in (hello(), b"", b"x" * 50, struct.pack("<11d", *[0.0] * 11)):
             robot.send(other)
+        robot.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            robot.recv(64)
+        robot.settimeout(60)
         robot.send(struct.pack("<12d", time.monotonic() / SLOWER, 1.25, *[0.0] * 10))
         assert len(robot.recv(64)) == 3 * 8
         robot.send(b"bye")
