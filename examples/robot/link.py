@@ -3,7 +3,8 @@
 ==============  ==============================================================================
 message         content
 ==============  ==============================================================================
-hello           JSON: names of sensors and motors in the driver's order, period in seconds
+hello           three lines: period in seconds, names of sensors, names of motors; names in the
+                driver's order, with tabs between them
 ready           the text ``ready``, in answer to hello
 observation     stamp in the robot's seconds (float64), a float64 for each sensor
 torques         a float64 for each motor, in N m
@@ -13,17 +14,24 @@ bye             the text ``bye``: the robot ends
 
 from __future__ import annotations
 
-import json
 import select
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 READY = b"ready"
 BYE = b"bye"
 _LARGEST = 65536
 _STAMP = struct.Struct("<d")
+
+
+class Hello(NamedTuple):
+    """What a robot tells about itself."""
+
+    period: float
+    sensors: Sequence[str]
+    motors: Sequence[str]
 
 
 def receive(link: socket.socket, seconds: float) -> bytes | None:
@@ -41,20 +49,33 @@ def newest(link: socket.socket, seconds: float) -> bytes | None:
     return message
 
 
-def pack_hello(sensors: Sequence[str], motors: Sequence[str], period: float) -> bytes:
+def pack_hello(hello: Hello) -> bytes:
     """The robot's first message."""
-    return json.dumps({"sensors": sensors, "motors": motors, "period": period}).encode()
+    names = ("\t".join(each) for each in (hello.sensors, hello.motors))
+    return "\n".join([str(hello.period), *names]).encode()
 
 
-def unpack_hello(message: bytes) -> dict[str, Any]:
-    """Names and period of the robot."""
-    hello: dict[str, Any] = json.loads(message)
-    return hello
+def unpack_hello(message: bytes) -> Hello:
+    """What a robot tells.
+
+    Raises:
+        ValueError: It is another message.
+    """
+    lines = message.decode(errors="replace").split("\n")
+    if len(lines) != 3:
+        raise ValueError("expected a hello of three lines, received another message")
+    period, sensors, motors = lines
+    return Hello(float(period), sensors.split("\t"), motors.split("\t"))
 
 
 def pack_observation(stamp: float, values: Sequence[float]) -> bytes:
     """An observation."""
     return _STAMP.pack(stamp) + pack_numbers(values)
+
+
+def is_observation(message: bytes, sensors: int) -> bool:
+    """Whether it has the size of an observation; a second hello does not."""
+    return len(message) == _STAMP.size + 8 * sensors
 
 
 def unpack_observation(message: bytes) -> tuple[float, tuple[float, ...]]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import gymnasium
 import numpy as np
 from faults import Fault, FaultyNetwork
-from link import BYE, READY, newest, pack_hello, receive, unpack_numbers
+from link import BYE, READY, Hello, newest, pack_hello, receive, unpack_numbers
 
 SENSORS = (
     "rootz.position",
@@ -105,7 +105,7 @@ def connect(address: str, robot: Robot) -> socket.socket:
     host, port = address.rsplit(":", 1)
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     link.connect((host, int(port)))
-    hello = pack_hello(DRIVER_SENSORS, DRIVER_MOTORS, robot.period)
+    hello = pack_hello(Hello(robot.period, DRIVER_SENSORS, DRIVER_MOTORS))
     while not is_answered(link, hello):
         time.sleep(0.2)
     return link
