@@ -128,7 +128,7 @@ def test_an_engine_that_is_unknown_or_not_installed_is_one_line(
     file = folder / "policy.onnx"
     run = run_cli("verify", folder, file, "--engine", "mnn")
     run.assert_one_clear_line("unknown engine 'mnn'; expected one of openvino, tract, opencv")
-    absent = {"absent": OtherEngine(("no-such-engine", "another"), lambda *_: None)}
+    absent = {"absent": OtherEngine(("no-such-engine", "another"), OTHER_ENGINES["tract"].load)}
     monkeypatch.setattr(other_engines, "OTHER_ENGINES", absent)
     run = run_cli("verify", folder, file, "--engine", "absent")
     run.assert_one_clear_line("no-such-engine is not installed; run: pip install no-such-engine")
