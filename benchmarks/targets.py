@@ -1,12 +1,12 @@
-"""What one action costs outside of Python: time, instructions, flash and stack of exported code.
+"""What one action costs outside of Python: time, size, instructions and stack of exported code.
 
     python benchmarks/targets.py [--rounds N]
 
-Each shipped policy, and a random one that sees images, is exported to C. On this machine, the
-engines take turns in each round, so that other work on the machine slows all of them. QEMU counts
-the instructions of a Cortex-M3 and a Cortex-M4F; it does not tell their cycles. It needs gcc,
-clang, gcc-arm-none-eabi, qemu-system-arm and the extras ``train`` and ``export``, and writes
-``results/targets.md``, ``.json`` and ``.png``.
+Each shipped policy, and a random one that sees images, is exported to C and to JavaScript. On this
+machine, the engines take turns in each round, so that other work on the machine slows all of them.
+QEMU counts the instructions of a Cortex-M3 and a Cortex-M4F; it does not tell their cycles. It
+needs gcc, clang, gcc-arm-none-eabi, qemu-system-arm, node and the extras ``train`` and ``export``,
+and writes ``results/targets.md``, ``.json`` and ``.png``.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ from tests.export.targets.c.boards import CORTEX_M3, CORTEX_M4F, Board  # noqa: 
 from tests.export.targets.c.folders import compiler, run  # noqa: E402
 from tests.export.targets.programs import make  # noqa: E402
 from trpo_deploy.export import TargetOptions, export_file  # noqa: E402
+from trpo_deploy.export.targets.web.engine import Node  # noqa: E402
 from trpo_deploy.runtime import OnnxPolicy  # noqa: E402
 
 NAME = "policy"
 MODELS = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5")
 IMAGES = "images, 4x36x36"
-HARNESS = Path(__file__).parent / "harness" / "time_act.c"
+HARNESS = Path(__file__).parent / "harness"
 SECONDS = 0.2
 """Time of one measurement on this machine, roughly."""
 COMPILERS = {
@@ -55,6 +56,16 @@ COMPILERS = {
     "gcc -O3 -march=native -ffast-math": ("gcc", "-O3", "-march=native", "-ffast-math"),
 }
 ORT = "onnxruntime"
+JAVASCRIPT = "JavaScript"
+TITLES = {ORT: ORT, JAVASCRIPT: JAVASCRIPT} | {each: f"C, {each}" for each in COMPILERS}
+"""Engines of this machine, as the table and the plot name them."""
+SIZES = {
+    "flash": "flash, kB",
+    "stack": "stack, kB",
+    "javascript": "JavaScript module, kB",
+    "onnx": "ONNX file, kB",
+}
+"""Sizes in bytes, and their columns of the table."""
 BOARDS = {"Cortex-M3": CORTEX_M3, "Cortex-M4F": CORTEX_M4F}
 
 Measure = Callable[[], float]
@@ -81,7 +92,7 @@ class Code:
     @property
     def sources(self) -> list[Path]:
         """The timing program and the policy."""
-        return [HARNESS, self.folder / f"{NAME}.c"]
+        return [HARNESS / "time_act.c", self.folder / f"{NAME}.c"]
 
 
 def host(code: Code, label: str, calls: int) -> Measure:
@@ -91,6 +102,12 @@ def host(code: Code, label: str, calls: int) -> Measure:
     files = [*code.sources, "-o", program, "-lm"]
     run([compiler(command), "-std=gnu99", *options, *code.options(calls), *files])
     return lambda: float(run([program])) / 1e3
+
+
+def javascript(folder: Path, calls: int) -> Measure:
+    """The module of a folder in Node."""
+    command = [Node.find().command, HARNESS / "time_act.mjs", folder, NAME, calls]
+    return lambda: float(run(command)) / 1e3
 
 
 def onnxruntime(onnx: Path, calls: int) -> Measure:
@@ -138,11 +155,13 @@ def policies(folder: Path) -> dict[str, Path]:
 
 def measure_policy(onnx: Path, folder: Path, rounds: int) -> dict[str, Any]:
     """All figures of one policy."""
-    export_file(onnx, TargetOptions("c", folder, NAME), verify=False)
-    code = Code(folder)
+    for target in ("c", "web"):
+        export_file(onnx, TargetOptions(target, folder / target, NAME), verify=False)
+    code, web = Code(folder / "c"), folder / "web"
     first = onnxruntime(onnx, 20)()
     calls = max(20, int(SECONDS * 1e6 / first))
     engines = {label: host(code, label, calls) for label in COMPILERS}
+    engines[JAVASCRIPT] = javascript(web, calls)
     engines[ORT] = onnxruntime(onnx, calls)
     times: dict[str, list[float]] = {label: [] for label in engines}
     for _ in range(rounds):
@@ -152,6 +171,7 @@ def measure_policy(onnx: Path, folder: Path, rounds: int) -> dict[str, Any]:
         "microseconds": times,
         "instructions": {name: instructions(code, board) for name, board in BOARDS.items()},
         **cost(code),
+        "javascript": (web / f"{NAME}.js").stat().st_size,
         "onnx": onnx.stat().st_size,
     }
 
@@ -160,13 +180,10 @@ def table(measured: Mapping[str, Any]) -> str:
     """A row for each policy."""
     header = [
         "policy",
-        f"{ORT}, µs",
-        *(f"C, {label}, µs" for label in COMPILERS),
+        *(f"{title}, µs" for title in TITLES.values()),
         f"{ORT} ÷ C at gcc -O2",
         *(f"{name} instructions" for name in BOARDS),
-        "flash, kB",
-        "stack, kB",
-        "ONNX file, kB",
+        *SIZES.values(),
     ]
     rows = []
     for name, values in measured.items():
@@ -175,10 +192,10 @@ def table(measured: Mapping[str, Any]) -> str:
         rows.append(
             [
                 name,
-                *(f"{spread(times[label])['median']:.3g}" for label in (ORT, *COMPILERS)),
+                *(f"{spread(times[label])['median']:.3g}" for label in TITLES),
                 f"{ratio:.1f}",
                 *(f"{values['instructions'][each] / 1e3:,.0f}k" for each in BOARDS),
-                *(f"{values[each] / 1e3:,.1f}" for each in ("flash", "stack", "onnx")),
+                *(f"{values[each] / 1e3:,.1f}" for each in SIZES),
             ]
         )
     return markdown_table(header, rows)
@@ -192,13 +209,11 @@ def plot(measured: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-    labels = (ORT, *(f"C, {label}" for label in COMPILERS))
-    for index, label in enumerate(labels):
-        times = [
-            spread(each["microseconds"][label.removeprefix("C, ")])["median"]
-            for each in measured.values()
-        ]
-        axes.bar(np.arange(len(times)) + 0.2 * (index - 1.5), times, 0.18, label=label)
+    width = 0.8 / len(TITLES)
+    for index, (label, title) in enumerate(TITLES.items()):
+        times = [spread(each["microseconds"][label])["median"] for each in measured.values()]
+        place = np.arange(len(times)) + width * (index - (len(TITLES) - 1) / 2)
+        axes.bar(place, times, 0.9 * width, label=title)
     axes.set_xticks(range(len(measured)), list(measured))
     axes.set_yscale("log")
     axes.set_ylabel("µs an action")
@@ -215,17 +230,18 @@ def main() -> None:
         folder = Path(temporary)
         found = policies(folder)
         measured = {
-            name: measure_policy(onnx, folder / f"c {index}", rounds)
+            name: measure_policy(onnx, folder / str(index), rounds)
             for index, (name, onnx) in enumerate(found.items())
         }
     versions = [run([compiler(name), "-dumpversion"]).strip() for name in ("gcc", "clang")]
     text = (
-        "# One action in C\n\n"
-        f"Median of {rounds} rounds on one core. Flash and stack are for a Cortex-M4 at -O2, "
-        "without the functions of `math.h`. QEMU counts the instructions, at -O2; a Cortex-M3 has "
-        f"no floating-point unit. {TRUST}\n\n"
+        "# One action in C and JavaScript\n\n"
+        f"Median of {rounds} rounds on one core, JavaScript in Node. Flash and stack are for a "
+        "Cortex-M4 at -O2, without the functions of `math.h`. QEMU counts the instructions, at "
+        f"-O2; a Cortex-M3 has no floating-point unit. {TRUST}\n\n"
         f"{table(measured)}\n{processor()}, {machine('onnxruntime', 'numpy')}, "
-        f"gcc {versions[0]}, clang {versions[1]}\n\n![plot](targets.png)\n"
+        f"gcc {versions[0]}, clang {versions[1]}, node {Node.find().version}\n\n"
+        "![plot](targets.png)\n"
     )
     write_results("targets", measured, text)
     plot(measured, RESULTS / "targets.png")

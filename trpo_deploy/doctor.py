@@ -60,10 +60,10 @@ PACKAGES = (
     _package("environments", "gymnasium"),
     _package("MuJoCo environments", "mujoco"),
     _package("the service", "bentoml"),
-    _package("another engine for exported files", "openvino"),
-    _package("another engine for exported files", "tract"),
+    _package("verify --engine openvino", "openvino"),
+    _package("verify --engine tract", "tract"),
     _package(
-        "another engine for exported files",
+        "verify --engine opencv",
         *("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
     ),
     _package("another engine for exported files", "MNN"),

@@ -12,7 +12,7 @@
     │   └── UnsafePickleError  reading the file would run code from it
     ├── ExportError            a policy cannot be written as ONNX
     │   ├── CertificateError   the exported files do not behave like the trained policy
-    │   └── ToolMissingError   a compiler or interpreter is not on this machine
+    │   └── ToolMissingError   a compiler, interpreter or engine is not here
     ├── PolicyFileError        an ONNX file cannot be run as a policy
     │   └── PolicyStoppedError a run was stopped before it ended
     ├── ObservationError       an observation does not fit the policy
@@ -69,7 +69,7 @@ class CertificateError(ExportError):
 
 
 class ToolMissingError(ExportError):
-    """A compiler or interpreter is not on this machine."""
+    """A compiler, interpreter or engine is not on this machine."""
 
 
 class PolicyFileError(TrpoDeployError):

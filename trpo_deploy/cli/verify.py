@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zipfile import is_zipfile
@@ -31,6 +32,13 @@ def verify(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the certificate to this file.")
     ] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run the ONNX file also in openvino, tract or opencv. Repeatable.",
+        ),
+    ] = None,
     reading: ReadingOptions,
     verbose: Verbose = False,
 ) -> None:
@@ -41,7 +49,7 @@ def verify(
     """
     reserve_stdout()
     _check_order(source, policy)
-    certificate = _certificate(source, policy, reading)
+    certificate = _certificate(source, policy, engine or [], reading)
     from trpo_deploy.files.atomic import atomic_write
 
     if output is not None:
@@ -62,7 +70,13 @@ def _check_order(source: Path, policy: Path) -> None:
         )
 
 
-def _certificate(source: Path, policy: Path, reading: ReadingOptions) -> Certificate:
+def _certificate(
+    source: Path, policy: Path, engines: list[str], reading: ReadingOptions
+) -> Certificate:
+    if engines and policy.is_dir():
+        raise PolicyFileError(
+            f"--engine runs an ONNX file, but {policy} is a folder; give the policy.onnx"
+        )
     finished = finished_file(source)
     if finished is not None and not policy.exists():
         raise PolicyFileError(f"{policy} does not exist; give the folder of a target")
@@ -75,7 +89,7 @@ def _certificate(source: Path, policy: Path, reading: ReadingOptions) -> Certifi
     found, source_options = reading.locate(source)
     from trpo_deploy.export import verify_policy, verify_target
 
-    compare = verify_target if policy.is_dir() else verify_policy
+    compare = verify_target if policy.is_dir() else partial(verify_policy, engines=engines)
     return compare(
         found,
         policy,

@@ -20,6 +20,7 @@ from trpo_deploy.export.certify.certify import certify
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.golden import backend_test
+from trpo_deploy.export.certify.other_engines import load_other_engines
 from trpo_deploy.export.certify.trained_policy import TrainedPolicy
 from trpo_deploy.export.control import control_of
 from trpo_deploy.export.graph.guard import guard_info
@@ -164,6 +165,7 @@ def verify_policy(
     steps: int = STEPS,
     seconds: float = SECONDS,
     reading: SourceOptions | None = None,
+    engines: Sequence[str] = (),
 ) -> Certificate:
     """Compare an existing ONNX file with the policy that it should be.
 
@@ -173,21 +175,24 @@ def verify_policy(
         steps: Number of on-policy observations to compare.
         seconds: Time limit for playing the policy and the file.
         reading: Facts that the source does not contain.
+        engines: Names of further engines that the file must be right in, such as ``openvino``.
 
     Raises:
         PolicyFileError: The file cannot be run, or has no spec.
-        ExportError: The source cannot be read.
+        ExportError: The source cannot be read, or an engine is unknown or not installed.
     """
     try:
         content = onnx_path.read_bytes()
     except OSError as error:
         raise PolicyFileError(f"cannot read {onnx_path}: {error.strerror}") from error
     file = ExportedFile.parse(content)
+    others = load_other_engines(file, engines)
     spaces = file.spec.observation_spaces.values()
     float64 = any(isinstance(each, BoxSpace) and each.dtype == np.float64 for each in spaces)
     loaded = load_source(source, reading or SourceOptions())
     actor = _read_actor(loaded, float64_input=float64)
-    certificate = certify(file, _trained_policy(loaded, actor), steps=steps, seconds=seconds)
+    policy = _trained_policy(loaded, actor)
+    certificate = certify(file, policy, steps=steps, seconds=seconds, others=others)
     if not certificate.passed:
         _check_wrappers(onnx_path, file.spec, loaded)
     return certificate

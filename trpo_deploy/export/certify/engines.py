@@ -82,22 +82,24 @@ def load_onnxruntime(content: bytes, inputs: tuple[TensorSpec, ...]) -> Engine:
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no public base class
-        reason = _one_line(error)
+        reason = one_line(error)
         raise PolicyFileError(f"onnxruntime cannot run the file ({reason})") from error
     names = [output.name for output in session.get_outputs()]
 
     def run(batch: Inputs) -> Outputs:
         return dict(zip(names, session.run(None, dict(batch)), strict=True))
 
-    return Engine("onnxruntime", "onnxruntime", _converted(run, inputs), is_slow=False)
+    return Engine("onnxruntime", "onnxruntime", converted(run, inputs), is_slow=False)
 
 
-def _converted(run: Run, inputs: tuple[TensorSpec, ...]) -> Run:
-    def converted(batch: Inputs) -> Outputs:
+def converted(run: Run, inputs: tuple[TensorSpec, ...]) -> Run:
+    """Name a batch's arrays as the file's inputs and convert them to their dtypes first."""
+
+    def run_converted(batch: Inputs) -> Outputs:
         with np.errstate(all="ignore"):  # float64 observations may exceed float32
             return run({each.name: batch[each.key].astype(each.dtype) for each in inputs})
 
-    return converted
+    return run_converted
 
 
 class BatchNormalization(OpRun):
@@ -129,7 +131,7 @@ def _load_reference_evaluator(content: bytes, inputs: tuple[TensorSpec, ...]) ->
             onnx.load_model_from_string(content), new_ops=[BatchNormalization]
         )
     except Exception as error:  # its errors share no public base class
-        reason = _one_line(error)
+        reason = one_line(error)
         raise PolicyFileError(f"onnx's evaluator cannot run the file ({reason})") from error
     names = list(evaluator.output_names)
 
@@ -137,8 +139,9 @@ def _load_reference_evaluator(content: bytes, inputs: tuple[TensorSpec, ...]) ->
         outputs = evaluator.run(None, dict(batch))
         return {name: np.asarray(each) for name, each in zip(names, outputs, strict=True)}
 
-    return Engine("onnx reference", "onnx", _converted(run, inputs), is_slow=True)
+    return Engine("onnx reference", "onnx", converted(run, inputs), is_slow=True)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The beginning of an error's message."""
     return " ".join(str(error).split())[:300]
