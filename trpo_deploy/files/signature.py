@@ -87,8 +87,8 @@ def check_signature(onnx: Path, keys: Sequence[Path]) -> Path:
         The key that signed them.
 
     Raises:
-        SignatureError: There is no signature, no trusted key made it, a file was changed since, or
-            a key cannot be read.
+        SignatureError: The file is not signed, the signature is not by a trusted key, a file was
+            changed since, or a key cannot be read.
     """
     path = signature_path(onnx)
     if not path.is_file():

@@ -38,7 +38,7 @@ SHARE_ELSEWHERE = 0.25
 FALSE_ALARM = 0.001
 """Probability that a file which reaches exactly this share fails."""
 POWER = 0.9
-"""Without this probability to see a file that acts at random, there is no witness."""
+"""Smallest power of a witness: the probability that it notices a file that acts at random."""
 EPISODES = 16
 """Episodes with random actions, and with drawn actions if they are needed."""
 _HOW = (
