@@ -1,6 +1,6 @@
 """A control loop on an exported policy: numpy and onnxruntime, no torch.
 
-    python examples/control_loop.py models/CartPole-v1/policy.onnx
+    python examples/control_loop.py runs/CartPole-v1/policy.onnx
 
 Gymnasium stands in for the robot: read your sensors in place of ``reset`` and ``step``, and send
 the action to your actuators in place of ``step``.

@@ -1,6 +1,6 @@
 """Request one action from a running service, with the standard library only.
 
-trpo-deploy serve models/CartPole-v1
+trpo-deploy serve runs/CartPole-v1
 python examples/http_client.py http://127.0.0.1:3000 '[0.01, -0.02, 0.03, 0.04]'
 """
 

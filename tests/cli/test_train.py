@@ -116,13 +116,13 @@ def test_classes_of_the_working_folder_are_trained_and_exported(tmp_path: Path) 
     run = run_process(*arguments, command=(entry_point,), cwd=tmp_path)
     assert run.code == 0, run.error
     assert "certificate: the same policy" in run.output
-    model = ("evaluate", "models/own_Cart-v0", "--backend", "torch", "--episodes", 1)
+    model = ("evaluate", "runs/own_Cart-v0", "--backend", "torch", "--episodes", 1)
     run_cli(*model, cwd=tmp_path).assert_one_clear_line("--allow-import module:Class")
     played = run_cli(*model, "--allow-import", "own:Extractor", cwd=tmp_path)
     assert played.code == 0, played.error
     again = run_cli("train", "own:Cart-v0", "--resume", "--no-export", cwd=tmp_path)
     assert again.code == 0, again.error
-    assert "trpo-deploy export models/own_Cart-v0 --allow-import own:Extractor" in again.output
+    assert "trpo-deploy export runs/own_Cart-v0 --allow-import own:Extractor" in again.output
 
 
 def test_a_truncated_mini_batch_is_one_warning(tmp_path: Path) -> None:

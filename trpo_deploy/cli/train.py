@@ -1,4 +1,4 @@
-"""``trpo-deploy train``: train a policy, write its model folder, export it."""
+"""``trpo-deploy train``: train a policy, write its run folder, export it."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class RunOptions:
     """How a run starts and what it shows."""
 
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume from the model folder's checkpoint.")
+        bool, typer.Option("--resume", help="Resume from the run folder's checkpoint.")
     ] = False
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier run in the model folder.")
+        bool, typer.Option("--force", help="Replace the earlier run in the folder.")
     ] = False
     tensorboard: Annotated[
         Path | None, typer.Option(help="Also write TensorBoard logs to this folder.")
@@ -128,20 +128,20 @@ def train(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Model folder. (default: models/ENV_ID)"),
+        typer.Option("--output", "-o", help="Run folder. (default: runs/ENV_ID)"),
     ] = None,
     options: ConfigOptions,
     run: RunOptions,
     export: Annotated[bool, typer.Option(help="Export and verify the trained policy.")] = True,
 ) -> None:
-    """Train a TRPO policy and write a model folder."""
+    """Train a TRPO policy and write a run folder."""
     require("train", *(["export"] if export else []))
     from trpo_deploy.files.model_dir import ModelDir
     from trpo_deploy.train import settings_to_resume
 
     if run.resume and run.force:
         raise typer.BadParameter("--resume continues a run and --force replaces it: choose one")
-    folder = ModelDir(output or Path("models") / env_id.replace(":", "_").replace("/", "_"))
+    folder = ModelDir(output or Path("runs") / env_id.replace(":", "_").replace("/", "_"))
     preset = options.preset
     if run.resume and preset is None:
         preset = settings_to_resume(folder)
