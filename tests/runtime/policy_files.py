@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, PolicySpec, StateSpec, TensorSpec
 from trpo_deploy.spec.spaces import (
@@ -68,6 +70,14 @@ def make_spec(
         preprocessing=(),
         **changes,
     )
+
+
+def change_spec(path: Path, **changes: Any) -> None:
+    """Write a policy file again with some facts of its spec changed."""
+    model = onnx.load(str(path))
+    spec = OnnxPolicy(path).spec
+    helper.set_model_props(model, {METADATA_KEY: replace(spec, **changes).to_json()})
+    onnx.save(model, str(path))
 
 
 def write_policy(

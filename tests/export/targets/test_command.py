@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from gymnasium import spaces
 from tests.command import run_cli
 from tests.export.policies import make_model, save
 from tests.export.targets.programs import KINDS, make
-from tests.runtime.policy_files import box, write_policy
+from tests.runtime.policy_files import box, change_spec, write_policy
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import DictSpace
@@ -166,6 +167,18 @@ def test_verify_names_files_that_changed_since_the_export(onnx: Path, tmp_path: 
     done = run_cli("verify", onnx, folder)
     assert done.code == 0, done.output  # the actions are the same
     assert "open files: p.h has changed since the export" in done.output
+
+
+def test_verify_names_facts_for_a_robot_that_are_not_the_policys(
+    onnx: Path, tmp_path: Path
+) -> None:
+    policy = Path(shutil.copy(onnx, tmp_path))
+    right, wrong = {"period": 0.008}, {"period": 0.002}
+    change_spec(policy, **wrong)
+    assert run_cli("export", policy, "--target", "c", "-o", tmp_path / "c").code == 0
+    assert "another period" not in run_cli("verify", policy, tmp_path / "c").output
+    change_spec(policy, **right)
+    assert "has another period than the policy" in run_cli("verify", policy, tmp_path / "c").output
 
 
 def test_without_a_compiler_export_says_so_and_verify_refuses(

@@ -11,13 +11,15 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.runtime.policy_files import ACTION_SPACES, box, write_policy
+from tests.runtime.policy_files import ACTION_SPACES, box, change_spec, write_policy
 from tests.serve.models.replace import replace_policy
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.models.own_registry import own_registry
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.serve.settings import Settings
+from trpo_deploy.spec.components import Component
+from trpo_deploy.spec.policy_spec import OBS
 
 
 class Models:
@@ -109,6 +111,49 @@ def test_a_bad_file_does_not_replace_the_served_model(file: Path, damage: Any, w
     with pytest.raises(RequestError, match=words) as caught:
         registry.load("cart")
     assert caught.value.status == 409
+
+
+def names(*values: str, unit: str | None = None) -> tuple[Component, ...]:
+    return tuple(Component(value, unit) for value in values)
+
+
+JOINTS = {
+    "observation_components": {OBS: names("a", "b", "c", "d", unit="rad")},
+    "action_components": names("left", "right"),
+    "period": 0.01,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"action_components": names("right", "left")}, "right at index 0 of the action"),
+        ({"observation_components": {OBS: names("a", "b", "d", "c", unit="rad")}}, "d in rad at"),
+        ({"observation_components": {OBS: names("a", "b", "c", "d", unit="deg")}}, "a in deg at"),
+        ({"period": 0.002}, "control period of 0.002 s"),
+    ],
+    ids=["order of the action", "order of the observation", "unit", "period"],
+)
+def test_a_file_whose_numbers_mean_something_else_does_not_replace_the_served_model(
+    file: Path, changes: dict[str, Any], words: str
+) -> None:
+    change_spec(file, **JOINTS)
+    models = Models(file)
+    old = models.registry.get("cart")
+    change_spec(file, **{**JOINTS, **changes})
+    registry = models.refresh()
+    assert registry.get("cart") is old
+    assert words in (registry.entries["cart"].error or "")
+
+
+@pytest.mark.parametrize("known", [{}, JOINTS])
+def test_a_file_may_know_more_or_less_about_its_numbers(file: Path, known: dict[str, Any]) -> None:
+    others: dict[str, Any] = {"observation_components": {}, "action_components": (), "period": None}
+    change_spec(file, **others if known else JOINTS)
+    models = Models(file)
+    old = models.registry.get("cart")
+    change_spec(file, **known if known else others)
+    assert models.refresh().get("cart").version != old.version
 
 
 def test_the_certificate_is_part_of_the_model(file: Path) -> None:

@@ -32,6 +32,7 @@ from trpo_deploy.export.targets.golden import ROWS, golden_rows, rows_of_certifi
 from trpo_deploy.export.targets.names import check_identifier
 from trpo_deploy.export.targets.target import FinishedPolicy, target_module
 from trpo_deploy.files.certificate import read_certificate
+from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import BoxSpace
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def verify_target(
     options = ExportOptions(guard=found.spec.guard is not None, float64_input=_is_float64(found))
     build = build_policy(source, options, reading)
     engine = _load(found, build.file)
-    return _with_files(build.compare(steps, seconds, [engine]), found)
+    return _with_files(build.compare(steps, seconds, [engine]), found, build.file.spec)
 
 
 def verify_target_file(onnx: Path, folder: Path) -> Certificate:
@@ -194,7 +195,8 @@ def verify_target_file(onnx: Path, folder: Path) -> Certificate:
     found, file = TargetFolder.read(folder), _read(onnx)
     engine = _load(found, file)
     rows = rows_of_certificate(file.spec, read_certificate(onnx))
-    return _with_files(_certificate_of(file, compare_with_file(engine, file, rows)), found)
+    issued = _certificate_of(file, compare_with_file(engine, file, rows))
+    return _with_files(issued, found, file.spec)
 
 
 def _read(onnx: Path) -> ExportedFile:
@@ -224,13 +226,23 @@ def _load(found: TargetFolder, file: ExportedFile) -> Engine:
     return target_module(found.target).load(found.root, found.name, found.spec)
 
 
-def _with_files(certificate: Certificate, found: TargetFolder) -> Certificate:
-    """The certificate with the hashes of a folder's files, and those that have changed."""
+def _with_files(certificate: Certificate, found: TargetFolder, policy: PolicySpec) -> Certificate:
+    """The certificate with the hashes of a folder's files, and what actions do not tell.
+
+    That is files that have changed since the export, and facts for a robot (names, units, period,
+    safe action) that are not the policy's. A header has those of ``policy.json``.
+    """
     now, checks = found.sha256(), certificate.checks
     changed = [name for name, sha256 in found.hashes.items() if now[name] != sha256]
     if changed:
         note = f"{', '.join(changed)} has changed since the export; export again with --force"
         checks = (*checks, Check("files", None, f"SHA-256 as in {POLICY}", note=note))
+    stated, expected = found.spec.control.to_json(), policy.control.to_json()
+    other = [key for key, value in expected.items() if stated.get(key) != value]
+    if other:
+        note = f"{POLICY} has another {', '.join(other)} than the policy; export again with --force"
+        how = "names, units, period and safe action, where the policy has them"
+        checks = (*checks, Check("facts for a robot", None, how, note=note))
     return replace(certificate, checks=checks, sha256={**certificate.sha256, **now})
 
 

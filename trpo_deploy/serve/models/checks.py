@@ -11,6 +11,7 @@ from trpo_deploy.errors import ObservationError, ServeError
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.models.served_model import ServedModel
+from trpo_deploy.spec.components import Component
 from trpo_deploy.spec.nested_lists import array_from_lists
 from trpo_deploy.spec.spaces import Array, Json
 
@@ -21,7 +22,7 @@ _GOLDEN_TOLERANCE = 1e-4
 def check_model(
     model: ServedModel, replaced: Sequence[OnnxPolicy], *, needs_certificate: bool
 ) -> None:
-    """Check a model's certificate, an action, the golden action and its spaces.
+    """Check a model's certificate, an action, the golden action, its spaces and names.
 
     Args:
         model: The model.
@@ -44,6 +45,7 @@ def check_model(
         _check_golden(policy, certificate["golden"])
     for old in replaced:
         _check_spaces(policy, old)
+        _check_meaning(policy, old)
 
 
 def _check_certificate(certificate: Json, policy: OnnxPolicy) -> None:
@@ -127,3 +129,39 @@ def _check_spaces(new: OnnxPolicy, old: OnnxPolicy) -> None:
             f"{new.path} has the states {[s.input.name for s in new.spec.states]}, the served "
             f"model has {[s.input.name for s in old.spec.states]}; serve it under another name"
         )
+
+
+def _check_meaning(new: OnnxPolicy, old: OnnxPolicy) -> None:
+    """Refuse a replacement whose numbers mean something else: running robots would move wrongly.
+
+    A fact that one of both files lacks is not compared.
+    """
+    before, after = old.spec, new.spec
+    pairs = [
+        (f"the observation {key!r}", components, after.observation_components.get(key, ()))
+        for key, components in before.observation_components.items()
+    ]
+    for what, was, now in [
+        *pairs,
+        ("the action", before.action_components, after.action_components),
+    ]:
+        for index, (one, other) in enumerate(zip(was, now, strict=False)):
+            if one.name != other.name or _differ(one.unit, other.unit):
+                raise ServeError(
+                    f"{new.path} has {_words(other)} at index {index} of {what}, the served model "
+                    f"has {_words(one)}; serve it under another name"
+                )
+    if _differ(before.period, after.period):
+        raise ServeError(
+            f"{new.path} has a control period of {after.period} s, the served model one of "
+            f"{before.period} s; serve it under another name"
+        )
+
+
+def _differ(one: object, other: object) -> bool:
+    """Whether both are known and not equal."""
+    return None not in (one, other) and one != other
+
+
+def _words(component: Component) -> str:
+    return component.name if component.unit is None else f"{component.name} in {component.unit}"

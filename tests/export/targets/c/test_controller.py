@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.export.targets.c.boards import CORTEX_M3, CORTEX_M4F, Board
 from tests.export.targets.c.folders import NAME, SANITIZERS, WARNINGS, compiler, run, write_folder
 from tests.export.targets.programs import KINDS
 from tests.runtime import control_policy
@@ -135,9 +136,13 @@ def built(folder: Path, text: str, command: str, *options: str) -> list[str]:
     """The lines that a program with the controller prints."""
     source, output = folder.parent / "main.c", folder.parent / "main"
     source.write_text(text)
-    files = [source, folder / f"{NAME}.c", folder / f"{NAME}_controller.c"]
-    run([command, "-std=c99", f"-I{folder}", *options, *files, "-o", output, "-lm"])
+    sources = files(folder, source)
+    run([command, "-std=c99", f"-I{folder}", *options, *sources, "-o", output, "-lm"])
     return run([output]).splitlines()
+
+
+def files(folder: Path, main: Path) -> list[Path]:
+    return [main, folder / f"{NAME}.c", folder / f"{NAME}_controller.c"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,19 @@ def built(folder: Path, text: str, command: str, *options: str) -> list[str]:
 def test_c_does_what_the_table_of_cases_says(
     folder: Path, command: str, options: tuple[str, ...]
 ) -> None:
-    printed = built(folder, program(TABLE["cases"]), compiler(command), *options)
+    check_table(built(folder, program(TABLE["cases"]), compiler(command), *options))
+
+
+@pytest.mark.parametrize("board", [CORTEX_M3, CORTEX_M4F], ids=lambda board: board.machine)
+def test_a_microcontroller_does_what_the_table_of_cases_says(folder: Path, board: Board) -> None:
+    source, image = folder.parent / "main.c", folder.parent / "image.elf"
+    source.write_text(program(TABLE["cases"]))
+    board.build(files(folder, source), image, f"-I{folder}", "-Os")
+    check_table(board.run(image).splitlines())
+
+
+def check_table(printed: list[str]) -> None:
+    """Check faults and actions against the table's."""
     steps = [
         (case["name"], step) for case in TABLE["cases"] for step in case["steps"] if "now" in step
     ]
