@@ -1,0 +1,105 @@
+// The page: load MuJoCo and a model, then play it.
+
+import loadMujoco from "@mujoco/mujoco";
+import { Controls } from "./controls.js";
+import { Environment } from "./environment.js";
+import { Player } from "./player.js";
+import { dragRobot } from "./pointer.js";
+import { Push } from "./push.js";
+import { View } from "./view.js";
+
+const LONGEST = 0.1; // s that a frame may make up for; a slow computer plays slower
+
+class Page {
+  constructor(mujoco) {
+    this.mujoco = mujoco;
+    this.view = new View(document.getElementById("view"));
+    this.left = 0; // s that are not yet played
+    this.controls = new Controls({
+      choose: (model) => this.choose(model),
+      shove: (direction) => this.player?.push.shove(direction),
+      restart: () => this.restart(),
+    });
+    dragRobot(this.view, () => this.player);
+  }
+
+  // Load a model and show it. The last choice wins.
+  async choose(model) {
+    this.model = model;
+    history.replaceState(null, "", `#${model}`);
+    this.controls.say(`Loading ${model}…`);
+    try {
+      const { xml, task, Policy } = await load(model);
+      if (this.model !== model) return;
+      const before = this.player?.environment;
+      const environment = new Environment(this.mujoco, xml, task);
+      this.player = new Player(environment, new Policy(), new Push());
+      this.view.show(environment);
+      before?.delete();
+      this.controls.say("");
+    } catch (error) {
+      this.controls.say(`${model} did not load: ${error.message}`);
+    }
+  }
+
+  restart() {
+    this.player?.restart();
+    if (this.player) this.view.record();
+  }
+
+  play(now) {
+    const seconds = Math.min((now - (this.last ?? now)) / 1000, LONGEST);
+    this.last = now;
+    if (this.player) {
+      const { player, controls } = this;
+      const { timestep } = player.environment;
+      if (!controls.isPaused) this.left += seconds * controls.speed;
+      for (; this.left >= timestep; this.left -= timestep) {
+        player.advance();
+        this.view.record();
+      }
+      this.view.draw(this.left / timestep, seconds, player.push);
+      controls.show(player);
+      this.#tell(player);
+    }
+    requestAnimationFrame((time) => this.play(time));
+  }
+
+  #tell({ hasFallen }) {
+    if (hasFallen !== this.hadFallen) this.controls.say(hasFallen ? "It fell. It starts again." : "");
+    this.hadFallen = hasFallen;
+  }
+}
+
+async function load(model) {
+  const folder = new URL(`models/${model}/`, import.meta.url);
+  const file = (name) => new URL(name, folder).href;
+  const [xml, { task }, { Policy }] = await Promise.all([
+    fetchText(file("robot.xml")),
+    import(file("task.js")),
+    import(file("policy.js")),
+  ]);
+  return { xml, task, Policy };
+}
+
+async function fetchText(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url}: status ${answer.status}`);
+  return answer.text();
+}
+
+async function start() {
+  try {
+    const page = new Page(await loadMujoco());
+    const wanted = location.hash.slice(1);
+    const checked = document.querySelector('input[name="model"]:checked').value;
+    await page.choose(page.controls.select(wanted) ? wanted : checked);
+    page.play(performance.now());
+    return page;
+  } catch (error) {
+    document.getElementById("status").textContent = `This page needs WebGL and WebAssembly (${error.message}).`;
+    throw error;
+  }
+}
+
+export const page = start();
