@@ -4,7 +4,7 @@ import loadMujoco from "@mujoco/mujoco";
 import { Controls } from "./controls.js";
 import { Environment } from "./environment.js";
 import { Player } from "./player.js";
-import { dragRobot } from "./pointer.js";
+import { RobotDrag } from "./pointer.js";
 import { Push } from "./push.js";
 import { View } from "./view.js";
 
@@ -20,7 +20,7 @@ class Page {
       shove: (direction) => this.player?.push.shove(direction),
       restart: () => this.restart(),
     });
-    dragRobot(this.view, () => this.player);
+    this.drag = new RobotDrag(this.view, () => this.player);
   }
 
   // Load a model and show it. The last choice wins.
@@ -43,8 +43,9 @@ class Page {
   }
 
   restart() {
-    this.player?.restart();
-    if (this.player) this.view.record();
+    if (!this.player) return;
+    this.player.restart();
+    this.view.jump();
   }
 
   play(now) {
@@ -53,6 +54,7 @@ class Page {
     if (this.player) {
       const { player, controls } = this;
       const { timestep } = player.environment;
+      this.drag.update();
       if (!controls.isPaused) this.left += seconds * controls.speed;
       for (; this.left >= timestep; this.left -= timestep) {
         player.advance();
@@ -94,7 +96,7 @@ async function start() {
     const wanted = location.hash.slice(1);
     const checked = document.querySelector('input[name="model"]:checked').value;
     await page.choose(page.controls.select(wanted) ? wanted : checked);
-    page.play(performance.now());
+    requestAnimationFrame((now) => page.play(now));
     return page;
   } catch (error) {
     document.getElementById("status").textContent = `This page needs WebGL and WebAssembly (${error.message}).`;

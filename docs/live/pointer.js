@@ -1,39 +1,46 @@
 // Dragging the robot with the mouse or a finger; elsewhere a drag turns the camera.
 
-export function dragRobot(view, getPlayer) {
-  const { canvas, orbit } = view;
-  let grip; // the point of the world at which the robot was taken
-
-  canvas.addEventListener(
-    "pointerdown",
-    (event) => {
-      const player = getPlayer();
-      const hit = player && event.isPrimary && view.pick(event);
-      if (!hit) return;
-      grip = hit.point;
-      orbit.enabled = false;
-      canvas.setPointerCapture(event.pointerId);
-      player.push.hold(hit.body, toLocal(player.environment.data, hit.body, hit.point.toArray()));
-    },
-    { capture: true }, // before the camera's own listener
-  );
-  canvas.addEventListener("pointermove", (event) => {
-    if (grip) getPlayer().push.pullTo(view.placeAt(event, grip).toArray());
-    else canvas.classList.toggle("over-robot", event.buttons === 0 && Boolean(view.pick(event)));
-  });
-  for (const end of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(end, () => {
-      if (!grip) return;
-      grip = undefined;
-      orbit.enabled = true;
-      getPlayer().push.let();
-    });
+export class RobotDrag {
+  constructor(view, getPlayer) {
+    this.view = view;
+    this.getPlayer = getPlayer;
+    this.event = undefined; // the pointer's last one while it holds the robot
+    const { canvas } = view;
+    // "capture": before the camera's own listener
+    canvas.addEventListener("pointerdown", (event) => this.#take(event), { capture: true });
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.#drop());
   }
-}
 
-// A point of the world in the frame of a body.
-function toLocal(data, body, point) {
-  const way = point.map((value, i) => value - data.xpos[3 * body + i]);
-  const column = (j) => [0, 1, 2].reduce((sum, i) => sum + data.xmat[9 * body + 3 * i + j] * way[i], 0);
-  return [0, 1, 2].map(column);
+  // Call it once a frame: the camera moves along with the robot, and so does the pointer.
+  update() {
+    if (!this.event) return;
+    const { push } = this.getPlayer();
+    if (push.held) push.pullTo(this.view.placeAt(this.event, push.point));
+    else this.#drop(); // the robot started again
+  }
+
+  #take(event) {
+    const player = this.getPlayer();
+    const hit = player && event.isPrimary && this.view.pick(event);
+    if (!hit) return;
+    this.event = event;
+    this.view.orbit.enabled = false;
+    this.view.canvas.setPointerCapture(event.pointerId);
+    player.push.hold(player.environment.data, hit.body, hit.point);
+  }
+
+  #move(event) {
+    if (this.event) this.event = event;
+    else if (event.pointerType === "mouse" && event.buttons === 0 && this.getPlayer()) {
+      this.view.canvas.classList.toggle("over-robot", this.view.pick(event) !== undefined);
+    }
+  }
+
+  #drop() {
+    if (!this.event) return;
+    this.event = undefined;
+    this.view.orbit.enabled = true;
+    this.getPlayer().push.letGo();
+  }
 }

@@ -1,6 +1,6 @@
 // Forces of the visitor on the robot.
 
-const SHOVE_SPEED = 0.4; // m/s that a shove gives to the whole robot
+const SHOVE_SPEED = 0.2; // m/s that a shove gives to the whole robot
 const SHOVE_TIME = 0.1; // s
 const STIFFNESS = 60; // N/m for each kg of the robot
 const LARGEST = 25; // N for each kg of the robot
@@ -24,16 +24,18 @@ export class Push {
     this.shoveLeft = SHOVE_TIME;
   }
 
-  // Pull a point of a body, given in the body's frame, to a place of the world.
-  hold(body, local) {
-    this.held = { body, local, target: undefined };
+  // Take a body at a point of the world.
+  hold(data, body, point) {
+    this.held = { body, local: toLocal(data, body, point), target: point };
+    this.point = point;
   }
 
+  // Pull the body towards a place of the world.
   pullTo(target) {
     this.held.target = target;
   }
 
-  let() {
+  letGo() {
     this.held = undefined;
   }
 
@@ -43,12 +45,11 @@ export class Push {
     const forces = data.xfrc_applied;
     forces.fill(0);
     this.force = undefined;
-    if (this.held?.target) {
+    if (this.held) {
       const { body, local, target } = this.held;
       this.point = toWorld(data, body, local);
       const pull = target.map((value, i) => (value - this.point[i]) * STIFFNESS * mass);
-      const size = Math.hypot(...pull);
-      const scale = Math.min(1, (LARGEST * mass) / size);
+      const scale = Math.min(1, (LARGEST * mass) / Math.hypot(...pull, 1e-9));
       this.force = pull.map((value) => value * scale);
       addForce(forces, data, body, this.force, this.point);
     } else if (this.shoveLeft > 0) {
@@ -60,12 +61,18 @@ export class Push {
   }
 }
 
+// A point of a body's frame in the world, and the other way.
 function toWorld(data, body, local) {
-  const origin = data.xpos.slice(3 * body, 3 * body + 3);
-  const rows = data.xmat.slice(9 * body, 9 * body + 9);
+  const r = data.xmat.slice(9 * body, 9 * body + 9); // row after row
   return [0, 1, 2].map(
-    (i) => origin[i] + rows[3 * i] * local[0] + rows[3 * i + 1] * local[1] + rows[3 * i + 2] * local[2],
+    (i) => data.xpos[3 * body + i] + [0, 1, 2].reduce((sum, j) => sum + r[3 * i + j] * local[j], 0),
   );
+}
+
+function toLocal(data, body, point) {
+  const r = data.xmat.slice(9 * body, 9 * body + 9);
+  const way = point.map((value, i) => value - data.xpos[3 * body + i]);
+  return [0, 1, 2].map((j) => [0, 1, 2].reduce((sum, i) => sum + r[3 * i + j] * way[i], 0));
 }
 
 // A force at a point is the force at the body's centre of mass and a torque.

@@ -4,7 +4,7 @@ import * as THREE from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 
 const SQUARES = 64; // of the ground, each 1 m wide
-const FOLLOW = 5; // 1/s, how fast the camera follows the robot
+const RISE = 3; // 1/s, how fast the camera follows the robot up and down
 const ARROW = 0.08; // metres for each newton per kilogram of the robot
 
 // From the robot to the camera, in metres.
@@ -29,6 +29,7 @@ export class View {
     this.scene.add(this.arrow);
     this.robot = new THREE.Group();
     this.scene.add(this.robot);
+    this.centre = { from: new THREE.Vector3(), to: new THREE.Vector3() };
     this.#paint();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
   }
@@ -48,16 +49,25 @@ export class View {
       }
     }
     this.#paint();
-    this.record();
-    this.record();
-    this.orbit.target.copy(this.#centre());
+    this.jump();
     this.camera.position.fromArray(CAMERA[environment.family] ?? CAMERA.default);
     this.camera.position.add(this.orbit.target);
   }
 
+  // Show the poses without a way from those before.
+  jump() {
+    this.record();
+    this.record();
+    const way = this.centre.to.clone().sub(this.orbit.target);
+    this.orbit.target.add(way);
+    this.camera.position.add(way);
+  }
+
   // Remember the poses after a timestep, to draw between them and those before it.
   record() {
-    const { geom_xpos, geom_xmat } = this.environment.data;
+    const { geom_xpos, geom_xmat, subtree_com } = this.environment.data;
+    this.centre.from.copy(this.centre.to);
+    this.centre.to.fromArray(subtree_com, 3); // MuJoCo's tracking cameras follow it, too
     for (const part of this.robot.children) {
       const { geom, from, to } = part.userData;
       from.position.copy(to.position);
@@ -80,7 +90,7 @@ export class View {
       mesh.position.lerpVectors(from.position, to.position, part);
       mesh.quaternion.slerpQuaternions(from.quaternion, to.quaternion, part);
     }
-    this.#follow(seconds);
+    this.#follow(part, seconds);
     this.#drawPush(push);
     this.#resize();
     this.renderer.render(this.scene, this.camera);
@@ -89,14 +99,14 @@ export class View {
   // What of the robot is at a place of the page: its body, the point in the world, or undefined.
   pick(event) {
     const [hit] = this.#ray(event).intersectObjects(this.robot.children);
-    return hit && { body: hit.object.userData.body, point: hit.point };
+    return hit && { body: hit.object.userData.body, point: hit.point.toArray() };
   }
 
   // The place of the world that a pointer means, in the plane of a point that faces the camera.
   placeAt(event, point) {
     const normal = this.camera.getWorldDirection(new THREE.Vector3());
-    const plane = new THREE.Plane().setFromNormalAndCoplanarPoint(normal, point);
-    return this.#ray(event).ray.intersectPlane(plane, new THREE.Vector3());
+    const plane = new THREE.Plane().setFromNormalAndCoplanarPoint(normal, new THREE.Vector3(...point));
+    return this.#ray(event).ray.intersectPlane(plane, new THREE.Vector3()).toArray();
   }
 
   #ray({ clientX, clientY }) {
@@ -108,15 +118,10 @@ export class View {
     return raycaster;
   }
 
-  // MuJoCo's tracking cameras follow the centre of mass, too.
-  #centre() {
-    return new THREE.Vector3().fromArray(this.environment.data.subtree_com, 3);
-  }
-
-  #follow(seconds) {
-    const way = this.#centre().sub(this.orbit.target);
-    const isFar = way.length() > 3; // the robot started again
-    if (!isFar) way.multiplyScalar(1 - Math.exp(-FOLLOW * seconds));
+  #follow(part, seconds) {
+    const way = new THREE.Vector3().lerpVectors(this.centre.from, this.centre.to, part);
+    way.sub(this.orbit.target);
+    way.z *= 1 - Math.exp(-RISE * seconds);
     this.orbit.target.add(way);
     this.camera.position.add(way);
     this.orbit.update();
