@@ -20,11 +20,16 @@ export class Controls {
     this.#showPause();
   }
 
-  // Mark a model as chosen. Return whether the page has it.
+  // Mark a model if the page has it.
   select(model) {
-    const input = document.querySelector(`input[name="model"][value="${CSS.escape(model)}"]`);
+    const inputs = [...document.querySelectorAll('input[name="model"]')];
+    const input = inputs.find((each) => each.value === model);
     if (input) input.checked = true;
-    return input !== null;
+  }
+
+  // The marked model.
+  get model() {
+    return document.querySelector('input[name="model"]:checked').value;
   }
 
   say(text) {

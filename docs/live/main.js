@@ -21,6 +21,13 @@ class Page {
       restart: () => this.restart(),
     });
     this.drag = new RobotDrag(this.view, () => this.player);
+    addEventListener("hashchange", () => this.chooseByAddress());
+  }
+
+  // Load the model that the address names, as in #Ant-v5, or the one that is marked.
+  chooseByAddress() {
+    this.controls.select(location.hash.slice(1));
+    return this.choose(this.controls.model);
   }
 
   // Load a model and show it. The last choice wins.
@@ -93,9 +100,7 @@ async function fetchText(url) {
 async function start() {
   try {
     const page = new Page(await loadMujoco());
-    const wanted = location.hash.slice(1);
-    const checked = document.querySelector('input[name="model"]:checked').value;
-    await page.choose(page.controls.select(wanted) ? wanted : checked);
+    await page.chooseByAddress();
     requestAnimationFrame((now) => page.play(now));
     return page;
   } catch (error) {

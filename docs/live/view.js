@@ -196,13 +196,15 @@ const ROTATION = new THREE.Matrix4();
 
 function makeGeom(model, geom, types) {
   const body = model.geom_bodyid[geom];
-  const mesh = new THREE.Mesh(
-    shape(model.geom_type[geom], model.geom_size.slice(3 * geom, 3 * geom + 3), types),
-    new THREE.MeshStandardMaterial({ roughness: 0.5, metalness: 0.05 }),
-  );
+  const color = colorOf(model, geom, body);
+  const material = new THREE.MeshStandardMaterial({ roughness: 0.5, metalness: 0.05 });
+  // The legs of planar robots go through each other; one of them has to be in front.
+  Object.assign(material, { polygonOffset: color === "far-limb", polygonOffsetFactor: 1 });
+  const size = model.geom_size.slice(3 * geom, 3 * geom + 3);
+  const mesh = new THREE.Mesh(shape(model.geom_type[geom], size, types), material);
   mesh.castShadow = true;
   mesh.receiveShadow = true;
-  mesh.userData = { geom, body, color: colorOf(model, geom, body), from: pose(), to: pose() };
+  mesh.userData = { geom, body, color, from: pose(), to: pose() };
   return mesh;
 }
 

@@ -27,15 +27,15 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 MUJOCO = ROOT / "build" / "live" / "node_modules" / "@mujoco" / "mujoco" / "mujoco.js"
 MODELS = ("Walker2d-v5", "Hopper-v5", "HalfCheetah-v5", "Ant-v5", "Swimmer-v5")
-STEPS = 40
+STEPS = 30
 WAIT_S = 240  # drawn by the CPU, the simulation takes many times as long as it lasts
-# Each visit starts from the same pose, and each frame lasts 50 ms: no clock of this machine counts.
+# Each visit starts from the same pose, and each frame lasts 100 ms, whatever this machine needs.
 PREPARED = """
 let seed = 1;
 Math.random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
 globalThis.ticks = 0;
 const request = globalThis.requestAnimationFrame;
-globalThis.requestAnimationFrame = (draw) => request(() => draw(50 * ++ticks));
+globalThis.requestAnimationFrame = (draw) => request(() => draw(100 * ++ticks));
 """
 PLAYER = """
 import(document.querySelector("script[type=module]").src).then(async (module) => {
@@ -52,7 +52,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("npm", "node", "chromium"):
         tool(name)
     output = tmp_path_factory.mktemp("live") / "page"
-    command = [sys.executable, ROOT / "scripts" / "build-page", output]
+    command = [sys.executable, str(ROOT / "scripts" / "build-page"), str(output)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return output
@@ -74,7 +74,7 @@ def address(built: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(address: str) -> Iterator[Page]:
+def browser() -> Iterator[Page]:
     with browser_page(*WEBGL) as page:
         page.observe("Log", "Network", "Page", "Runtime")
         page.call("Page.addScriptToEvaluateOnNewDocument", source=PREPARED)
@@ -93,18 +93,17 @@ def visit(browser: Page, address: str) -> Iterator[Page]:
     assert [event for event in browser.events if is_complaint(event)] == []
     sent = [e["params"] for e in browser.events if e["method"] == "Network.requestWillBeSent"]
     urls = {each["request"]["url"] for each in sent}
-    assert f"{address}mujoco.wasm" in urls
     assert {url for url in urls if not url.startswith((address, "data:"))} == set()
 
 
 def is_complaint(event: dict[str, Any]) -> bool:
     """Whether an event is an exception, or an error or a warning of the page."""
-    params = event["params"]
-    return (
-        event["method"] == "Runtime.exceptionThrown"
-        or (event["method"] == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"))
-        or (event["method"] == "Log.entryAdded" and params["entry"]["level"] == "error")
-    )
+    method, params = event["method"], event["params"]
+    if method == "Runtime.consoleAPICalled":
+        return params["type"] in ("error", "warning")
+    if method == "Log.entryAdded":
+        return bool(params["entry"]["level"] == "error")
+    return bool(method == "Runtime.exceptionThrown")
 
 
 def resize(page: Page, width: int, height: int) -> None:
@@ -150,10 +149,11 @@ def simulate(page: Page, seconds: float) -> list[float]:
 @pytest.mark.parametrize("source", ["policy", "random"])
 @pytest.mark.parametrize("model", MODELS)
 def test_steps_are_those_of_gymnasium(built: Path, model: str, source: str) -> None:
-    """State, observation, reward and action over 40 steps from the same state.
+    """Observation, reward, health and action over 30 steps from the same state.
 
-    MuJoCo's module (3.9) and its Python package differ in version and compiler. Contacts multiply
-    the last digit's differences: after 40 steps they were at most 1e-9, hence 1e-6.
+    The versions of MuJoCo (3.9 in the page, 3.8 here) and the compilers differ, so the last digits
+    do, and contacts multiply the difference: HalfCheetah's was 4e-8 after 30 steps and 4e-7 after
+    40, the other robots' 1e-11. Hence 30 steps and 1e-6.
     """
     policy = OnnxPolicy(ROOT / "models" / model / "policy.onnx")
     rng = np.random.default_rng(1)
@@ -202,7 +202,8 @@ def test_the_walker_is_upright_after_ten_seconds(visit: Page, tmp_path: Path) ->
     assert height > 0.8  # Gymnasium's own limits
     assert abs(angle) < 1
     assert ask(visit, "return player.environment.data.qpos[0];") > 20  # metres
-    visit.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    drawn = visit.evaluate("ticks")
+    assert wait_until(lambda: visit.evaluate("ticks") > drawn + 2, WAIT_S)
     visit.screenshot(tmp_path / "walker.png")
     torso = torso_pixels(matplotlib.image.imread(tmp_path / "walker.png"))
     rows, columns = np.nonzero(torso)
@@ -213,7 +214,7 @@ def test_the_walker_is_upright_after_ten_seconds(visit: Page, tmp_path: Path) ->
 def torso_pixels(picture: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where the torso's blue is, between the panels above and below."""
     red, green, blue = np.moveaxis(picture[..., :3], -1, 0)
-    is_blue = (blue > 2 * red) & (blue > 1.4 * green)
+    is_blue: NDArray[np.bool_] = (blue > 2 * red) & (blue > 1.4 * green)
     is_blue[: len(picture) // 4] = False
     is_blue[int(len(picture) * 0.72) :] = False
     return is_blue
@@ -235,15 +236,14 @@ def test_a_push_moves_the_robot(visit: Page, address: str) -> None:
     def played(trigger: str) -> list[float]:
         show(visit, address)
         pause(visit)
-        ask(visit, "player.restart();")
-        visit.evaluate("seed = 7")
-        ask(visit, "player.restart();")
+        ask(visit, "seed = 7; player.restart();")
         simulate(visit, 1)
         visit.evaluate(trigger)
         return simulate(visit, 1.3)
 
     button = "document.querySelector('#push-forward').click()"
-    key = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}))"
+    event = "new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true })"
+    key = f"document.body.dispatchEvent({event})"
     calm, forward, back = played("0"), played(button), played(key)
     assert calm == played("0")
     x = 0
@@ -263,7 +263,7 @@ def test_the_mouse_pulls_the_robot(visit: Page) -> None:
     mouse(visit, "mousePressed", *place)
     mouse(visit, "mouseMoved", place[0] - 120, place[1])
     force = "page.drag.update(); player.advance(); return player.push.force ?? null;"
-    x, y, z = ask(visit, force)
+    x, _, z = ask(visit, force)
     assert x < -50  # newtons
     assert abs(z) < abs(x) / 2
     mouse(visit, "mouseReleased", place[0] - 120, place[1])
@@ -276,6 +276,8 @@ def mouse(page: Page, kind: str, x: float, y: float) -> None:
 
 
 def test_each_robot_plays_and_can_be_linked_to(visit: Page, address: str) -> None:
+    asked = {event["params"].get("request", {}).get("url") for event in visit.events}
+    assert f"{address}mujoco.wasm" in asked
     listed = "[...document.querySelectorAll('input[name=model]')].map((input) => input.value)"
     assert visit.evaluate(listed) == list(MODELS)
     for model in reversed(MODELS):
@@ -287,6 +289,9 @@ def test_each_robot_plays_and_can_be_linked_to(visit: Page, address: str) -> Non
         assert visit.evaluate("location.hash") == f"#{model}"
     show(visit, f"{address}?#Ant-v5")
     assert ask(visit, "return player.environment.task.id;") == "Ant-v5"
+    visit.evaluate("location.hash = '#Hopper-v5'")
+    chosen = "return player.environment.task.id === 'Hopper-v5';"
+    assert wait_until(lambda: bool(ask(visit, chosen)), WAIT_S)
 
 
 def test_the_speed_is_the_chosen_one(visit: Page) -> None:
@@ -296,12 +301,12 @@ def test_the_speed_is_the_chosen_one(visit: Page) -> None:
             visit,
             f"""
             const [time, tick] = [player.time, ticks];
-            while (ticks < tick + 12) await new Promise((done) => setTimeout(done));
-            return [player.time - time, (ticks - tick) * 0.05 * {speed}];
+            while (ticks < tick + 8) await new Promise((done) => setTimeout(done));
+            return [player.time - time, (ticks - tick) * 0.1 * {speed}];
             """,
         )
         # A frame more or less, as they are counted before they are drawn, and a timestep.
-        assert passed == pytest.approx(expected, abs=0.05 * speed + 0.003)
+        assert passed == pytest.approx(expected, abs=0.1 * speed + 0.003)
 
 
 def test_who_asks_for_less_motion_starts_the_robot(visit: Page, address: str) -> None:
@@ -320,7 +325,7 @@ def test_the_page_fits_a_phone(visit: Page) -> None:
     resize(visit, 360, 700)
     boxes = "[...document.querySelectorAll('header, #figures, #controls, #controls span, button')]"
     sides = "map((each) => each.getBoundingClientRect()).map((box) => [box.left, box.right])"
-    assert all(0 <= left and right <= 360 for left, right in visit.evaluate(f"{boxes}.{sides}"))
+    assert all(left >= 0 and right <= 360 for left, right in visit.evaluate(f"{boxes}.{sides}"))
     ends = "['header', '#figures', '#controls'].map((name) => document.querySelector(name))"
     rows = "map((each) => each.getBoundingClientRect()).map((box) => [box.top, box.bottom])"
     header, figures, controls = visit.evaluate(f"{ends}.{rows}")
@@ -336,3 +341,18 @@ def test_cartpole_is_one_link_away(visit: Page, address: str) -> None:
     steps = "Number(document.querySelector('#policy .steps')?.textContent ?? 0)"
     assert wait_until(lambda: visit.evaluate(steps) > 20, WAIT_S)
     assert visit.evaluate("document.querySelector('nav a').href") == address
+
+
+def test_a_model_that_does_not_load_is_named(visit: Page) -> None:
+    ask(visit, "await page.choose('Robot-v9');")
+    text = visit.evaluate("document.getElementById('status').textContent")
+    assert text.startswith("Robot-v9 did not load: ")
+    visit.evaluate("0")
+    visit.events.clear()  # of the missing file
+
+
+def test_a_browser_without_webgl_gets_a_reason(address: str) -> None:
+    with browser_page("--disable-3d-apis") as page:
+        page.open(address)
+        status = "document.getElementById('status')?.textContent ?? ''"
+        assert wait_until(lambda: "needs WebGL" in page.evaluate(status), WAIT_S)
