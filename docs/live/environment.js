@@ -76,7 +76,8 @@ export class Environment {
     return [...qpos.slice(skipped), ...velocities, ...forces];
   }
 
-  // False once the robot has fallen. HalfCheetah and Swimmer have no ranges and never fall.
+  // False once the robot has fallen, or jumped higher than Gymnasium allows. HalfCheetah and Swimmer
+  // have no ranges.
   get isHealthy() {
     const { qpos, qvel } = this.data;
     const { healthy_z_range, healthy_angle_range, healthy_state_range } = this.arguments;

@@ -9,12 +9,14 @@ import { Push } from "./push.js";
 import { View } from "./view.js";
 
 const LONGEST = 0.1; // s that a frame may make up for; a slow computer plays slower
+const FALLEN = "The episode ended: it fell or jumped too high. It starts again.";
 
 class Page {
   constructor(mujoco) {
     this.mujoco = mujoco;
-    this.view = new View(document.getElementById("view"));
+    this.view = new View(document.getElementById("view"), document.getElementById("stage"));
     this.left = 0; // s that are not yet played
+    this.hadFallen = false;
     this.controls = new Controls({
       choose: (model) => this.choose(model),
       shove: (direction) => this.player?.push.shove(direction),
@@ -45,7 +47,7 @@ class Page {
       before?.delete();
       this.controls.say("");
     } catch (error) {
-      this.controls.say(`${model} did not load: ${error.message}`);
+      if (this.model === model) this.controls.say(`${model} did not load: ${error.message}`);
     }
   }
 
@@ -75,7 +77,7 @@ class Page {
   }
 
   #tell({ hasFallen }) {
-    if (hasFallen !== this.hadFallen) this.controls.say(hasFallen ? "It fell. It starts again." : "");
+    if (hasFallen !== this.hadFallen) this.controls.say(hasFallen ? FALLEN : "");
     this.hadFallen = hasFallen;
   }
 }
@@ -104,7 +106,8 @@ async function start() {
     requestAnimationFrame((now) => page.play(now));
     return page;
   } catch (error) {
-    document.getElementById("status").textContent = `This page needs WebGL and WebAssembly (${error.message}).`;
+    const reason = `This page needs WebGL and WebAssembly (${error.message}).`;
+    document.getElementById("status").textContent = reason;
     throw error;
   }
 }

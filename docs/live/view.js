@@ -10,9 +10,14 @@ const ARROW = 0.08; // metres for each newton per kilogram of the robot
 // From the robot to the camera, in metres.
 const CAMERA = { Swimmer: [-1, -4.5, 4], Ant: [-1.5, -4.5, 2], default: [0.9, -4.2, 0.8] };
 
+const SHOWN = { width: 2.4, height: 2 }; // metres around the robot
+const WIDEST = 80; // degrees of the field of view
+
 export class View {
-  constructor(canvas) {
+  // Draw on `canvas`, with the robot in the part that `stage` covers.
+  constructor(canvas, stage) {
     this.canvas = canvas;
+    this.stage = stage;
     this.renderer = new THREE.WebGLRenderer({ canvas, antialias: true });
     this.renderer.shadowMap.enabled = true;
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
@@ -31,13 +36,18 @@ export class View {
     this.scene.add(this.robot);
     this.centre = { from: new THREE.Vector3(), to: new THREE.Vector3() };
     this.#paint();
+    const observer = new ResizeObserver(() => this.#fit());
+    for (const element of [canvas, stage]) observer.observe(element);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
   }
 
   // Show the robot of an environment.
   show(environment) {
     this.environment = environment;
-    this.robot.traverse((part) => part.geometry?.dispose());
+    for (const { geometry, material } of this.robot.children) {
+      geometry.dispose();
+      material.dispose();
+    }
     this.robot.clear();
     const { model, data } = environment;
     const types = environment.mujoco.mjtGeom;
@@ -92,7 +102,6 @@ export class View {
     }
     this.#follow(part, seconds);
     this.#drawPush(push);
-    this.#resize();
     this.renderer.render(this.scene, this.camera);
   }
 
@@ -142,15 +151,18 @@ export class View {
     this.arrow.setLength(0.2 + length, 0.14, 0.09);
   }
 
-  #resize() {
-    const { clientWidth, clientHeight } = this.canvas;
-    const aspect = clientWidth / clientHeight;
-    if (this.width === clientWidth && this.height === clientHeight) return;
-    [this.width, this.height] = [clientWidth, clientHeight];
-    this.renderer.setSize(clientWidth, clientHeight, false);
-    this.camera.aspect = aspect;
-    this.camera.fov = aspect < 1 ? 58 : 40; // a phone shows as much of the way
-    this.camera.updateProjectionMatrix();
+  #fit() {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const stage = this.stage.getBoundingClientRect();
+    const metre = Math.min(stage.width / SHOWN.width, stage.height / SHOWN.height); // pixels
+    const distance = new THREE.Vector3(...CAMERA.default).length();
+    const angle = 2 * Math.atan(height / metre / 2 / distance);
+    this.renderer.setSize(width, height, false);
+    this.camera.aspect = width / height;
+    this.camera.fov = Math.min(THREE.MathUtils.radToDeg(angle), WIDEST);
+    // What is in the middle of the picture comes into the middle of the stage.
+    const down = height / 2 - (stage.top + stage.height / 2);
+    this.camera.setViewOffset(width, height, 0, down, width, height);
   }
 
   #addLight() {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -146,53 +147,78 @@ def simulate(page: Page, seconds: float) -> list[float]:
     return [float(number) for number in ask(page, code)]
 
 
-@pytest.mark.parametrize("source", ["policy", "random"])
+@dataclass(frozen=True)
+class Played:
+    """What Gymnasium's environment did: a row for each observation."""
+
+    qpos: list[float]
+    qvel: list[float]
+    actions: list[list[float]]
+    rows: list[tuple[NDArray[np.float64], float, bool]]
+    """Observation, the reward before it, and whether the robot had fallen."""
+
+
+def play(model: str, act: Callable[[Any], NDArray[Any]]) -> Played:
+    with gymnasium.make(model) as wrapped:
+        env: Any = wrapped.unwrapped
+        observation, _ = env.reset(seed=1)
+        played = Played(env.data.qpos.tolist(), env.data.qvel.tolist(), [], [])
+        played.rows.append((observation, 0.0, False))
+        for _ in range(STEPS):
+            action = act(observation)
+            observation, reward, has_fallen, *_ = env.step(action)
+            played.actions.append(action.tolist())
+            played.rows.append((observation, reward, has_fallen))
+    return played
+
+
 @pytest.mark.parametrize("model", MODELS)
-def test_steps_are_those_of_gymnasium(built: Path, model: str, source: str) -> None:
-    """Observation, reward, health and action over 30 steps from the same state.
+def test_steps_are_those_of_gymnasium(built: Path, model: str) -> None:
+    """Observation, reward, health and action over 30 steps, of the policy and at random.
 
     The versions of MuJoCo (3.9 in the page, 3.8 here) and the compilers differ, so the last digits
     do, and contacts multiply the difference: HalfCheetah's was 4e-8 after 30 steps and 4e-7 after
     40, the other robots' 1e-11. Hence 30 steps and 1e-6.
     """
     policy = OnnxPolicy(ROOT / "models" / model / "policy.onnx")
+    shape = policy.spec.action_space.shape
     rng = np.random.default_rng(1)
-    with gymnasium.make(model) as wrapped:
-        env: Any = wrapped.unwrapped
-        observation, _ = env.reset(seed=1)
-        state = {"qpos": env.data.qpos.tolist(), "qvel": env.data.qvel.tolist()}
-        expected, actions = [(observation, 0.0, False)], []
-        for _ in range(STEPS):
-            action = policy.predict(observation)[0]
-            if source == "random":
-                action = rng.uniform(-1, 1, action.shape)
-            observation, reward, has_fallen, *_ = env.step(action)
-            actions.append(action.tolist())
-            expected.append((observation, reward, has_fallen))
-    rows = run_steps(built / "models" / model, state | {"actions": actions})
-    assert len(rows) == len(expected)
-    for row, (observation, reward, has_fallen) in zip(rows, expected, strict=True):
-        np.testing.assert_allclose(row["observation"], observation, rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(row["reward"], reward, rtol=1e-5, atol=1e-5)
-        assert row["isHealthy"] is not has_fallen
-        # 5e-6 of the range is allowed for the policy itself
-        np.testing.assert_allclose(row["action"], policy.predict(observation)[0], atol=2e-5)
+    runs = [
+        play(model, lambda observation: policy.predict(observation)[0]),
+        play(model, lambda _: rng.uniform(-1, 1, shape)),
+    ]
+    for rows, run in zip(run_steps(built / "models" / model, runs), runs, strict=True):
+        for row, (observation, reward, has_fallen) in zip(rows, run.rows, strict=True):
+            np.testing.assert_allclose(row["observation"], observation, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(row["reward"], reward, rtol=1e-5, atol=1e-5)
+            assert row["isHealthy"] is not has_fallen
+            # 5e-6 of the range is allowed for the policy itself
+            np.testing.assert_allclose(row["action"], policy.predict(observation)[0], atol=2e-5)
     if model == "Ant-v5":
-        assert np.any(np.array([row["observation"] for row in rows])[:, 27:]), "no contact was seen"
-    if model == "Hopper-v5" and source == "random":
-        assert expected[-1][2], "no fall was seen"
+        assert np.any([row[0][27:] for row in runs[0].rows]), "no contact was seen"
+    if model == "Hopper-v5":
+        assert runs[1].rows[-1][2], "no fall was seen"
 
 
-def run_steps(folder: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+def run_steps(folder: Path, runs: list[Played]) -> list[list[dict[str, Any]]]:
+    """What the page's environment and policy do from the same states, with the same actions."""
+    plans = [{"qpos": run.qpos, "qvel": run.qvel, "actions": run.actions} for run in runs]
     modules = [MUJOCO.as_uri(), (ROOT / "docs" / "live" / "environment.js").as_uri()]
-    script = Path(__file__).with_name("steps.mjs")
-    command = [tool("node"), str(script), *modules, folder.as_uri()]
+    command = [tool("node"), str(Path(__file__).with_name("steps.mjs")), *modules, folder.as_uri()]
     done = subprocess.run(
-        command, input=json.dumps(plan), capture_output=True, text=True, timeout=240
+        command, input=json.dumps(plans), capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
+    played: list[list[dict[str, Any]]] = json.loads(done.stdout)
+    return played
+
+
+def test_the_folder_has_the_licences_of_what_it_contains(built: Path) -> None:
+    text = (built / "licenses.txt").read_text()
+    for title in ("trpo-deploy", "three.js", "MuJoCo: LICENSE", "Gymnasium, the robots' XML files"):
+        assert title in text
+    assert "Apache License" in text
+    assert text.count("Permission is hereby granted") >= 3
 
 
 def test_the_walker_is_upright_after_ten_seconds(visit: Page, tmp_path: Path) -> None:
@@ -232,10 +258,10 @@ def test_the_return_is_counted_by_the_step(visit: Page) -> None:
     assert 0.1 < ask(visit, "return player.actionTime;") < 10_000
 
 
-def test_a_push_moves_the_robot(visit: Page, address: str) -> None:
+def test_a_push_moves_the_robot(visit: Page) -> None:
+    pause(visit)
+
     def played(trigger: str) -> list[float]:
-        show(visit, address)
-        pause(visit)
         ask(visit, "seed = 7; player.restart();")
         simulate(visit, 1)
         visit.evaluate(trigger)
@@ -321,17 +347,27 @@ def test_who_asks_for_less_motion_starts_the_robot(visit: Page, address: str) ->
     play_until(visit, 0.2)
 
 
-def test_the_page_fits_a_phone(visit: Page) -> None:
-    resize(visit, 360, 700)
-    boxes = "[...document.querySelectorAll('header, #figures, #controls, #controls span, button')]"
-    sides = "map((each) => each.getBoundingClientRect()).map((box) => [box.left, box.right])"
-    assert all(left >= 0 and right <= 360 for left, right in visit.evaluate(f"{boxes}.{sides}"))
-    ends = "['header', '#figures', '#controls'].map((name) => document.querySelector(name))"
-    rows = "map((each) => each.getBoundingClientRect()).map((box) => [box.top, box.bottom])"
-    header, figures, controls = visit.evaluate(f"{ends}.{rows}")
-    assert header[1] <= figures[0]
-    assert figures[1] + 200 <= controls[0]  # the robot is seen
-    assert controls[1] <= 700
+@pytest.mark.parametrize(("width", "height"), [(360, 700), (700, 360), (1200, 700)])
+def test_the_page_fits_a_screen(visit: Page, width: int, height: int) -> None:
+    resize(visit, width, height)
+
+    def boxes(selector: str) -> list[list[float]]:
+        sides = "({ left, top, right, bottom }) => [left, top, right, bottom]"
+        found = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        boxes = f"{found}.map((each) => each.getBoundingClientRect()).map({sides})"
+        return [[float(side) for side in box] for box in visit.evaluate(boxes)]
+
+    for left, top, right, bottom in boxes("h1, nav a, #figures div, #controls span, button"):
+        assert left >= 0
+        assert top >= 0
+        assert right <= width
+        assert bottom <= height
+    [stage], [controls] = boxes("#stage"), boxes("#controls")
+    assert stage[3] - stage[1] >= 150  # the robot is seen
+    assert stage[3] <= controls[1]
+    [header], [figures] = boxes("header"), boxes("#figures")
+    assert max(header[3], figures[3]) <= stage[1]
+    assert header[3] <= figures[1] or header[2] <= figures[0]
 
 
 def test_cartpole_is_one_link_away(visit: Page, address: str) -> None:
