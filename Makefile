@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format
+.PHONY: help setup demo page test lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ setup: $(DEVELOPED) ## create .venv with all extras and developer tools
 
 demo: $(INSTALLED) ## train, export, verify, serve and play CartPole; about a minute
 	$(BIN)/trpo-deploy demo
+
+page: $(INSTALLED) ## build the page with walking robots into build/page; needs npm
+	$(BIN)/python scripts/build-page
 
 test: lint ## run lint and the whole test suite
 	$(BIN)/pytest --numprocesses auto --dist loadfile

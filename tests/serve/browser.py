@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -16,44 +17,60 @@ import httpx
 from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""Draw with the CPU, where ``--disable-gpu`` alone leaves a page without WebGL."""
 _START_S = 120
+_CALL_S = 240
 
 
 class Page:
     """One page of a browser."""
 
     def __init__(self, socket: ClientConnection) -> None:
+        self.events: list[dict[str, Any]] = []
+        """What the browser told since it was asked to, with :meth:`observe`."""
         self._socket = socket
         self._id = 0
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
         arguments = {"expression": script, "returnByValue": True, "awaitPromise": True}
-        result = self._call("Runtime.evaluate", **arguments)
+        result = self.call("Runtime.evaluate", **arguments)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     def open(self, url: str) -> None:
         """Load a URL."""
-        self._call("Page.navigate", url=url)
+        self.call("Page.navigate", url=url)
 
-    def _call(self, method: str, **params: Any) -> Any:
+    def observe(self, *domains: str) -> None:
+        """Record the events of domains of the protocol, such as ``Network``."""
+        for domain in domains:
+            self.call(f"{domain}.enable")
+
+    def screenshot(self, path: Path) -> None:
+        """Write what the page shows as PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+    def call(self, method: str, **params: Any) -> Any:
+        """The result of a method of the protocol."""
         self._id += 1
         self._socket.send(json.dumps({"id": self._id, "method": method, "params": params}))
         while True:
-            message = json.loads(self._socket.recv(timeout=60))
+            message = json.loads(self._socket.recv(timeout=_CALL_S))
             if message.get("id") == self._id:
                 return message["result"]
+            self.events.append(message)
 
 
 @contextmanager
-def browser_page() -> Iterator[Page]:
+def browser_page(*options: str) -> Iterator[Page]:
     """Start Chromium with an empty page, and end it by its pid."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         process = subprocess.Popen(
-            [CHROMIUM, *flags, f"--user-data-dir={profile}", "about:blank"],
+            [CHROMIUM, *flags, *options, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
