@@ -57,5 +57,7 @@ def render_problem(error: BaseException) -> str:
     if backend not in _ADVICE:
         return f"MUJOCO_GL={backend}: expected {', '.join(_ADVICE)}, or unset it"
     # GLFW's reasons are about its own state.
-    detail = "" if isinstance(error, AttributeError) or backend == "glfw" else f": {reason.rstrip('.')}"
+    detail = (
+        "" if isinstance(error, AttributeError) or backend == "glfw" else f": {reason.rstrip('.')}"
+    )
     return f"MuJoCo cannot render with MUJOCO_GL={backend}{detail}; {_ADVICE[backend]}"

@@ -168,7 +168,7 @@ def _rendered_frame(environment: Environment, env: Any) -> Array:
 
 
 def _discard_frames(error: BaseException) -> None:
-    """Delete a half-made viewer: gymnasium's and MuJoCo's print a traceback when they are deleted."""
+    """Delete a half-made viewer now: Gymnasium's prints a traceback when it is deleted."""
     hook = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:
