@@ -43,7 +43,7 @@ _ENCODINGS = {
     ".webp": ("-c:v", "libwebp_anim", "-quality", "80", "-loop", "0"),
 }
 
-Write: TypeAlias = Callable[[Array], None]
+Write: TypeAlias = Callable[[Array], object]
 """Adds a frame, uint8 ``(height, width, 3)``, to a video."""
 
 
@@ -110,17 +110,18 @@ def _video(path: Path, frame: Array, fps: float) -> Iterator[Write]:
         process = subprocess.Popen(  # noqa: S603 - the program of imageio-ffmpeg
             [*command, "-f", kind, str(temporary)], stdin=subprocess.PIPE, stderr=log
         )
-        assert process.stdin is not None
+        pipe = process.stdin
+        assert pipe is not None
         try:
             with suppress(BrokenPipeError):  # ffmpeg has ended; its log says why
-                yield process.stdin.write
-                process.stdin.close()
+                yield lambda frame: pipe.write(frame.data)
+                pipe.close()
             code = process.wait()
         finally:
             process.kill()
             process.wait()
             with suppress(BrokenPipeError):
-                process.stdin.close()
+                pipe.close()
         if code != 0:
             log.seek(0)
             lines = log.read().decode(errors="replace").strip().splitlines()
