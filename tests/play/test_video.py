@@ -17,7 +17,7 @@ from gymnasium import spaces
 from tests.command import Run, run_cli
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.errors import EnvError
-from trpo_deploy.play.video import prepare_video, record_episode
+from trpo_deploy.play.video import follow_robot, prepare_video, record_episode
 from trpo_deploy.spec.spaces import Array
 
 ROOT = Path(__file__).parents[2]
@@ -181,6 +181,20 @@ def test_mujoco_renders_without_a_display(hopper: Path, tmp_path: Path) -> None:
     # The camera that follows sees the orange robot in the middle, before a grey and green scene.
     middle = last[160:320, 160:320].astype(int)
     assert (middle[..., 0] - middle[..., 2] > 40).mean() > 0.02
+
+
+@pytest.mark.parametrize(("chosen", "camera"), [({}, 0), ({"camera_id": -1}, -1)])
+def test_the_camera_follows_the_robot_unless_another_is_chosen(
+    chosen: dict[str, Any], camera: int
+) -> None:
+    pytest.importorskip("mujoco")
+    environment = Environment("Hopper-v5", {"render_mode": "rgb_array", **chosen})
+    with environment.opened() as env:
+        follow_robot(environment, env)
+        renderer = env.unwrapped.mujoco_renderer  # type: ignore[attr-defined]
+        assert renderer.camera_id == camera
+    with Environment("Film-v0", {"render_mode": "rgb_array"}).opened() as env:
+        follow_robot(environment, env)  # has no cameras
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
     """
     rendering = replace(environment, kwargs={**environment.kwargs, "render_mode": "rgb_array"})
     with rendering.opened() as env:
-        _follow_robot(environment, env)
+        follow_robot(environment, env)
         episode = Episode(environment, env, seed)
         frame = _rendered_frame(environment, env)
         fps = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
@@ -141,7 +141,7 @@ def _ffmpeg() -> str:
     return program
 
 
-def _follow_robot(environment: Environment, env: Any) -> None:
+def follow_robot(environment: Environment, env: Any) -> None:
     """Take MuJoCo's camera ``track``, unless the user chose one or the model has none.
 
     Gymnasium did so until 1.3; the default camera of 1.4 stands still, and robots leave its view.
