@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
+PIP_INSTALL := scripts/pip-install $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo page test lint format
@@ -37,10 +38,10 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/mlp/_ste
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "trpo-deploy needs Python 3.10 or newer; choose one with: make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	@$(PIP_INSTALL) --upgrade 'pip>=25.1'
+	@$(PIP_INSTALL) --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
 $(DEVELOPED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	@$(PIP_INSTALL) --constraint constraints.txt --group dev
 	@touch $@

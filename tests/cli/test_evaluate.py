@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import run_cli
+from tests.command import run_cli, run_process
 from trpo_deploy.files.model_dir import ModelDir
 
 
@@ -29,10 +29,17 @@ def test_stochastic_actions_play_other_episodes(model: ModelDir) -> None:
     assert returns[0] != returns[1]
 
 
-def test_video_is_an_mp4_file(model: ModelDir, tmp_path: Path) -> None:
+def test_a_video_is_written_without_a_word_from_sdl(
+    model: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("imageio_ffmpeg")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
     video = tmp_path / "episode.mp4"
     arguments = ("evaluate", model.root, "--backend", "torch", "--episodes", 1)
-    run = run_cli(*arguments, "--video", video)
+    run = run_process(*arguments, "--video", video)
     assert run.code == 0, run.error
+    assert run.error == ""
+    assert run.output.splitlines()[1:] == [f"wrote {video}"]
     assert video.read_bytes()[4:8] == b"ftyp"
+    assert [path.name for path in tmp_path.iterdir()] == ["episode.mp4"]

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from trpo_deploy.cli.output import say
+from trpo_deploy.cli.compiled_note import say_once_if_not_compiled
+from trpo_deploy.cli.output import say, stdout_console
 from trpo_deploy.extras import require
 
 
@@ -40,6 +41,7 @@ def benchmark(
     from trpo_deploy.train.run.benchmark.runner import MUJOCO
     from trpo_deploy.train.run.benchmark.runner import benchmark as run
 
+    say_once_if_not_compiled(stdout_console())  # what its runs print is not shown
     processes = processes or os.cpu_count() or 1
     run(envs or list(MUJOCO), seeds, timesteps, output, processes, say)
     say((output / "table.md").read_text())

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, pstdev
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from trpo_deploy.cli.output import escape, stdout_console
-from trpo_deploy.errors import CertificateError, ServeError, TrainingError
+from trpo_deploy.cli.demo_service import HttpPolicy, service
+from trpo_deploy.cli.output import escape, own_command, print_warnings, shell_word, stdout_console
+from trpo_deploy.errors import CertificateError, ModelDirError, TrainingError
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
     from trpo_deploy.export import Export
+    from trpo_deploy.files.model_dir import ModelDir
     from trpo_deploy.files.runs import Run
     from trpo_deploy.spec.spaces import Array
-    from trpo_deploy.train import TrainResult
+    from trpo_deploy.train import TrainConfig, TrainResult
 
 ENV_ID = "CartPole-v1"
-TARGET_RETURN = 475.0
-"""CartPole-v1 counts as solved at this mean return."""
+TARGET_RETURN = 500.0
+"""The highest return of CartPole-v1: every evaluated episode lasts until its time limit."""
+SEED = 5
+"""The training starts at a return of 9 and takes 15,360 steps, where floats are computed alike."""
 EPISODES = 10
 """Episodes of each evaluation, and over HTTP."""
-_START_TIMEOUT_S = 60.0
+_PAGE = Path(__file__).with_name("cartpole_page")
+"""A page in which a visitor plays against ``policy/cartpole.global.js``."""
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")] = Path("runs/demo"),
 ) -> None:
     """Train, export, verify, serve and play CartPole: everything in about a minute."""
-    require("train", "export", "serve")
+    require("train", "export", "serve", "video")
     run_demo(output, stdout_console())
 
 
@@ -49,26 +48,25 @@ def run_demo(output: Path, console: Console) -> None:
     """Run all steps, print a line for each, and a summary.
 
     Args:
-        output: Model folder; an earlier run in it is replaced.
+        output: Model folder; an earlier demo in it is replaced.
         console: Console to print on.
 
     Raises:
-        TrainingError: the training did not reach :data:`TARGET_RETURN`.
-        ServeError: the service did not answer.
-        CertificateError: the service took another action than the trained policy.
+        ModelDirError: The folder contains something else than an earlier demo.
+        TrainingError: The training did not reach :data:`TARGET_RETURN`.
+        ServeError: The service did not answer.
+        CertificateError: The service took another action than the trained policy.
     """
+    console.print(f"[bold]1. train[/] TRPO on {ENV_ID} to a return of {TARGET_RETURN:g}")
     from trpo_deploy.cli.progress import train_with_progress
     from trpo_deploy.export import export_policy
     from trpo_deploy.files.model_dir import ModelDir
     from trpo_deploy.files.runs import find_run
-    from trpo_deploy.train import load_config
     from trpo_deploy.train.run.environments import evaluation_seed
 
     folder = ModelDir(output)
-    console.print(f"[bold]1. train[/] TRPO on {ENV_ID} to a return of {TARGET_RETURN:g}")
-    config = load_config(
-        ENV_ID, eval_every=5_000, eval_episodes=EPISODES, stop_return=TARGET_RETURN
-    )
+    config = demo_config()
+    check_own(folder)
     trained = train_with_progress(console, config, folder, force=output.exists())
     if not trained.stopped_early:
         raise TrainingError(f"the return stayed at {trained.last.mean:.1f}, below {TARGET_RETURN}")
@@ -81,18 +79,76 @@ def run_demo(output: Path, console: Console) -> None:
     first = evaluation_seed(config)
     seeds = range(first, first + EPISODES)
     expected = play(_torch_policy(source), seeds)
-    with _service(output) as port:
-        policy = _HttpPolicy(port)
+    with service(output) as port:
+        policy = HttpPolicy(port)
         served = play(policy, seeds)
     check_equal_actions(expected, served)
+
+    console.print("[bold]4. show[/] an episode as a video, and the policy in a page")
+    video, page = _record(folder, first), _write_page(folder)
     console.print(_summary(trained, exported, served, policy.latencies))
     console.print(
-        "try next:\n"
-        f"  trpo-deploy inspect {escape(output)}\n"
-        f"  trpo-deploy evaluate {escape(output)}\n"
-        f"  trpo-deploy serve {escape(output)}\n"
-        "  trpo-deploy train Pendulum-v1"
+        f"learning curve  {escape(folder.learning_curve)}\n"
+        f"video           {escape(video)}\n"
+        f"page            {escape(page)} (play against the policy)"
     )
+    command, model = own_command(), shell_word(output)
+    console.print(
+        "try next:\n"
+        f"  {command} inspect {model}\n"
+        f"  {command} evaluate {model}\n"
+        f"  {command} serve {model}\n"
+        f"  {command} train Pendulum-v1"
+    )
+
+
+def demo_config() -> TrainConfig:
+    """What the demo trains."""
+    from trpo_deploy.train import load_config
+
+    return load_config(
+        ENV_ID, seed=SEED, eval_every=5_000, eval_episodes=EPISODES, stop_return=TARGET_RETURN
+    )
+
+
+def check_own(folder: ModelDir) -> None:
+    """Check that nothing is lost: the folder is empty, or a run of the demo.
+
+    Raises:
+        ModelDirError: Something else is in the folder.
+    """
+    from trpo_deploy.files.yaml import read_yaml
+    from trpo_deploy.train.config.differences import different_settings
+
+    root = folder.root
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return
+    is_run = folder.config.is_file()
+    if not is_run or any(different_settings(read_yaml(folder.config), demo_config())):
+        raise ModelDirError(
+            f"{root} contains something else than this demo, so nothing is replaced; give another "
+            "folder with -o, or move it away"
+        )
+
+
+def _record(folder: ModelDir, seed: int) -> Path:
+    """Record an episode of the exported policy as a video."""
+    from trpo_deploy.play import evaluate
+
+    video = folder.root / "episode.mp4"
+    evaluate(folder.onnx, episodes=1, seed=seed, video=video)
+    return video
+
+
+def _write_page(folder: ModelDir) -> Path:
+    """Export the policy to JavaScript, in a page that needs no server."""
+    from trpo_deploy.export import TargetOptions, export_file
+
+    page = folder.root / "page"
+    to = TargetOptions("web", page / "policy", "cartpole", force=True)
+    print_warnings(export_file(folder.onnx, to, verify=True).warnings)
+    shutil.copytree(_PAGE, page, dirs_exist_ok=True)
+    return page / "index.html"
 
 
 def _summary(
@@ -172,62 +228,3 @@ def _torch_policy(source: Run) -> Callable[[Array], int]:
 
     reference = load_source(source, SourceOptions()).reference
     return lambda observation: int(reference.predict(observation[None])[0][0])
-
-
-class _HttpPolicy:
-    """The served policy: one ``POST /predict`` per action.
-
-    Args:
-        port: Port of the service on this machine.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        self.latencies: list[float] = []
-        """Seconds from request to answer."""
-
-    def __call__(self, observation: Array) -> int:
-        body = json.dumps({"observation": observation.tolist()})
-        start = time.perf_counter()
-        self._connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
-        response = self._connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-        self.latencies.append(time.perf_counter() - start)
-        if response.status != http.client.OK:
-            raise ServeError(f"the service answered {response.status}: {answer}")
-        return int(answer["action"])
-
-
-@contextmanager
-def _service(model: Path) -> Iterator[int]:
-    """Run ``trpo-deploy serve`` in its own process; gives the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    command = [sys.executable, "-m", "trpo_deploy", "serve", str(model), "--port", str(port)]
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        _wait_until_ready(process, port)
-        yield port
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-
-
-def _wait_until_ready(process: subprocess.Popen[str], port: int) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            error = process.stderr.read() if process.stderr else ""
-            raise ServeError(f"the service ended while starting: {error}")
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == http.client.OK:
-                return
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise ServeError(f"the service was not ready within {_START_TIMEOUT_S:g} s")

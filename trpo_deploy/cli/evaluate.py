@@ -38,7 +38,7 @@ def evaluate(
     env: EnvOverride = None,
     allow_import: AllowImport = None,
     video: Annotated[
-        Path | None, typer.Option(help="Write the first episode to this MP4 file.")
+        Path | None, typer.Option(help="Write the first episode to this file: .mp4, .gif or .webp.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -61,6 +61,8 @@ def evaluate(
         _print_as_json(result, backend)
     else:
         _print(result, backend)
+        if video is not None:
+            say(f"wrote {escape(video)}")
 
 
 def _print(result: Evaluation, backend: Backend) -> None:

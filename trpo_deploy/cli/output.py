@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -76,6 +78,17 @@ def escape(text: object) -> str:
 def shell_word(text: object) -> str:
     """Quote a word of a command that users paste into a shell."""
     return escape(shlex.quote(str(text)))
+
+
+def own_command() -> str:
+    """This program, as a user can type it here: it may be in an environment not on the PATH."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        return f"{shell_word(sys.executable)} -m trpo_deploy"
+    found = shutil.which("trpo-deploy")
+    on_path = found is not None and Path(found).resolve() == program.resolve()
+    is_command = program.stem == "trpo-deploy" and program.is_file()
+    return shell_word(program) if is_command and not on_path else "trpo-deploy"
 
 
 def print_json(value: dict[str, Any]) -> None:

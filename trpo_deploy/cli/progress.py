@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from trpo_deploy.cli.compiled_note import say_once_if_not_compiled
 from trpo_deploy.cli.output import escape, warn
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.config.train_config import TrainConfig
@@ -47,6 +48,7 @@ def train_with_progress(
         tensorboard: Also write TensorBoard logs to this folder.
         live: Show a progress bar and metrics, if the console is a terminal.
     """
+    say_once_if_not_compiled(console)
     with TrainingDisplay(console, config, live=live) as display:
         return train(
             config,

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from trpo_deploy.envs.rendering import render_problem
 from trpo_deploy.envs.spaces import frames_in, space_from_gymnasium
 from trpo_deploy.envs.wrappers import wrap
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
@@ -55,7 +56,7 @@ class Environment:
         except TrpoDeployError:
             raise
         except FAILURES as error:
-            reason = " ".join(str(error).split())
+            reason = render_problem(error)
             raise EnvError(f"the environment {self.env_id} cannot be made ({reason})") from error
 
     @contextmanager

@@ -14,7 +14,7 @@ from trpo_deploy.envs.trust import imported_names, untrusted_names
 from trpo_deploy.errors import EnvError, ModelDirError
 from trpo_deploy.files.exported import changed_sources, find_onnx
 from trpo_deploy.files.runs import Run, find_run, run_of_exported
-from trpo_deploy.play.video import record_episode
+from trpo_deploy.play.video import prepare_video, record_episode
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.source import SourceOptions
 from trpo_deploy.spec.environment import EnvironmentSpec
@@ -55,13 +55,17 @@ def evaluate(
         seed: Seed of the first episode.
         deterministic: Whether to take the distribution's mode; otherwise a sample.
         allow_import: Classes that the files may import, as ``module:Class``. Their code runs.
-        video: MP4 file to write the first episode to.
+        video: MP4, GIF or WebP file to write the first episode to.
 
     Raises:
         EnvError: No environment is known, or it cannot be made, does not fit the policy or names
             code that must not be imported. For a video: it cannot be rendered.
+        ConfigError: The video's file name has another ending.
+        MissingExtraError: The video's ffmpeg is not installed.
         ModelDirError: A file is missing, or the exported file is not of the policy next to it.
     """
+    if video is not None:
+        prepare_video(video)
     if backend == "onnx":
         act, environment = _onnx(model, env_id, deterministic, tuple(allow_import))
     else:

@@ -113,6 +113,20 @@ def test_the_table_contains_the_other_tasks_of_the_same_length(tmp_path: Path) -
         assert [row[0] for row in csv.reader(file)] == ["task", "B-v0", "A-v0"]
 
 
+def test_older_runs_have_no_evaluation_at_step_0_and_stay_comparable(tmp_path: Path) -> None:
+    for seed, times in ((100, [10, 20]), (101, [0, 10, 20])):
+        a_run(tmp_path, "X-v0", seed, times, 20)
+    result = load_result(tmp_path, "X-v0", 20)
+    assert result is not None
+    assert result.timesteps.tolist() == [10, 20]
+    assert result.returns.shape == (2, 2)
+
+
+def test_the_best_evaluation_is_of_a_trained_policy() -> None:
+    returns = np.array([[9.0, 1.0, 2.0], [9.0, 4.0, 3.0]])
+    assert TaskResult("X-v0", np.array([0, 10, 20]), returns).best.tolist() == [2.0, 4.0]
+
+
 @pytest.mark.parametrize("other", [[20], [15, 20]])
 def test_runs_with_other_evaluations_are_not_averaged(other: list[int], tmp_path: Path) -> None:
     for seed, times in ((100, [10, 20]), (101, other)):

@@ -15,6 +15,9 @@ from trpo_deploy.spec.spaces import Array
 def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
     """Plot the mean evaluation return over training steps, with its standard deviation.
 
+    The band ends at the lowest and the highest return of each evaluation: beyond them may be
+    returns that the environment cannot give.
+
     Args:
         env_id: Environment, for the title.
         timesteps: Steps before each evaluation, shape ``(evaluations,)``.
@@ -23,12 +26,13 @@ def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
     Returns:
         The content of a PNG file.
     """
-    mean, std = returns.mean(axis=1), returns.std(axis=1)
+    mean = returns.mean(axis=1)
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
-        axes.fill_between(timesteps, mean - std, mean + std, alpha=0.2, linewidth=0)
+        axes.fill_between(timesteps, *band(returns, axis=1), alpha=0.2, linewidth=0)
         axes.plot(timesteps, mean, marker="o", markersize=3)
+        axes.set_xlim(left=0)
         best = int(np.argmax(mean))
         axes.annotate(
             f"best {mean[best]:.1f}",
@@ -40,7 +44,7 @@ def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
         axes.set(
             title=f"TRPO on {env_id}",
             xlabel="environment steps",
-            ylabel=f"return of {returns.shape[1]} deterministic episodes (mean ± std)",
+            ylabel=f"return (mean ± std of {returns.shape[1]} episodes)",
         )
         axes.grid(alpha=0.3)
         buffer = io.BytesIO()
@@ -50,6 +54,8 @@ def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
 
 def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
     """Plot learning curves of several tasks, with mean and standard deviation over the seeds.
+
+    The bands end at the lowest and the highest seed.
 
     Args:
         curves: For each task its id, the steps before each evaluation, shape ``(evaluations,)``,
@@ -64,9 +70,9 @@ def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
         figure = Figure(figsize=(3.4 * columns, 2.8 * rows), layout="constrained")
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, (env_id, timesteps, returns) in zip(grid, curves, strict=False):
-            mean, std = returns.mean(axis=0), returns.std(axis=0)
-            axes.fill_between(timesteps, mean - std, mean + std, alpha=0.2, linewidth=0)
-            axes.plot(timesteps, mean)
+            axes.fill_between(timesteps, *band(returns, axis=0), alpha=0.2, linewidth=0)
+            axes.plot(timesteps, returns.mean(axis=0))
+            axes.set_xlim(left=0)
             seeds = "1 seed" if len(returns) == 1 else f"{len(returns)} seeds"
             axes.set_title(f"{env_id} ({seeds})", fontsize=10)
             axes.grid(alpha=0.3)
@@ -77,3 +83,12 @@ def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
+
+
+def band(returns: Array, axis: int) -> tuple[Array, Array]:
+    """Mean ± standard deviation along an axis, within the values that occur."""
+    mean, std = returns.mean(axis=axis), returns.std(axis=axis)
+    return (
+        np.maximum(mean - std, returns.min(axis=axis)),
+        np.minimum(mean + std, returns.max(axis=axis)),
+    )

@@ -204,7 +204,7 @@ def _note_renamed_keys(model: TRPO, note: Callable[[str], None]) -> None:
 def _write_card(
     config: TrainConfig, folder: ModelDir, evaluation: EvaluationCallback, timesteps: int
 ) -> None:
-    if evaluation.last is not None:
+    if evaluation.best is not None:
         returns = evaluation.last_returns, evaluation.best_returns
         atomic_write(folder.card, card_text(config, timesteps, *returns, _versions()))
 

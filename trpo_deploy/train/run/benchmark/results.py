@@ -34,7 +34,7 @@ class TaskResult:
     @property
     def best(self) -> Array:
         """The best evaluation of each seed, as Tianshou reports it, shape ``(seeds,)``."""
-        best: Array = self.returns.max(axis=1)
+        best: Array = self.returns[:, self.timesteps > 0].max(axis=1)
         return best
 
     def iqm(self) -> tuple[float, float, float]:
@@ -94,19 +94,21 @@ def load_result(output: Path, env_id: str, timesteps: int) -> TaskResult | None:
     Raises:
         ModelDirError: The runs were evaluated at different steps.
     """
-    times, returns = [], []
+    runs = []
     for path in sorted(run_folder(output, env_id, 0).root.parent.glob("seed-*")):
         folder = ModelDir(path)
         if evaluated_timesteps(folder) < timesteps:
             continue
         with np.load(folder.evaluations) as evaluations:
-            times.append(evaluations["timesteps"])
-            returns.append(evaluations["results"].mean(axis=1))
-    if not returns:
+            runs.append((evaluations["timesteps"], evaluations["results"].mean(axis=1)))
+    if not runs:
         return None
+    if any(steps[0] > 0 for steps, _ in runs):  # older runs were not evaluated before step 1
+        runs = [(steps[steps > 0], means[steps > 0]) for steps, means in runs]
+    times = [steps for steps, _ in runs]
     if not all(np.array_equal(each, times[0]) for each in times):
         raise ModelDirError(
             f"the runs of {env_id} in {output} were evaluated at different steps; give another "
             "folder with -o"
         )
-    return TaskResult(env_id, times[0], np.array(returns))
+    return TaskResult(env_id, times[0], np.array([means for _, means in runs]))

@@ -35,6 +35,9 @@ class EvaluationPoint:
 class EvaluationCallback(BaseCallback):
     """Evaluates between updates, saves the best policy, and stops the run at ``stop_return``.
 
+    The first evaluation comes before the first step, so that the learning curve shows where the
+    run began. Its policy is neither the best one nor a reason to stop.
+
     Every evaluation starts from the same seeds and uses the training's current statistics, so two
     evaluations differ only by the policy. (From the eleventh episode on an environment plays
     again; its next start may depend on the length of its previous episode.)
@@ -67,8 +70,9 @@ class EvaluationCallback(BaseCallback):
 
     @property
     def best(self) -> EvaluationPoint | None:
-        """The evaluation with the highest mean return; the first of equal ones."""
-        return max(self._points, key=lambda point: point.mean, default=None)
+        """The evaluation of a trained policy with the highest mean return; the first of equals."""
+        trained = (point for point in self._points if point.timesteps > 0)
+        return max(trained, key=lambda point: point.mean, default=None)
 
     @property
     def last(self) -> EvaluationPoint | None:
@@ -78,8 +82,8 @@ class EvaluationCallback(BaseCallback):
     @property
     def reached(self) -> bool:
         """Whether the last evaluation reached ``stop_return``."""
-        stop = self._config.stop_return
-        return stop is not None and self.last is not None and self.last.mean >= stop
+        stop, last = self._config.stop_return, self.last
+        return stop is not None and last is not None and last.timesteps > 0 and last.mean >= stop
 
     @property
     def last_returns(self) -> list[float]:
@@ -119,16 +123,19 @@ class EvaluationCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         # Called between two updates, so the policy is complete.
-        since = self.num_timesteps - (self.last.timesteps if self.last else 0)
-        if since >= self._config.eval_every:
+        at_start = self.last is None and self.num_timesteps == 0
+        if at_start or self._steps_since_last() >= self._config.eval_every:
             self._evaluate()
 
     def _on_step(self) -> bool:
         return not self.reached
 
     def _on_training_end(self) -> None:
-        if self.last is None or (not self.reached and self.last.timesteps < self.num_timesteps):
+        if not self.reached and self._steps_since_last() > 0:
             self._evaluate()
+
+    def _steps_since_last(self) -> int:
+        return self.num_timesteps - (self.last.timesteps if self.last else 0)
 
     def _evaluate(self) -> None:
         self._env.seed(evaluation_seed(self._config))
@@ -147,7 +154,7 @@ class EvaluationCallback(BaseCallback):
         self._lengths.append([int(each) for each in lengths])
         self.logger.record("eval/mean_reward", point.mean)
         self.logger.record("eval/std_reward", point.std)
-        if best is None or point.mean > best.mean:
+        if self.best is not best:
             save_policy(self.model, self._folder.best)
             pair = (self._folder.best.policy_zip, self._folder.best.vecnormalize)
             self._best_files = {path.name: path.read_bytes() for path in pair if path.is_file()}
