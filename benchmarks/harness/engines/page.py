@@ -15,7 +15,7 @@ LONGEST = 180
 """Characters of an engine's message in a note."""
 _PLACES = re.compile(
     r"OpenCV\([^)]*\) \S+ error: \([^)]*\) |:\(onnx_node![^)]*\)|\"onnx_node![^\"]*\" |"
-    r"in function '\w+' ?[>]? ?| Stack backtrace:.*"
+    r"in function '\w+' ?[>]? ?"
 )
 """Parts of messages that tell a line of the engine's code or a node of one policy."""
 ABOUT = """\

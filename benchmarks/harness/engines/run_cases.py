@@ -27,6 +27,8 @@ from trpo_deploy.export.certify.engine_loaders import (
     load_tract,
 )
 
+LONGEST = 500
+"""Characters of an engine's message."""
 Load = Callable[[Path, dict[str, Any]], RunArrays]
 """Loads the case of a folder, which ``case.json`` describes."""
 
@@ -76,6 +78,7 @@ def mnn(case: Path, described: dict[str, Any]) -> RunArrays:
     network = MNN.nn.load_module_from_file(
         str(converted), inputs, outputs, precision_mode=expr.PrecisionMode.High
     )
+
     def variable(array: Any) -> Any:
         dtype, kind = (np.float32, expr.float) if array.dtype.kind == "f" else (np.int32, expr.int)
         return expr.const(array.astype(dtype), list(array.shape), expr.NCHW, kind)
@@ -205,7 +208,9 @@ def run_case(load: Load, case: Path) -> dict[str, Any]:
         run = load(case, described)
         outputs = [run(inputs) for inputs in read_inputs(case, described)]
     except Exception as error:  # the engines' errors share no base class
-        return {"error": " ".join(str(error).split()) or type(error).__name__}
+        # Neither tract's stack nor the folder says something about the file.
+        message = str(error).partition("Stack backtrace")[0].replace(str(case), "")
+        return {"error": " ".join(message.split())[:LONGEST] or type(error).__name__}
     for batch, found in enumerate(outputs):
         for number, each in enumerate(described["outputs"]):
             if each["name"] in found:
