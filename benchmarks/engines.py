@@ -4,7 +4,7 @@
 
 Each engine is installed in a folder of its own under ``build/engine-table`` and stays there; remove
 the folder to get the newest versions. It gets the files of ``models/`` and a small one of every
-other kind. A process for each pair runs the file. It writes ``docs/engines.md`` and
+other kind, in processes of its own. The script writes ``docs/engines.md`` and
 ``results/engines.json``; cells that were not run again stay.
 """
 

@@ -1,1 +1,1 @@
-"""The table of engines: kinds of policies, engines, a process for each pair, and the page."""
+"""The table of engines: kinds of policies, engines, their processes, and the page."""
