@@ -57,11 +57,3 @@ def test_packing_never_drops_runs_that_are_not_unpacked(unpacked: Path) -> None:
     assert done.returncode == 1
     assert "runs that are not in" in done.stderr
     assert (unpacked / "runs.tar.xz").read_bytes() == (RESULTS / "runs.tar.xz").read_bytes()
-
-
-def test_the_page_about_the_export_shows_the_measured_engines() -> None:
-    measured = (ROOT / "benchmarks" / "results" / "engines.md").read_text().splitlines()
-    page = (ROOT / "docs" / "export.md").read_text().splitlines()
-    table = [line for line in measured if line.startswith("|")]
-    assert len(table) > 2
-    assert [line for line in table if line not in page] == []

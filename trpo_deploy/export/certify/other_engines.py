@@ -8,22 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
 
 from trpo_deploy.errors import ExportError, PolicyFileError, ToolMissingError
 from trpo_deploy.export.certify.batches import size_of
-from trpo_deploy.export.certify.engines import Engine, Run, converted, expose_parameters, one_line
+from trpo_deploy.export.certify.engine_loaders import (
+    Load,
+    load_opencv,
+    load_openvino,
+    load_tract,
+)
+from trpo_deploy.export.certify.engines import Engine, converted, expose_parameters, one_line
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.graph.distribution import PARAMETERS
 from trpo_deploy.spec.policy_spec import Inputs
 from trpo_deploy.spec.spaces import Array
-
-Load = Callable[[bytes, tuple[str, ...]], Run]
-"""Loads the content of a file with the names of its outputs."""
 
 
 @dataclass(frozen=True)
@@ -48,57 +47,11 @@ class OtherEngine:
         return package
 
 
-def _openvino(content: bytes, names: tuple[str, ...]) -> Run:
-    import openvino
-
-    core = openvino.Core()
-    # By default it computes in bfloat16 on some processors.
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = core.compile_model(core.read_model(content), "CPU", settings)
-
-    def run(batch: Inputs) -> Mapping[str, Any]:
-        found = model(dict(batch))
-        return {name: found[index] for index, name in enumerate(names)}
-
-    return run
-
-
-def _tract(content: bytes, names: tuple[str, ...]) -> Run:
-    import tract
-
-    with TemporaryDirectory(prefix="trpo-deploy-") as folder:
-        path = Path(folder) / "policy.onnx"
-        path.write_bytes(content)
-        model = tract.onnx().load(path)
-    inputs = [model.input_name(index) for index in range(model.input_count())]
-    session = model.into_model().into_runnable()
-
-    def run(batch: Inputs) -> Mapping[str, Any]:
-        found = session.run([batch[name] for name in inputs])
-        return {name: each.to_numpy() for name, each in zip(names, found, strict=True)}
-
-    return run
-
-
-def _opencv(content: bytes, names: tuple[str, ...]) -> Run:
-    import cv2
-
-    net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
-    takes_float32_only = int(cv2.__version__.partition(".")[0]) < 5
-
-    def run(batch: Inputs) -> Mapping[str, Any]:
-        for name, array in batch.items():
-            net.setInput(array.astype(np.float32) if takes_float32_only else array, name)
-        return dict(zip(names, net.forward(names), strict=True))
-
-    return run
-
-
 OTHER_ENGINES: Mapping[str, OtherEngine] = {
-    "openvino": OtherEngine(("openvino",), _openvino),
-    "tract": OtherEngine(("tract",), _tract),
+    "openvino": OtherEngine(("openvino",), load_openvino),
+    "tract": OtherEngine(("tract",), load_tract),
     "opencv": OtherEngine(
-        ("opencv-python-headless", "opencv-python", "opencv-contrib-python"), _opencv
+        ("opencv-python-headless", "opencv-python", "opencv-contrib-python"), load_opencv
     ),
 }
 """By the name in ``--engine`` and in the certificate."""

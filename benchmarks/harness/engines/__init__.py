@@ -1,0 +1,1 @@
+"""The table of engines: kinds of policies, engines, their processes, and the page."""
