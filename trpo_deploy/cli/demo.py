@@ -38,9 +38,7 @@ _START_TIMEOUT_S = 60.0
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")] = Path(
-        "runs/demo"
-    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")] = Path("runs/demo"),
 ) -> None:
     """Train, export, verify, serve and play CartPole: everything in about a minute."""
     require("train", "export", "serve")

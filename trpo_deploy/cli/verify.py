@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 def verify(
     source: Source,
     policy: Annotated[
-        Path, typer.Argument(help="ONNX file, or folder of a target.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="POLICY", help="ONNX file, or folder of a target.", show_default=False
+        ),
     ],
     *,
     output: Annotated[
@@ -44,8 +47,8 @@ def verify(
 ) -> None:
     """Check that a file behaves exactly like the trained policy; exit with 1 if not.
 
-    The folder of a target may also be compared with its policy.onnx: give that as SOURCE. The
-    folder's code is compiled and run, so check folders only if you trust where they come from.
+    To compare a target's folder with the policy.onnx that it was made from, give the policy.onnx
+    as SOURCE. The folder's code is compiled and run: check only folders that you trust.
     """
     reserve_stdout()
     _check_order(source, policy)
