@@ -74,8 +74,8 @@ class OnnxPolicy:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise PolicyFileError(
-                f"{self.path} has no {METADATA_KEY!r} metadata, so its inputs and outputs are unknown; "
-                "export the policy with: trpo-deploy export"
+                f"{self.path} has no {METADATA_KEY!r} metadata, so its inputs and outputs are "
+                "unknown; export the policy with: trpo-deploy export"
             )
         self.spec = PolicySpec.from_json(metadata[METADATA_KEY])
         self._check_graph()

@@ -11,7 +11,6 @@ from typing import Any
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.yaml import read_yaml
 
-
 PRESET = "preset"
 """Field of a run's configuration: the preset that its settings come from."""
 
