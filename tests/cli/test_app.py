@@ -105,7 +105,8 @@ def test_the_shell_completes_commands_and_options() -> None:
         variables = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
         run = run_process(env={**variables, "_TRPO_DEPLOY_COMPLETE": "complete_bash"})
         assert (run.code, run.output.split(), run.error) == (0, [completed], "")
-    script = run_process("--show-completion", "bash")
+    # As --show-completion bash, which looks for the shell that started it.
+    script = run_process(env={"_TRPO_DEPLOY_COMPLETE": "source_bash"})
     assert "complete -o default -F _trpo_deploy_completion trpo-deploy" in script.output
 
 
