@@ -27,8 +27,8 @@ def failure_message(env_id: str, error: BaseException) -> str:
     missing = missing_package(error)
     if missing:
         return f"{missing[0]} is not installed, so {env_id} cannot be made; {missing[1]}"
-    if isinstance(error, gymnasium.error.DeprecatedEnv) or _MOVED in reason:
-        newest = newest_version(env_id)
+    newest = newest_version(env_id)
+    if newest and (isinstance(error, gymnasium.error.DeprecatedEnv) or _MOVED in reason):
         return f"Gymnasium no longer has {env_id}; its newest version is {newest}"
     if isinstance(error, gymnasium.error.UnregisteredEnv) or reason.startswith("Malformed"):
         return f"no environment is registered as {env_id}; {_advice(env_id)}"
