@@ -8,7 +8,7 @@ Run it with
 
     python benchmarks/train_speed.py [--case NAME]... [--rounds N] [-o FOLDER]
 
-It writes speeds, ratios, targets and peak memory as ``results/train_speed.md`` and ``.json``.
+It writes speeds, ratios and peak memory as ``results/train_speed.md`` and ``.json``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from harness.report import (
 from stable_baselines3.common.vec_env import VecEnv
 
 PACKAGES = ("torch", "stable-baselines3", "sb3-contrib")
-MEMORY_TARGET = 1.1
 BARE_STEPS = 6000
 MUJOCO = {"batch_size": 128, "cg_max_steps": 25, "n_critic_updates": 20}
 CHEETAH = {**MUJOCO, "target_kl": 0.04}
@@ -71,7 +70,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Case:
-    """A task, the setting of each side, and the targets of its ratios."""
+    """A task, and the setting of each side."""
 
     env_id: str
     hyperparameters: Mapping[str, Any]
@@ -83,8 +82,6 @@ class Case:
     normalize: bool = True
     ours: Setting = Setting()
     sb3_contrib: Setting = Setting()
-    to_sb3_contrib: float | None = None
-    to_bare: float | None = None
 
 
 # The fastest settings found on two cores: docs/decisions/benchmark-settings.md.
@@ -92,28 +89,22 @@ BEST_OF_SB3_CONTRIB = Setting("sync", 64)
 BEST_OF_OURS = Setting("envpool", 64)
 
 CASES = {
-    "HalfCheetah-v5": Case("HalfCheetah-v5", CHEETAH, to_sb3_contrib=5.0, to_bare=0.5),
-    "Hopper-v5": Case("Hopper-v5", MUJOCO, to_sb3_contrib=3.5, to_bare=0.6),
+    "HalfCheetah-v5": Case("HalfCheetah-v5", CHEETAH),
+    "Hopper-v5": Case("Hopper-v5", MUJOCO),
     "Ant-v5": Case("Ant-v5", MUJOCO),
     "HalfCheetah-v5-best": Case(
         "HalfCheetah-v5",
         CHEETAH,
         ours=BEST_OF_OURS,
         sb3_contrib=BEST_OF_SB3_CONTRIB,
-        to_sb3_contrib=4.0,
-        to_bare=0.4,
     ),
     "Ant-v5-best": Case(
         "Ant-v5",
         MUJOCO,
         ours=BEST_OF_OURS,
         sb3_contrib=BEST_OF_SB3_CONTRIB,
-        to_sb3_contrib=3.5,
-        to_bare=0.6,
     ),
-    "CartPole-v1": Case(
-        "CartPole-v1", CARTPOLE, rollout=1024, updates=10, normalize=False, to_sb3_contrib=6.0
-    ),
+    "CartPole-v1": Case("CartPole-v1", CARTPOLE, rollout=1024, updates=10, normalize=False),
     "Pendulum-v1, gSDE": Case("Pendulum-v1", GSDE, normalize=False),
     "CnnPolicy": Case(
         "Frames-v0",
@@ -122,7 +113,6 @@ CASES = {
         updates=2,
         policy="CnnPolicy",
         normalize=False,
-        to_sb3_contrib=1.2,
     ),
 }
 
@@ -268,15 +258,9 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def target(value: float | None, sign: str = "≥") -> str:
-    """A target, for a table's cell."""
-    return "" if value is None else f"{sign} {value:g}"
-
-
 def ratios(rows: list[dict[str, Any]]) -> str:
-    """Speeds, ratios and targets."""
-    header = "case|ours, steps/s|sb3-contrib|bare|to sb3-contrib|target|to bare|target"
-    header += "|memory to sb3-contrib|target"
+    """Speeds and ratios."""
+    header = "case|ours, steps/s|sb3-contrib|bare|to sb3-contrib|to bare|memory to sb3-contrib"
     return markdown_table(
         header.split("|"),
         [
@@ -285,11 +269,8 @@ def ratios(rows: list[dict[str, Any]]) -> str:
                 *(f"{row[side]['steps_per_second']['median']:,.0f}" for side in SIDES),
                 f"{row['bare_steps_per_second']['median']:,.0f}",
                 with_spread(row["ratio_to_sb3_contrib"]),
-                target(row["case"]["to_sb3_contrib"]),
                 with_spread(row["ratio_to_bare"]),
-                target(row["case"]["to_bare"]),
                 with_spread(row["memory_ratio"]),
-                target(MEMORY_TARGET, "≤"),
             ]
             for row in rows
         ],

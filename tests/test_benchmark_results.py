@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import lzma
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from trpo_deploy.train.run.benchmark.runner import MUJOCO, benchmark
 
@@ -37,6 +41,28 @@ def test_the_archive_gives_the_published_tables_without_training(unpacked: Path)
         assert (unpacked / name).read_bytes() == (RESULTS / name).read_bytes(), name
     assert {path: path.read_bytes() for path in before} == before
     assert (unpacked / "curves.png").is_file()
+
+
+def test_the_returns_in_the_documentation_come_from_the_evaluations() -> None:
+    """Mean, deviation over seeds and Student's 95 % interval of the last evaluations."""
+    last: dict[str, dict[str, tuple[int, float]]] = {}
+    with (RESULTS / "evaluations.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["group"] == "runs":
+                seeds = last.setdefault(row["task"], {})
+                point = int(row["timesteps"]), float(row["mean"])
+                seeds[row["seed"]] = max(point, seeds.get(row["seed"], point))
+    text = (ROOT / "docs" / "training.md").read_text()
+    documented = re.findall(
+        r"^\| (\S+) \| (\d+) \| (\d+) ± (\d+) \| (\d+) to (\d+) \|", text, re.MULTILINE
+    )
+    assert [task for task, *_ in documented] == list(MUJOCO)
+    for task, *numbers in documented:
+        returns = np.array([mean for _, mean in last[task].values()])
+        half = stats.t.ppf(0.975, len(returns) - 1) * stats.sem(returns)
+        mean = returns.mean()
+        found = len(returns), mean, returns.std(), mean - half, mean + half
+        assert list(map(int, numbers)) == [round(each) for each in found], task
 
 
 def test_packing_the_runs_again_gives_the_same_files(unpacked: Path) -> None:

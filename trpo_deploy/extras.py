@@ -60,6 +60,19 @@ def require_package(package: str, extra: str) -> None:
         raise MissingExtraError(f'{package} {problem}; run: pip install "{package}{wanted}"')
 
 
+def find_extra(package: str, nested: str) -> str | None:
+    """The extra of trpo-deploy that requires ``package[nested]``; ``None`` if none does."""
+    try:
+        known = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        return None
+    for extra in known:
+        for requirement in _added_by(DISTRIBUTION, extra):
+            if requirement.name == package and nested in requirement.extras:
+                return str(extra)
+    return None
+
+
 def find_problems(distribution: str, extras: Iterable[str]) -> tuple[list[str], list[str]]:
     """Check the packages that extras add to an installed distribution.
 

@@ -60,7 +60,25 @@ def test_resume_takes_the_settings_from_the_run(folder: ModelDir) -> None:
     other.assert_one_clear_line("run on CartPole-v1, not on Acrobot-v1")
     run_cli(*resume, "-n", 1000).assert_one_clear_line("has made 1536 of 1536 steps")
     assert run_cli(*resume, "--force").code == 2
-    run_cli(*resume[:-2]).assert_one_clear_line("is not empty; resume with --resume")
+    again = run_cli(*resume[:-2])
+    again.assert_one_clear_line("it holds an earlier run; resume it with --resume", "--force", "-o")
+
+
+def test_the_preset_is_said_and_recorded(folder: ModelDir, tmp_path: Path) -> None:
+    assert read_yaml(folder.config)["preset"] == "CartPole-v1"
+    assert "| preset | `CartPole-v1` |" in folder.card.read_text()
+    train = ("train", "-o", tmp_path / "m", *SHORT, "--eval-episodes", 1)
+    lines = {
+        ("CartPole-v1",): "the preset CartPole-v1",
+        ("CartPole-v1", "--preset", folder.config): "the preset CartPole-v1",
+        ("CartPole-v1", "--preset", "Acrobot-v1"): "the preset Acrobot-v1",
+        ("CartPole-v0",): "no preset for CartPole-v0, so the defaults of sb3_contrib.TRPO; "
+        "CartPole-v1 has one: --preset CartPole-v1",
+    }
+    for arguments, origin in lines.items():
+        run = run_cli(*train, "--force", *arguments)
+        assert run.code == 0, run.error
+        assert run.output.splitlines()[0] == f"settings: {origin}"
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "empty", "no text"])

@@ -14,19 +14,21 @@ from trpo_deploy.files.model_dir import ModelDir
 
 def test_files_of_the_user_stay_with_and_without_force(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
-    with pytest.raises(ModelDirError, match="not empty"):
-        ModelDir(tmp_path).create()
-    with pytest.raises(ModelDirError, match="not a model folder"):
-        ModelDir(tmp_path).create(force=True)
+    for force in (False, True):
+        with pytest.raises(ModelDirError, match="not empty and holds no run"):
+            ModelDir(tmp_path).create(force=force)
     assert (tmp_path / "thesis.tex").read_text() == "dear"
 
 
-@pytest.mark.parametrize("sign", ["policy.zip", "config.yaml"])
-def test_force_removes_the_files_of_a_run_only(sign: str, tmp_path: Path) -> None:
+RUN = ("config.yaml", "checkpoint/checkpoint.npz", "policy.zip", "best/policy.onnx", "README.md")
+
+
+@pytest.mark.parametrize("files", [RUN, RUN[:1], RUN[:2]], ids=["run", "just begun", "killed"])
+def test_force_removes_the_files_of_a_run_only(files: tuple[str, ...], tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "model")
     folder.create()
-    for path in (folder.root / sign, folder.checkpoint, folder.best.onnx, folder.card):
-        atomic_write(path, "env_id: CartPole-v1\n")
+    for name in files:
+        atomic_write(folder.root / name, "env_id: CartPole-v1\n")
     notes = folder.root / "notes" / "thesis.tex"
     atomic_write(notes, "dear")
     folder.create(force=True)
@@ -35,9 +37,34 @@ def test_force_removes_the_files_of_a_run_only(sign: str, tmp_path: Path) -> Non
 
 def test_a_folder_with_the_config_of_another_program_is_not_a_model_folder(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("my: project\n")
-    with pytest.raises(ModelDirError, match="not a model folder"):
+    with pytest.raises(ModelDirError, match="holds no run"):
         ModelDir(tmp_path).create(force=True)
     assert (tmp_path / "config.yaml").read_text() == "my: project\n"
+
+
+@pytest.mark.parametrize("config", ["env_id: CartPole-v1\n", "my: project\n", None])
+def test_force_never_replaces_a_policy_that_was_put_there(
+    config: str | None, tmp_path: Path
+) -> None:
+    """Such as a policy of ``models/``, or someone's own zip and page of that name."""
+    files = {"policy.zip": "zip", "README.md": "mine", "policy.onnx": "onnx"}
+    if config is not None:
+        files["config.yaml"] = config
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ModelDirError, match="training does not replace"):
+        ModelDir(tmp_path).create(force=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
+
+
+def test_a_removal_that_was_interrupted_can_be_repeated(tmp_path: Path) -> None:
+    """After any number of removed files the folder still counts as a run's."""
+    folder = ModelDir(tmp_path / "model")
+    for removed in range(len(folder._files())):
+        for path in folder._files()[removed:]:
+            atomic_write(path, "env_id: CartPole-v1\n")
+        folder.create(force=True)
+        assert list(folder.root.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")

@@ -167,11 +167,11 @@ def test_statistics_that_the_user_names_are_used(ours: ModelDir, tmp_path: Path)
 def test_a_source_without_exactly_one_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="does not exist"):
         find_run(tmp_path / "missing")
-    with pytest.raises(ModelDirError, match="found: none"):
+    with pytest.raises(ModelDirError, match="has no policy zip"):
         find_run(tmp_path)
     for name in ("a.zip", "b.zip"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ModelDirError, match=r"found: a\.zip, b\.zip"):
+    with pytest.raises(ModelDirError, match=r"give one of them: a\.zip, b\.zip"):
         find_run(tmp_path)
 
 

@@ -26,6 +26,8 @@ from trpo_deploy.errors import ObservationError, PolicyFileError, PolicyStoppedE
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.spaces import DictSpace, MultiBinarySpace, Space
 
+MODELS = Path(__file__).parents[2] / "models"
+
 
 @pytest.fixture
 def policy(tmp_path: Path) -> OnnxPolicy:
@@ -188,6 +190,14 @@ def test_threads_get_the_actions_of_a_single_thread(policy: OnnxPolicy) -> None:
     with ThreadPoolExecutor(4) as pool:
         got = list(pool.map(lambda row: policy.predict(row)[0], rows))
     np.testing.assert_array_equal(got, want)
+
+
+def test_a_model_folder_stands_for_its_file(tmp_path: Path) -> None:
+    with pytest.raises(PolicyFileError, match=r"policy\.onnx"):
+        OnnxPolicy(tmp_path)
+    policy = OnnxPolicy(MODELS / "Hopper-v5")
+    assert policy.path == MODELS / "Hopper-v5" / "policy.onnx"
+    assert OnnxPolicy(str(MODELS / "Hopper-v5")).sha256 == policy.sha256
 
 
 def test_the_error_names_a_missing_file(tmp_path: Path) -> None:

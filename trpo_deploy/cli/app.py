@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import typer
 
@@ -16,7 +18,7 @@ from trpo_deploy.cli.evaluate import evaluate
 from trpo_deploy.cli.export import export
 from trpo_deploy.cli.inspect import inspect
 from trpo_deploy.cli.names import names
-from trpo_deploy.cli.output import print_error, release_stdout
+from trpo_deploy.cli.output import print_error, release_stdout, say
 from trpo_deploy.cli.serve import serve
 from trpo_deploy.cli.sign import sign
 from trpo_deploy.cli.train import train
@@ -25,27 +27,51 @@ from trpo_deploy.errors import TrpoDeployError
 
 app = typer.Typer(
     name="trpo-deploy",
-    help="Train TRPO policies, export each to one certified ONNX file, serve it.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-_COMMANDS = (
-    train,
-    evaluate,
-    export,
-    names,
-    verify,
-    sign,
-    inspect,
-    serve,
-    bundle,
-    benchmark,
-    doctor,
-    demo,
-)
-for command in _COMMANDS:
-    app.command()(command)
+_COMMANDS: Mapping[Callable[..., None], str] = {
+    demo: "",
+    train: "CartPole-v1",
+    evaluate: "runs/CartPole-v1 --episodes 5",
+    export: "runs/CartPole-v1",
+    names: "runs/CartPole-v1 -o names.yaml",
+    verify: "runs/CartPole-v1 runs/CartPole-v1/policy.onnx",
+    inspect: "runs/CartPole-v1",
+    sign: "runs/CartPole-v1 --key private.pem",
+    serve: "runs/CartPole-v1",
+    bundle: "runs/CartPole-v1 -o bento",
+    benchmark: "--env CartPole-v1 --seeds 2 -n 20000 -o curves",
+    doctor: "",
+}
+"""The commands in the order of the help, and the arguments of an example of each.
+
+The examples follow one another: ``train`` writes the folder that the others take.
+"""
+for command, arguments in _COMMANDS.items():
+    example = f"trpo-deploy {command.__name__} {arguments}".rstrip()
+    app.command(epilog=f"Example: {example}")(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        import trpo_deploy
+
+        say(f"trpo-deploy {trpo_deploy.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Train TRPO policies, export each to one certified ONNX file, serve it."""
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trpo_deploy.cli.compiled_note import say_once_if_not_compiled
+from trpo_deploy.cli.options import count
 from trpo_deploy.cli.output import say, stdout_console
 from trpo_deploy.extras import require
 
@@ -19,18 +20,22 @@ def benchmark(
         typer.Option(
             "--env",
             metavar="ID",
-            help="Environment id; repeatable. (default: five MuJoCo tasks, -v4 and -v5)",
+            help="Environment id. Repeatable.",
+            show_default="five MuJoCo tasks, -v4 and -v5",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per task.")] = 3,
     timesteps: Annotated[
-        int, typer.Option("--timesteps", "-n", min=1, help="Environment steps per run.")
+        int,
+        typer.Option(
+            "--timesteps", "-n", parser=count, metavar="N", help="Environment steps per run."
+        ),
     ] = 1_000_000,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Results folder; finished runs in it are kept.")
     ] = Path("benchmarks/results/returns"),
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Parallel runs. (default: one per CPU core)")
+        int | None, typer.Option(min=1, help="Parallel runs.", show_default="one per CPU core")
     ] = None,
 ) -> None:
     """Train each task with several seeds; write learning curves and tables.

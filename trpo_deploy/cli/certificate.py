@@ -6,16 +6,12 @@ the file, and printed with ``--verbose``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trpo_deploy.cli.output import escape, say
+from trpo_deploy.files.certificate_words import WITH_FILE, passed_in_words
 
-_WITH_FILE = "policy.onnx, "
-"""Start of the name of a check that compares a target's files with the finished file."""
-_COMPARISONS = ("parity, onnxruntime, ", _WITH_FILE)
-"""Names of checks that compare observations: with the trained policy, or with the finished file."""
 _WITNESS = "witness: "
 _NO_WITNESS = "no witness: "
 _RESULTS: Mapping[Any, str] = {
@@ -35,11 +31,9 @@ def print_certificate(certificate: Mapping[str, Any], *, verbose: bool = False) 
     checks: Sequence[Mapping[str, Any]] = certificate.get("checks", [])
     passed = [check for check in checks if check.get("passed")]
     if certificate.get("verdict") == "pass":
-        words = ", ".join(_measured(certificate))
-        count = "1 check" if len(passed) == 1 else f"{len(passed)} checks"
-        with_file = any(str(check.get("name")).startswith(_WITH_FILE) for check in checks)
+        with_file = any(str(check.get("name")).startswith(WITH_FILE) for check in checks)
         verdict = "the same as policy.onnx" if with_file else "the same policy"
-        say(f"certificate: [green]{verdict}[/]; {count} passed: {words}")
+        say(f"certificate: [green]{verdict}[/]; {passed_in_words(certificate)}")
     else:
         count = f"{len(passed)} of {len(checks)} checks passed"
         say(f"certificate: [red]NOT the same policy[/]; {count}")
@@ -65,37 +59,6 @@ def print_stored_certificate(certificate: Mapping[str, Any] | None, sha256: str)
             say(
                 "  no witness: the certificate is of an older version; run trpo-deploy export again"
             )
-
-
-def _measured(certificate: Mapping[str, Any]) -> Iterator[str]:
-    """How much was compared, and the result."""
-    checks = certificate.get("checks", [])
-    compared = [each for each in checks if str(each.get("name")).startswith(_COMPARISONS)]
-    rows = sum(each["measured"]["rows"] for each in compared)
-    yield f"{rows:,} observations"
-    cases = [each["worst_case"] for each in checks if _has_error(each)]
-    if cases:
-        worst = max(cases, key=lambda case: float(case["error"]) / float(case["tolerance"]))
-        error, tolerance = float(worst["error"]), float(worst["tolerance"])
-        yield f"largest error {error:.1e} of {tolerance:.0e} allowed"
-    returns = next((each for each in checks if each.get("name") == "returns"), None)
-    if returns is not None:
-        yield _returns(returns["measured"], certificate.get("returns", {}))
-
-
-def _has_error(check: Mapping[str, Any]) -> bool:
-    case = check.get("worst_case")
-    if not str(check.get("name")).startswith("parity") or not case:
-        return False
-    return 0 < float(case["tolerance"]) < math.inf
-
-
-def _returns(measured: Mapping[str, Any], returns: Mapping[str, Any]) -> str:
-    episodes, equal = measured["episodes"], measured.get("equal_episodes")
-    if equal == episodes:
-        return f"{equal} of {episodes} episodes equal"
-    file, sb3 = (float(returns[who]["mean"]) for who in ("onnx", "sb3"))
-    return f"mean return {file:.5g} (file) and {sb3:.5g} (SB3) in {episodes} episodes"
 
 
 def _limits(certificate: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

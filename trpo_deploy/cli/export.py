@@ -33,10 +33,10 @@ class FileOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Additional output: value, log_prob, logits, mean, std or margin; repeatable.",
+            help="Additional output: value, log_prob, logits, mean, std or margin. Repeatable.",
         ),
     ] = None
-    opset: Annotated[int | None, typer.Option(help="ONNX opset version. (default: 13)")] = None
+    opset: Annotated[int | None, typer.Option(help="ONNX opset version.", show_default="13")] = None
     guard: Annotated[
         bool,
         typer.Option(
@@ -53,7 +53,7 @@ class FileOptions:
     ] = False
     names: Annotated[
         Path | None,
-        typer.Option(help="YAML file with names and units; trpo-deploy names writes one to edit."),
+        typer.Option(help="YAML file with names and units, as trpo-deploy names writes it."),
     ] = None
 
     def export_options(self) -> ExportOptions:
@@ -82,7 +82,9 @@ class TargetChoice:
     ] = DEFAULT
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the policy in a target's files. (default: the model's name)"),
+        typer.Option(
+            help="Name of the policy in a target's files.", show_default="the model's name"
+        ),
     ] = None
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that is not empty.")
@@ -98,8 +100,9 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="ONNX file. (default: policy.onnx in the model folder, else NAME.onnx here) "
-            "Other targets: folder. (default: TARGET in the model folder, else NAME-TARGET here)",
+            help="ONNX file, or folder of another target.",
+            show_default="policy.onnx or TARGET in the model folder, else NAME.onnx or NAME-TARGET "
+            "here",
         ),
     ] = None,
     to: TargetChoice,

@@ -20,7 +20,9 @@ def inspect(
     policy: Model,
     trusted_key: Annotated[
         list[Path] | None,
-        typer.Option(help="Public key (PEM) that must have signed the file. Repeatable."),
+        typer.Option(
+            metavar="FILE", help="Public key (PEM) that must have signed the file. Repeatable."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

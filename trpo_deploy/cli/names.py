@@ -15,12 +15,15 @@ def names(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Policy zip, model folder, RL Zoo run folder, or ONNX file.", show_default=False
+            metavar="SOURCE",
+            help="Policy zip, model folder, RL Zoo run folder, or ONNX file.",
+            show_default=False,
         ),
     ],
     *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="YAML file. (default: stdout)")
+        Path | None,
+        typer.Option("--output", "-o", help="YAML file to write.", show_default="stdout"),
     ] = None,
     env: EnvOverride = None,
     allow_import: AllowImport = None,

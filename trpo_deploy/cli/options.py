@@ -25,13 +25,35 @@ class ImageLayoutName(str, Enum):
     chw = "chw"
 
 
+def count(text: str) -> int:
+    """Read an option that counts steps: a whole number above zero, also as ``1e5`` or ``100_000``.
+
+    Raises:
+        typer.BadParameter: It is another text.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (value >= 1 and value.is_integer()):
+        raise typer.BadParameter(f"{text!r}: expected a whole number above zero, as 100000 or 1e5")
+    return int(value)
+
+
 Source = Annotated[
     Path,
-    typer.Argument(help="Policy zip, model folder, or RL Zoo run folder.", show_default=False),
+    typer.Argument(
+        metavar="SOURCE",
+        help="Policy zip, model folder, or RL Zoo run folder.",
+        show_default=False,
+    ),
 ]
-Model = Annotated[Path, typer.Argument(help="Model folder or ONNX file.", show_default=False)]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Model folder or ONNX file.", show_default=False)
+]
 Models = Annotated[
-    list[Path], typer.Argument(help="Model folders or ONNX files.", show_default=False)
+    list[Path],
+    typer.Argument(metavar="MODEL", help="Model folders or ONNX files.", show_default=False),
 ]
 Json = Annotated[
     bool,
@@ -45,7 +67,7 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", help="Print every check of the certificate with its numbers.")
 ]
 EnvOverride = Annotated[
-    str | None, typer.Option("--env", help="Environment id. (default: the policy's)")
+    str | None, typer.Option("--env", help="Environment id.", show_default="the policy's")
 ]
 AllowImport = Annotated[
     list[str] | None,
@@ -61,11 +83,14 @@ class ReadingOptions:
 
     vecnormalize: Annotated[
         Path | None,
-        typer.Option(help="VecNormalize statistics. (default: those found with the policy)"),
+        typer.Option(help="VecNormalize statistics.", show_default="those next to the policy"),
     ] = None
     env: EnvOverride = None
     steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Number of on-policy observations to compare.")
+        int,
+        typer.Option(
+            parser=count, metavar="N", help="Number of on-policy observations to compare."
+        ),
     ] = 2000
     seconds: Annotated[
         float,
@@ -86,8 +111,7 @@ class ReadingOptions:
         bool,
         typer.Option(
             help="Stop if the normaliser's statistics are missing, or if the training had no "
-            "normaliser. (default: on)",
-            show_default=False,
+            "normaliser."
         ),
     ] = True
 

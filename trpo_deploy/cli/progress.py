@@ -22,6 +22,7 @@ from rich.table import Table
 from trpo_deploy.cli.compiled_note import say_once_if_not_compiled
 from trpo_deploy.cli.output import escape, warn
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.train.config.preset_files import preset_of_other_version
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.callbacks.evaluation import EvaluationPoint
 from trpo_deploy.train.run.trainer import Reports, TrainResult, train
@@ -71,6 +72,7 @@ class TrainingDisplay:
 
     def __init__(self, console: Console, config: TrainConfig, *, live: bool) -> None:
         self._console = console
+        self._config = config
         self._live = live and console.is_terminal
         self._exit = ExitStack()
         self._progress = Progress(
@@ -121,12 +123,22 @@ class TrainingDisplay:
     def _on_progress(self, timesteps: int, recent: float | None) -> None:
         task = self._progress.tasks[self._task]
         if not task.started:
+            self._console.print(f"settings: {escape(_origin(self._config))}")
             # Steps from before a resume must not count towards the speed.
             self._progress.reset(self._task, completed=timesteps)
         text = "" if recent is None else f"return {recent:.1f}"
         self._progress.update(self._task, completed=timesteps, recent=text)
         if task.speed is not None:
             self._progress.update(self._task, speed=f"{task.speed:,.0f} steps/s")
+
+
+def _origin(config: TrainConfig) -> str:
+    """Where the settings of a run come from."""
+    if config.preset is not None:
+        return f"the preset {config.preset}"
+    other = preset_of_other_version(config.env_id)
+    hint = "" if other is None else f"; {other} has one: --preset {other}"
+    return f"no preset for {config.env_id}, so the defaults of sb3_contrib.TRPO{hint}"
 
 
 def metrics_table(values: dict[str, Any]) -> Table:

@@ -35,10 +35,12 @@ class AccessOptions:
     """Who may call the service, over which transport, and whose models it serves."""
 
     api_key_file: Annotated[
-        Path | None, typer.Option(help="File of API keys, one per line; requests must send one.")
+        Path | None,
+        typer.Option(help="File of API keys, one per line. Each request must send one of them."),
     ] = None
     admin_key_file: Annotated[
-        Path | None, typer.Option(help="File of keys for /admin, which is off without it.")
+        Path | None,
+        typer.Option(help="File of keys for /admin. Without it, /admin is off."),
     ] = None
     tls_cert: Annotated[
         Path | None, typer.Option(help="TLS certificate chain (PEM), for HTTPS.")
@@ -48,20 +50,21 @@ class AccessOptions:
     ] = None
     cors_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Web origin that may call the service; repeatable."),
+        typer.Option(metavar="ORIGIN", help="Web origin that may call the service. Repeatable."),
     ] = None
-
     trusted_key: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Public key (PEM); serve only models that are signed with one. Repeatable."
+            metavar="FILE",
+            help="Public key (PEM); serve only models that are signed with one. Repeatable.",
         ),
     ] = None
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further host name under which the service answers; repeatable; * for any. "
-            "(default: --host and localhost; any if --host is 0.0.0.0 or ::)"
+            metavar="NAME",
+            help="Another host name under which the service answers; * for any. Repeatable.",
+            show_default="--host and localhost; any if --host is 0.0.0.0 or ::",
         ),
     ] = None
 
@@ -88,19 +91,22 @@ def serve(
     access: AccessOptions,
     out_of_bounds: Annotated[
         OutOfBounds | None,
-        typer.Option(help="What to do with numbers beyond the space's bounds. (default: refuse)"),
+        typer.Option(
+            metavar="WHAT",
+            help="refuse, clip or accept observations outside the space's bounds.",
+            show_default="refuse",
+        ),
     ] = None,
     require_certificate: Annotated[
         bool | None,
         typer.Option(
-            help="Refuse policies without a certificate. (default: if they replace one with a "
-            "certificate)",
-            show_default=False,
+            help="Refuse policies without a certificate.",
+            show_default="only if they replace one with a certificate",
         ),
     ] = None,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option(help="Log as readable lines or as JSON objects. (default: text)"),
+        typer.Option(help="Log as readable lines or as JSON objects.", show_default="text"),
     ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
@@ -109,7 +115,7 @@ def serve(
         bool | None,
         typer.Option(
             "--tracing",
-            help="Send a span of each request to OTEL_EXPORTER_OTLP_ENDPOINT.",
+            help="Send a span of each request to the address in OTEL_EXPORTER_OTLP_ENDPOINT.",
             show_default=False,
         ),
     ] = None,

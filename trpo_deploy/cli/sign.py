@@ -21,14 +21,16 @@ def sign(
     key: Annotated[
         Path,
         typer.Option(
-            help=f"Private key (PEM, elliptic curve). Its password is read from {_PASSWORD}, or "
-            "asked for.",
+            help="Private key (PEM, elliptic curve). If it is encrypted, the command reads the "
+            f"password from {_PASSWORD} or asks for it.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write. (default: policy.sig in the folder)"),
+        typer.Option(
+            "--output", "-o", help="File to write.", show_default="policy.sig in the folder"
+        ),
     ] = None,
 ) -> None:
     """Sign an exported policy and its certificate, for serve --trusted-key."""

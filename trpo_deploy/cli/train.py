@@ -13,6 +13,7 @@ import typer
 from trpo_deploy.cli.export import print_export
 from trpo_deploy.cli.interrupts import interrupts_deferred
 from trpo_deploy.cli.option_groups import option_groups
+from trpo_deploy.cli.options import count
 from trpo_deploy.cli.output import escape, say, shell_word, stdout_console
 from trpo_deploy.extras import require
 
@@ -35,45 +36,78 @@ class ConfigOptions:
     """Options that change the run's configuration; None keeps the preset's value."""
 
     timesteps: Annotated[
-        int | None, typer.Option("--timesteps", "-n", help="Number of environment steps.")
+        int | None,
+        typer.Option(
+            "--timesteps",
+            "-n",
+            parser=count,
+            metavar="N",
+            help="Number of environment steps.",
+            show_default="the preset's, else 1000000",
+        ),
     ] = None
     seed: Annotated[
-        int | None, typer.Option(help="Random seed (environment, weights, sampling).")
+        int | None,
+        typer.Option(help="Random seed (environment, weights, sampling).", show_default="0"),
     ] = None
-    n_envs: Annotated[int | None, typer.Option(help="Number of parallel environments.")] = None
+    n_envs: Annotated[
+        int | None,
+        typer.Option(help="Number of parallel environments.", show_default="the preset's, else 1"),
+    ] = None
     vec_env: Annotated[
         VecEnvKind | None,
         typer.Option(
             metavar="KIND",  # all kinds would take half of an 80-column terminal
             help="auto, sync (in this process), subproc (in subprocesses) or envpool.",
+            show_default="auto",
         ),
     ] = None
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Shipped preset, RL Zoo YAML file, or a run's config.yaml. "
-            "(default: the environment's preset)"
+            metavar="NAME|FILE",
+            help="Shipped preset, RL Zoo YAML file, or a run's config.yaml.",
+            show_default="the environment's, if there is one",
         ),
     ] = None
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Hyperparameter or other setting; repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Hyperparameter or other setting, such as target_kl=0.02. Repeatable.",
         ),
     ] = None
     env_args: Annotated[
         list[str] | None,
-        typer.Option("--env-arg", metavar="KEY=VALUE", help="Environment argument; repeatable."),
+        typer.Option("--env-arg", metavar="KEY=VALUE", help="Environment argument. Repeatable."),
     ] = None
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu or cuda; auto takes the CPU for MlpPolicy.")
+        str | None,
+        typer.Option(
+            help="auto, cpu or cuda; auto takes the CPU for MlpPolicy.", show_default="auto"
+        ),
     ] = None
     eval_every: Annotated[
-        int | None, typer.Option(help="Environment steps between evaluations.")
+        int | None,
+        typer.Option(
+            parser=count,
+            metavar="N",
+            help="Environment steps between evaluations.",
+            show_default="10000",
+        ),
     ] = None
-    eval_episodes: Annotated[int | None, typer.Option(help="Episodes per evaluation.")] = None
+    eval_episodes: Annotated[
+        int | None, typer.Option(help="Episodes per evaluation.", show_default="20")
+    ] = None
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="Environment steps between checkpoints.")
+        int | None,
+        typer.Option(
+            parser=count,
+            metavar="N",
+            help="Environment steps between checkpoints.",
+            show_default="10000",
+        ),
     ] = None
 
     def config(self, env_id: str, preset: str | None) -> TrainConfig:
@@ -121,6 +155,7 @@ def train(
     env_id: Annotated[
         str,
         typer.Argument(
+            metavar="ENV_ID",
             help="Gymnasium id, or module:Id for an id that a module registers.",
             show_default=False,
         ),
@@ -128,7 +163,7 @@ def train(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Run folder. (default: runs/ENV_ID)"),
+        typer.Option("--output", "-o", help="Run folder.", show_default="runs/ENV_ID"),
     ] = None,
     options: ConfigOptions,
     run: RunOptions,

@@ -15,7 +15,8 @@ from trpo_deploy.cli.options import ReadingOptions, Source, Verbose
 from trpo_deploy.cli.output import print_warnings, reserve_stdout
 from trpo_deploy.errors import PolicyFileError
 from trpo_deploy.extras import require_package
-from trpo_deploy.files.exported import finished_file
+from trpo_deploy.files.exported import find_onnx, finished_file
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.names import ONNX
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 def verify(
     source: Source,
     policy: Annotated[
-        Path, typer.Argument(help="ONNX file, or folder of a target.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="POLICY", help="ONNX file, or folder of a target.", show_default=False
+        ),
     ],
     *,
     output: Annotated[
@@ -44,8 +48,8 @@ def verify(
 ) -> None:
     """Check that a file behaves exactly like the trained policy; exit with 1 if not.
 
-    The folder of a target may also be compared with its policy.onnx: give that as SOURCE. The
-    folder's code is compiled and run, so check folders only if you trust where they come from.
+    To compare a target's folder with the policy.onnx that it was made from, give the policy.onnx
+    as SOURCE. The folder's code is compiled and run: check only folders that you trust.
     """
     reserve_stdout()
     _check_order(source, policy)
@@ -70,6 +74,16 @@ def _check_order(source: Path, policy: Path) -> None:
         )
 
 
+def _exported(policy: Path) -> Path:
+    """The exported file or the target's folder; of a model folder its ``policy.onnx``.
+
+    Raises:
+        ModelDirError: It does not exist.
+    """
+    is_target = policy.is_dir() and not ModelDir(policy).policy_zip.is_file()
+    return policy if is_target else find_onnx(policy)
+
+
 def _certificate(
     source: Path, policy: Path, engines: list[str], reading: ReadingOptions
 ) -> Certificate:
@@ -87,6 +101,7 @@ def _certificate(
 
         return verify_target_file(finished, policy)
     found, source_options = reading.locate(source)
+    policy = _exported(policy)
     from trpo_deploy.export import verify_policy, verify_target
 
     compare = verify_target if policy.is_dir() else partial(verify_policy, engines=engines)

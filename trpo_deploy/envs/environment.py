@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from trpo_deploy.envs.rendering import render_problem
+from trpo_deploy.envs.failure import failure_message, missing_package, newest_version
 from trpo_deploy.envs.spaces import frames_in, space_from_gymnasium
 from trpo_deploy.envs.wrappers import wrap
 from trpo_deploy.errors import EnvError, SpaceError, TrpoDeployError
@@ -56,8 +55,7 @@ class Environment:
         except TrpoDeployError:
             raise
         except FAILURES as error:
-            reason = render_problem(error)
-            raise EnvError(f"the environment {self.env_id} cannot be made ({reason})") from error
+            raise EnvError(failure_message(self.env_id, error)) from error
 
     @contextmanager
     def opened(self) -> Iterator[gymnasium.Env[Any, Any]]:
@@ -81,17 +79,26 @@ def newest_environment(environment: Environment) -> Environment:
         EnvError: Neither can be made.
     """
     try:
-        with environment.opened():
-            pass
+        _check_can_be_made(environment)
     except EnvError as error:
-        newest = _newest_version(environment.env_id)
+        newest = newest_version(environment.env_id)
         if newest is None or newest == environment.env_id:
+            raise
+        # Where a package is missing, the newest version lacks it too.
+        if missing_package(error.__cause__ or error):
             raise
         note = f"{newest} in place of {environment.env_id}: {error}"
         environment = replace(environment, env_id=newest, note=note)
-        with environment.opened():
-            pass
+        try:
+            _check_can_be_made(environment)
+        except EnvError as newer:
+            raise EnvError(f"{error}, and {newer}") from newer
     return environment
+
+
+def _check_can_be_made(environment: Environment) -> None:
+    with environment.opened():
+        pass
 
 
 def find_environment(
@@ -189,15 +196,3 @@ def _scales(expected: Space | DictSpace, found: spaces.Space[Any]) -> bool:
         return False
     pairs = ((expected.low, found.low), (expected.high, found.high))
     return not all(np.allclose(own, other, rtol=1e-5) for own, other in pairs)
-
-
-def _newest_version(env_id: str) -> str | None:
-    match = re.fullmatch(r"(.+)-v\d+", env_id)
-    if match is None:
-        return None
-    versions = [
-        spec.version
-        for spec in gymnasium.registry.values()
-        if spec.id == f"{match[1]}-v{spec.version}" and spec.version is not None
-    ]
-    return f"{match[1]}-v{max(versions)}" if versions else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trpo_deploy.export.certify.certificate import Certificate
+from trpo_deploy.files.certificate_words import passed_in_words
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.names import ONNX, stem
 from trpo_deploy.spec.component_table import Table, component_tables, period_text
@@ -120,10 +122,30 @@ def _verification(certificate: Certificate | None) -> Iterator[str]:
     if certificate is None:
         yield "Not verified."
         return
-    yield "Compared with the trained policy; details are in the certificate:"
+    if certificate.passed:
+        yield f"The same policy as the trained one; {passed_in_words(certificate.to_dict())}."
+    else:
+        yield "NOT the same policy as the trained one."
+    yield "The certificate says how each check was made and what it measured:"
     yield ""
     for check in certificate.checks:
         yield f"- {check.name}: {check.result}" + (f"; {check.note}" if check.note else "")
-    for who, values in certificate.returns.items():
-        if isinstance(values, dict):
-            yield f"- return of {who}: {values['mean']:.6g} ± {values['std']:.3g}"
+    yield from _returns(certificate.returns)
+
+
+def _returns(returns: Mapping[str, Any]) -> Iterator[str]:
+    """The returns of both in the episodes of the certificate, as a table."""
+    if not returns:
+        return
+    yield ""
+    yield (
+        f"Returns in the {returns['episodes']} episodes of the certificate. Other seeds have other "
+        "returns, and the deviation is large where a few episodes ended early:"
+    )
+    yield ""
+    yield "| | mean | 95 % interval of the mean | standard deviation of the episodes |"
+    yield "|---|---|---|---|"
+    for key, name in (("onnx", "file"), ("sb3", "trained policy")):
+        each = returns[key]
+        interval = f"{each['ci95_low']:.5g} to {each['ci95_high']:.5g}"
+        yield f"| {name} | {each['mean']:.5g} | {interval} | {each['std']:.5g} |"

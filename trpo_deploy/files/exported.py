@@ -8,14 +8,14 @@ from pathlib import Path
 from trpo_deploy.errors import ModelDirError
 from trpo_deploy.files.atomic import file_sha256
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.names import ONNX, meant
+from trpo_deploy.files.names import ONNX, ZIP, folders_with, meant
 
 
 def find_onnx(model: Path) -> Path:
     """The ONNX file that a ``MODEL`` argument names: the file itself, or the one in the folder.
 
     Raises:
-        ModelDirError: There is no such file.
+        ModelDirError: There is no such file. The message says what to give or to do instead.
     """
     if model.is_file():
         if model.suffix == ".zip":
@@ -29,11 +29,17 @@ def find_onnx(model: Path) -> Path:
             f"{model} does not exist; {meant(model, ONNX)}give a model folder or a policy.onnx"
         )
     onnx = ModelDir(model).onnx
-    if not onnx.is_file():
-        raise ModelDirError(
-            f"{model} has no policy.onnx; write it with: trpo-deploy export {model}"
-        )
-    return onnx
+    if onnx.is_file():
+        return onnx
+    inside = folders_with(onnx)
+    if inside:
+        raise ModelDirError(f"{model} has no {onnx.name}; {inside}")
+    if not (ModelDir(model).config.is_file() or any(model.glob(f"*{ZIP}"))):
+        raise ModelDirError(f"{model} has no {onnx.name}; give a model folder or a {onnx.name}")
+    from trpo_deploy.files.runs import find_run  # reads YAML, which a robot does not have
+
+    find_run(model)  # raises if there is no policy to export, or not yet
+    raise ModelDirError(f"{model} has no {onnx.name}; write it with: trpo-deploy export {model}")
 
 
 def finished_file(source: Path) -> Path | None:

@@ -89,17 +89,18 @@ class ModelDir:
             force: Remove the files of an earlier run. Other files stay.
 
         Raises:
-            ModelDirError: The path is a file or not writable, or the folder is not empty and
-                ``force`` is not set or the folder does not hold a run.
+            ModelDirError: The path is a file or not writable, or the folder has files that are
+                not of a run, or of a run and ``force`` is not set.
         """
         self._make()
         self.sweep()
         if any(self.root.iterdir()):
+            self._check_holds_a_run()
             if not force:
-                resumable = "resume with --resume, " if self.checkpoint.is_file() else ""
+                resumable = "resume it with --resume, " if self.checkpoint.is_file() else ""
                 raise ModelDirError(
-                    f"{self.root} is not empty; {resumable}give another folder with -o, or "
-                    "replace the run with --force"
+                    f"{self.root} is not empty: it holds an earlier run; {resumable}replace it "
+                    "with --force, or give another folder with -o"
                 )
             self._clear()
 
@@ -150,34 +151,40 @@ class ModelDir:
 
     def _clear(self) -> None:
         """Remove the files of an earlier run; all others belong to the user."""
-        if not self._holds_a_run():
-            raise ModelDirError(
-                f"{self.root} is not a model folder: it has files, but neither policy.zip nor a "
-                "run's config.yaml, so nothing is replaced; give another folder with -o"
-            )
         for path in self._files():
             path.unlink(missing_ok=True)
         for folder in (self.checkpoint.parent, self.best.root):
             with suppress(OSError):
                 folder.rmdir()
 
-    def _holds_a_run(self) -> bool:
-        if self.policy_zip.is_file():
-            return True
-        # A run that was killed early has written its configuration only. Other programs also write
-        # files of that name.
+    def _check_holds_a_run(self) -> None:
+        """Raise if the files in the folder are not of a run that another may replace.
+
+        Names such as ``policy.zip`` and ``config.yaml`` are common, so a name alone is no sign of a
+        run. A policy that was trained has a checkpoint beside it; one that was put here, such as a
+        policy that ships in ``models/``, has none.
+        """
         text = self.config.read_text(errors="replace") if self.config.is_file() else ""
-        return any(line.startswith("env_id:") for line in text.splitlines())
+        if not any(line.startswith("env_id:") for line in text.splitlines()):
+            raise ModelDirError(
+                f"{self.root} is not empty and holds no run, so training does not replace its "
+                "files; give another folder with -o"
+            )
+        if self.policy_zip.is_file() and not self.checkpoint.is_file():
+            raise ModelDirError(
+                f"{self.root} holds a finished policy without its checkpoint, so training does not "
+                "replace it; give another folder with -o"
+            )
 
     def _files(self) -> list[Path]:
         """All files of a run, in the order in which to remove them.
 
-        The checkpoint is first and the configuration last: if the process is killed in between,
-        the folder still counts as a model folder and cannot be resumed.
+        The policy is first and the configuration last: if the process is killed in between, the
+        folder still counts as one of a run, see :meth:`_check_holds_a_run`.
         """
-        policies = [path for each in (self, self.best) for path in each._files_of_policy()]
+        policy, *others = self._files_of_policy()
         logs = (self.progress, self.evaluations, self.learning_curve)
-        return [self.checkpoint, *policies, *logs, self.config]
+        return [policy, self.checkpoint, *others, *self.best._files_of_policy(), *logs, self.config]
 
     def _files_of_policy(self) -> list[Path]:
         exported = [self.onnx, self.certificate, self.policy_json, self.card]

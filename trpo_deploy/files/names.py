@@ -55,6 +55,15 @@ MAX_NAME_BYTES = 255 - len("..12345678.tmp")
 """Most file systems take 255 bytes, and a file is written under a temporary name first."""
 
 
+def folders_with(path: Path) -> str:
+    """Advice for a file that a folder lacks and folders in it have; empty if none has it."""
+    found = [str(each.parent) for each in sorted(path.parent.glob(f"*/{path.name}"))]
+    if not found:
+        return ""
+    others = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+    return f"give one of the folders in it: {', '.join(found[:3])}{others}"
+
+
 def meant(path: Path, suffix: str) -> str:
     """A question for a path that does not exist, if it does with the suffix; else empty.
 

@@ -12,7 +12,7 @@ Three layouts are known:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from trpo_deploy.errors import ConfigError, ModelDirError
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.files.names import ONNX, ZIP, check_utf8, meant, stem
+from trpo_deploy.files.names import ONNX, ZIP, check_utf8, folders_with, meant, stem
 from trpo_deploy.files.statistics import find_statistics, is_checkpoint
 from trpo_deploy.files.vec_env_wrapper import stacked_frames
 from trpo_deploy.files.yaml import read_yaml
@@ -149,12 +149,20 @@ def _run_of_folder(folder: Path) -> Run:
         path for path in zips if (path.with_name(stem(path, ZIP)) / "config.yml").is_file()
     ] or zips
     if len(zips) != 1:
-        found = ", ".join(path.name for path in zips) or "none"
-        raise ModelDirError(
-            f"{folder} has neither policy.zip nor exactly one other zip (found: {found}); "
-            "give the policy zip itself"
-        )
+        raise ModelDirError(f"{folder} {_without_policy(model_dir, zips)}")
     return _run_of_zip(zips[0])
+
+
+def _without_policy(folder: ModelDir, zips: Sequence[Path]) -> str:
+    """What a folder lacks, and what to give instead."""
+    if zips:
+        found = ", ".join(path.name for path in zips)
+        return f"has several zips and none is policy.zip; give one of them: {found}"
+    if folder.config.is_file():
+        best = folder.best.root
+        instead = f"; the best so far is {best}" if folder.best.policy_zip.is_file() else ""
+        return f"has no policy.zip yet: a run writes it when it ends or is stopped{instead}"
+    return f"has no policy zip; {folders_with(folder.policy_zip) or 'give the policy zip itself'}"
 
 
 def _run_of_zip(policy_zip: Path) -> Run:

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 
 from trpo_deploy.errors import ObservationError, PolicyFileError, PolicyStoppedError
+from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.runtime.bound_policy import BoundPolicy
 from trpo_deploy.runtime.sampling import Draw, sampler
 from trpo_deploy.spec.policy_spec import (
@@ -40,7 +41,7 @@ class OnnxPolicy:
     continues the same sequence of random numbers.
 
     Args:
-        path: The file.
+        path: The file, or a model folder with a ``policy.onnx``.
         threads: Number of threads that one call may use. A small network is fastest with one.
         providers: onnxruntime's execution providers, in order of preference.
         seed: Seed for sampling actions with ``deterministic=False``.
@@ -63,7 +64,8 @@ class OnnxPolicy:
         providers: Sequence[str] = ("CPUExecutionProvider",),
         seed: int | None = None,
     ) -> None:
-        self.path = Path(path)
+        path = Path(path)
+        self.path = ModelDir(path).onnx if path.is_dir() else path
         self._content = _read(self.path)  # a pickle carries it
         self._threads, self._providers = threads, tuple(providers)
         self.sha256 = sha256(self._content).hexdigest()
@@ -72,8 +74,8 @@ class OnnxPolicy:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise PolicyFileError(
-                f"{path} has no {METADATA_KEY!r} metadata, so its inputs and outputs are unknown; "
-                "export the policy with: trpo-deploy export"
+                f"{self.path} has no {METADATA_KEY!r} metadata, so its inputs and outputs are "
+                "unknown; export the policy with: trpo-deploy export"
             )
         self.spec = PolicySpec.from_json(metadata[METADATA_KEY])
         self._check_graph()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecNormalize
@@ -35,6 +36,11 @@ def read_vecnormalize(path: Path, allow_import: Iterable[str] = ()) -> VecNormal
         ConfigError: A class of ``allow_import`` cannot be imported.
     """
     allowed = imported_classes(allow_import)
+    if is_zipfile(path):
+        raise PolicyZipError(
+            f"{path} is a zip, as of a policy; expected the statistics that VecNormalize.save() "
+            "wrote, such as vecnormalize.pkl"
+        )
     try:
         if path.stat().st_size > MAX_DATA_BYTES:
             raise PolicyZipError(
@@ -58,7 +64,10 @@ def read_vecnormalize(path: Path, allow_import: Iterable[str] = ()) -> VecNormal
     except PolicyZipError as error:
         raise PolicyZipError(f"{path}: {error}") from error
     except Exception as error:  # damaged pickles raise nearly every built-in exception
-        raise PolicyZipError(f"{path}: the statistics cannot be decoded ({error!r})") from error
+        raise PolicyZipError(
+            f"{path} is damaged, or not a file of VecNormalize.save() ({error}); give the run's "
+            "vecnormalize.pkl"
+        ) from error
     return statistics
 
 

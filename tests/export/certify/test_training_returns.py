@@ -142,7 +142,7 @@ def test_nothing_recorded_is_said_by_export_card_and_inspect(agents: Path, tmp_p
 def test_an_environment_that_cannot_be_made_is_said(agents: Path, tmp_path: Path) -> None:
     exported = run_cli("export", agents / "ReacherBulletEnv-v0_1", "-o", tmp_path / "p.onnx")
     assert exported.code == 0
-    assert "not played: the environment ReacherBulletEnv-v0 cannot be made" in exported.output
+    assert "not played: no environment is registered as ReacherBulletEnv-v0" in exported.output
     assert "no witness (returns of training): not played" in exported.output
 
 

@@ -33,7 +33,9 @@ def test_admin_load_replies_with_the_served_version(
     server, file = two_workers
     url = "/admin/models/cart/load"
     assert server.client.post(url).status_code == 401
-    assert server.client.post(url, headers={"authorization": "Bearer no"}).status_code == 401
+    wrong = server.client.post(url, headers={"authorization": "Bearer no"})
+    assert wrong.status_code == 401
+    assert "send a key of --admin-key-file" in wrong.json()["error"]["message"]
     version = replace_policy(file, seed=2)
     answer = server.client.post(url, headers=ADMIN)
     assert answer.json()["version"] == version

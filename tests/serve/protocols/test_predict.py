@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,24 @@ def test_a_wrong_method_is_answered_with_the_allowed_one(server: Server) -> None
     response = server.client.get("/predict")
     assert response.status_code == 405
     assert response.headers["allow"] == "POST, OPTIONS"
+
+
+@pytest.mark.parametrize("path", ["/predict", "/models/box/predict"])
+def test_the_address_of_predictions_in_a_browser_shows_the_command(
+    server: Server, path: str
+) -> None:
+    """The command works after the dots and the placeholder are filled in."""
+    message = server.client.get(path).json()["error"]["message"]
+    assert message.startswith("use POST here, as in: curl ")
+    command = message.partition("as in: ")[2].partition("; /docs")[0].replace("NAME", "box")
+    model = '"model": "box", ' if path == "/predict" else ""
+    filled = command.replace('{"observation": [...]}', f'{{{model}"observation": [0, 0, 0, 0]}}')
+    _, address, _, header, _, body = shlex.split(filled)
+    response = server.client.post(
+        f"http://{address}", content=body, headers=dict([header.split(": ")])
+    )
+    assert response.status_code == 200, response.text
+    assert "curl" not in server.client.post("/models").json()["error"]["message"]
 
 
 def test_requests_are_counted_by_model_and_errors_by_kind(server: Server) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sb3_contrib
 import torch
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from torch import nn
 
 from trpo_deploy.envs.wrappers import wrapper_list
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train import TRPO, TrainConfig, load_config
+from trpo_deploy.train.config.hyperparameters import HYPERPARAMETERS
 from trpo_deploy.train.config.preset_files import preset_names
 from trpo_deploy.train.run.environments import make_training_env
 
@@ -321,6 +325,30 @@ def test_a_count_may_have_an_exponent() -> None:
     config = load_config("CartPole-v1", settings=["learning_rate=1e-4", "n_timesteps=1e3"])
     assert config.hyperparameters["learning_rate"] == 1e-4
     assert config.n_timesteps == 1000
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C, DQN, SAC, TD3])
+def test_a_setting_of_another_algorithm_is_told_from_a_typo(algorithm: type) -> None:
+    """Every parameter of SB3's algorithms either is one of a run or has its own message."""
+    ours = {each.name for each in fields(TrainConfig)} | HYPERPARAMETERS.keys() - {"preset"}
+    for name in inspect.signature(algorithm).parameters.keys() - ours:
+        with pytest.raises(ConfigError, match=r"is a setting of \w+; TRPO|the run sets") as caught:
+            load_config("CartPole-v1", settings=[f"{name}=1"])
+        assert "unknown setting" not in str(caught.value)
+
+
+def test_the_setting_of_ppo_names_the_one_of_trpo() -> None:
+    for name, ours in (
+        ("clip_range", "target_kl"),
+        ("n_epochs", "n_critic_updates"),
+        ("max_grad_norm", "critic_max_grad_norm"),
+    ):
+        assert ours in HYPERPARAMETERS
+        with pytest.raises(ConfigError, match=f"{name}' is a setting of PPO; .* {ours}"):
+            load_config("CartPole-v1", settings=[f"{name}=0.2"])
+    for name in ("env", "preset"):
+        with pytest.raises(ConfigError, match=name):
+            load_config("CartPole-v1", settings=[f"{name}=x"])
 
 
 def test_an_id_without_a_version_is_the_newest_version() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from trpo_deploy.serve.errors import RequestError
@@ -10,6 +11,12 @@ from trpo_deploy.serve.settings import Settings
 
 AccessLevel: TypeAlias = Literal["open", "key", "admin"]
 """``open`` needs no key, ``key`` one of the API keys if there are any, ``admin`` an admin key."""
+
+
+_EXPECTED: Mapping[AccessLevel, str] = {
+    "key": "an API key of the service",
+    "admin": "a key of --admin-key-file, which API keys are not,",
+}
 
 
 class AccessControl:
@@ -40,7 +47,7 @@ class AccessControl:
             raise RequestError(
                 401,
                 "unauthorized",
-                "missing or unknown key; send Authorization: Bearer KEY",
+                f"missing or unknown key; send {_EXPECTED[level]} as Authorization: Bearer KEY",
                 headers=((b"www-authenticate", b"Bearer"),),
             )
 

@@ -140,7 +140,7 @@ class Edge:
     ) -> Reply | InferenceJob:
         """Check the method, the key and the limits, read the body, and call the endpoint."""
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
-            return _answer_options(endpoint.method, method)
+            return _answer_options(endpoint.method, method, _example(endpoint, request))
         if b"origin" in request.headers and endpoint.access != "open":
             self._hosts.check_origin(request.headers)
         self._access.check_key(endpoint.access, request.headers)
@@ -221,8 +221,24 @@ def _open_tracing() -> Tracing:
     return Tracing()
 
 
-def _answer_options(expected: str, method: str) -> Reply:
+def _example(endpoint: Endpoint, request: Request) -> str:
+    """For people who open the address of predictions in a browser: the command to send one."""
+    if not endpoint.label.endswith("/predict"):
+        return ""
+    host = request.headers.get(b"host", b"").decode("latin-1")
+    return (
+        f", as in: curl {host}{endpoint.label} -H 'Content-Type: application/json' "
+        """-d '{"observation": [...]}'; /docs shows an observation of each model"""
+    )
+
+
+def _answer_options(expected: str, method: str, example: str = "") -> Reply:
     """The methods of a path that has the method ``expected``, on ``OPTIONS``.
+
+    Args:
+        expected: The path's method.
+        method: The request's.
+        example: How to call the path, for the error message.
 
     Raises:
         RequestError: The method is another one that the path does not have.
@@ -234,7 +250,7 @@ def _answer_options(expected: str, method: str) -> Reply:
     raise RequestError(
         405,
         "wrong_method",
-        f"use {expected} here",
+        f"use {expected} here{example}",
         expected=expected,
         received=method[:16],
         headers=headers,

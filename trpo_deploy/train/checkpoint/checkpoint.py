@@ -74,7 +74,7 @@ def read_checkpoint(folder: ModelDir) -> Checkpoint | None:
         if folder.policy_zip.is_file():
             raise ModelDirError(
                 f"{folder.root} contains a policy but no checkpoint to resume from; train into "
-                "another folder with -o, or start again with --force"
+                "another folder with -o"
             )
         return None
     try:

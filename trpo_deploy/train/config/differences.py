@@ -30,7 +30,7 @@ def different_settings(
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings on one level, without the versions."""
+    """All settings on one level, without what tells their origin."""
     hyperparameters = config.get("hyperparameters") or {}
-    nested = {"hyperparameters": None, "versions": None}
-    return {**HYPERPARAMETERS, **config, **hyperparameters, **nested}
+    others = {"hyperparameters": None, "preset": None, "versions": None}
+    return {**HYPERPARAMETERS, **config, **hyperparameters, **others}

@@ -18,17 +18,19 @@ from trpo_deploy.train.config.hyperparameters import (
     HYPERPARAMETERS,
     POLICY_ARGUMENTS,
 )
-from trpo_deploy.train.config.preset_files import read_preset
+from trpo_deploy.train.config.other_algorithms import check_not_of_another_algorithm
+from trpo_deploy.train.config.preset_files import PRESET, read_preset
 from trpo_deploy.train.config.python_literals import parse_literal
 from trpo_deploy.train.config.train_config import FIELD_TYPES, TrainConfig
 
-_FIELDS = {each.name for each in fields(TrainConfig)} - {"env_id", "hyperparameters"}
+_FIELDS = {each.name for each in fields(TrainConfig)} - {"env_id", "hyperparameters", PRESET}
 
 _UNSUPPORTED = {
     "vec_env_wrapper": "wrap single environments with env_wrapper",
     "callback": "write a script that calls TRPO.learn(callback=...)",
+    "preset": "use --preset",
 }
-"""Settings of RL Zoo that a run does not support, and what to do instead."""
+"""Settings that a run does not support, most of them RL Zoo's, and what to do instead."""
 
 _ENTRY = re.compile(r"(policy_kwargs|normalize)\.\w+")
 """One entry of a mapping, which ``--set`` can change without the others."""
@@ -61,13 +63,16 @@ def load_config(
     assigned = _parse_assignments(settings, "--set")
     entries = {name: assigned.pop(name) for name in tuple(assigned) if _ENTRY.fullmatch(name)}
     given = {name: value for name, value in flags.items() if value is not None}
-    values = _convert_rl_zoo_forms({**read_preset(env_id, preset), **assigned, **given})
+    from_preset = read_preset(env_id, preset)
+    origin = from_preset.pop(PRESET, None)
+    values = _convert_rl_zoo_forms({**from_preset, **assigned, **given})
     _set_entries(values, entries)
     env_kwargs = values.pop("env_kwargs", None) or {}
     check_type("env_kwargs", env_kwargs, (dict,))
     _check_names(values)
     return TrainConfig(
         env_id,
+        preset=origin,
         env_kwargs={**env_kwargs, **_parse_assignments(env_args, "--env-arg")},
         hyperparameters={name: value for name, value in values.items() if name not in _FIELDS},
         **{name: value for name, value in values.items() if name in _FIELDS},
@@ -132,4 +137,5 @@ def _check_names(values: Mapping[str, Any]) -> None:
                 f"{name} is an argument of the policy: use --set policy_kwargs.{name}=..."
             )
         if name not in _FIELDS and name not in HYPERPARAMETERS:
+            check_not_of_another_algorithm(name)
             raise ConfigError(unknown_name(name, _FIELDS | HYPERPARAMETERS.keys()))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.yaml import read_yaml
+
+PRESET = "preset"
+"""Field of a run's configuration: the preset that its settings come from."""
+
+
+def preset_of_other_version(env_id: str) -> str | None:
+    """The newest version of an environment for which a preset is shipped; ``None`` without one."""
+    name = re.sub(r"-v\d+$", "-v", env_id)
+    versions = [each for each in _shipped() if re.fullmatch(re.escape(name) + r"\d+", each)]
+    return max(versions, key=lambda each: int(each.rpartition("-v")[2]), default=None)
 
 
 def preset_names() -> list[str]:
@@ -17,7 +28,7 @@ def preset_names() -> list[str]:
 
 
 def read_preset(env_id: str, preset: str | None) -> dict[str, Any]:
-    """The settings of a preset, as they are written.
+    """The settings of a preset, as they are written, and its name under :data:`PRESET`.
 
     Args:
         env_id: The environment.
@@ -27,16 +38,17 @@ def read_preset(env_id: str, preset: str | None) -> dict[str, Any]:
     Raises:
         ConfigError: The preset does not exist, or is for another environment.
     """
-    if preset is None:
-        return dict(_shipped().get(env_id, {}))
+    shipped = _shipped()
+    if preset is None and env_id not in shipped:
+        return {}
+    preset = preset or env_id
     if Path(preset).suffix in (".yml", ".yaml"):
         return _from_file(env_id, Path(preset))
-    shipped = _shipped()
     if preset not in shipped:
         near = difflib.get_close_matches(preset, shipped, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(shipped)}."
         raise ConfigError(f"no preset {preset!r}; {hint} A file must end in .yml or .yaml")
-    return dict(shipped[preset])
+    return {**shipped[preset], PRESET: preset}
 
 
 def _shipped() -> dict[str, Any]:
@@ -57,7 +69,7 @@ def _from_file(env_id: str, path: Path) -> dict[str, Any]:
     entry = entries[name]
     if not isinstance(entry, dict):
         raise ConfigError(f"{path}: the entry {name!r} is not a mapping")
-    return dict(entry)
+    return {**entry, PRESET: path.name}
 
 
 def _from_run(env_id: str, path: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -65,4 +77,5 @@ def _from_run(env_id: str, path: Path, config: dict[str, Any]) -> dict[str, Any]
         raise ConfigError(f"{path} is of a run on {config.get('env_id')}, not on {env_id}")
     skipped = ("env_id", "hyperparameters", "versions")
     settings = {name: value for name, value in config.items() if name not in skipped}
-    return {**settings, **config["hyperparameters"]}
+    origin = config.get(PRESET) or path.name
+    return {**settings, **config["hyperparameters"], PRESET: origin}

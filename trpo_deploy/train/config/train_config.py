@@ -74,6 +74,8 @@ class TrainConfig:
     """Stop the run when the mean evaluation return reaches this value."""
     checkpoint_every: int = 10_000
     """Environment steps between two checkpoints."""
+    preset: str | None = field(default=None, compare=False)
+    """Preset or file that settings were taken from, for the run's card; it changes nothing."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
