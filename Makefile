@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format
+.PHONY: help setup demo test lint format docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ lint: $(DEVELOPED) ## check style, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEVELOPED) $(if $(shell command -v npm),page) ## build the documentation site into build/site
+	rm -rf build/site
+	$(BIN)/sphinx-build --fail-on-warning --quiet --doctree-dir build/doctrees docs build/site
+	test ! -d build/page || cp -R build/page build/site/live
 
 format: $(DEVELOPED) ## format the code and fix lint errors where possible
 	$(BIN)/ruff check --fix .
