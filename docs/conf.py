@@ -6,6 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS / "_extensions"), str(DOCS.parent)]
 
@@ -44,3 +46,15 @@ html_theme_options = {
     "source_branch": "main",
     "source_directory": "docs/",
 }
+
+
+def keep_colons(_app: Sphinx, kind: str, *rest: object) -> None:
+    """Let napoleon not read ``a: b`` in the docstring of an attribute as ``type: text``."""
+    *_, lines = rest
+    if kind in ("attribute", "property") and isinstance(lines, list):
+        lines.insert(0, "")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)  # napoleon has 500
