@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 
+import tomllib
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parent

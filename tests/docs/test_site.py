@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, needs no other host, and has all public names."""
+"""The documentation site builds without a warning, is complete, and needs no other host."""
 
 from __future__ import annotations
 
