@@ -26,6 +26,7 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["live"]
+highlight_language = "text"
 repository = URLS["Repository"]
 
 myst_enable_extensions = ["colon_fence"]
