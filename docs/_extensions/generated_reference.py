@@ -27,8 +27,8 @@ def command_line() -> str:
 
 
 def settings() -> str:
-    """A table of the service's settings."""
-    return "\n".join(["", "| variable | default | meaning |", "|---|---|---|", *_settings()])
+    """The service's settings as a list, which fits a phone better than a table."""
+    return "\n".join(["", *_settings()])
 
 
 def _settings() -> Iterator[str]:
@@ -37,14 +37,10 @@ def _settings() -> Iterator[str]:
     for name, field in Settings.model_fields.items():
         if name in INTERNAL:
             continue
-        default = json.dumps(field.default, default=_text)
-        shown = f"`{default}`" if field.default not in (None, ()) else ""
+        default = json.dumps(field.default, default=str)
+        shown = f" (`{default}`)" if field.default not in (None, ()) else ""
         meaning = " ".join(comments[Settings.__name__, name]).strip().replace("``", "`")
-        yield f"| `{ENV_PREFIX}{name.upper()}` | {shown} | {meaning} |"
-
-
-def _text(value: object) -> str:
-    return str(value)
+        yield f"- `{ENV_PREFIX}{name.upper()}`{shown}: {meaning}"
 
 
 INSERTED = {"reference/command-line": command_line, "reference/settings": settings}
