@@ -49,11 +49,15 @@ html_theme_options = {
 }
 
 
-def keep_colons(_app: Sphinx, kind: str, *rest: object) -> None:
-    """Let napoleon not read ``a: b`` in the docstring of an attribute as ``type: text``."""
-    *_, lines = rest
-    if kind in ("attribute", "property") and isinstance(lines, list):
-        lines.insert(0, "")
+def keep_colons(
+    _app: Sphinx, kind: str, _name: str, _value: object, _options: object, lines: list[str]
+) -> None:
+    """Put an empty comment before the docstring of an attribute.
+
+    In its first line, napoleon reads ``text: more`` as a type with a description.
+    """
+    if kind in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Sphinx) -> None:
