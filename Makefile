@@ -6,7 +6,7 @@ DEVELOPED := $(VENV)/.developed
 PIP_INSTALL := scripts/pip-install $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo page test lint format
+.PHONY: help setup demo page docs test lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ lint: $(DEVELOPED) ## check style, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEVELOPED) $(if $(shell command -v npm),page) ## build the documentation site into build/site
+	rm -rf build/site
+	$(BIN)/sphinx-build --fail-on-warning --quiet --doctree-dir build/doctrees docs build/site
+	test ! -d build/page || cp -R build/page build/site/live
 
 format: $(DEVELOPED) ## format the code and fix lint errors where possible
 	$(BIN)/ruff check --fix .

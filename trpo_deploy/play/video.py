@@ -18,6 +18,7 @@ import numpy as np
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.episode import Act, Episode, batch
+from trpo_deploy.envs.failure import missing_package
 from trpo_deploy.envs.rendering import render_problem, render_without_display
 from trpo_deploy.errors import ConfigError, EnvError, MissingExtraError
 from trpo_deploy.extras import require
@@ -160,7 +161,8 @@ def _rendered_frame(environment: Environment, env: Any) -> Array:
             warnings.filterwarnings("ignore", module="glfw")
             frame = env.render()
     except Exception as error:  # renderers and GL drivers raise anything
-        reason = render_problem(error)
+        missing = missing_package(error)
+        reason = f"{missing[0]} is not installed; {missing[1]}" if missing else render_problem(error)
         _discard_frames(error)
         raise EnvError(f"{environment.env_id} cannot be rendered here ({reason})") from error
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:

@@ -1,0 +1,236 @@
+"""Runs the blocks of a page, as a reader would in a terminal and at a Python prompt."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.docs.blocks import Block
+
+ROOT = Path(__file__).parents[2]
+PIP = Path(__file__).with_name("pip_stand_in.py")
+PROJECT = "https://github.com/trpo-deploy/trpo-deploy"
+LIMIT_SECONDS = 240
+"""For one block, and for the start of a server."""
+
+SHARED = ("LICENSE", "README.md", "constraints.txt", "pyproject.toml", "scripts")
+COPIED = ("benchmarks", "docs", "examples", "models")
+SERVER = re.compile(r"^(?:trpo-deploy|bentoml) serve\b(?!.*&\s*$)")
+
+# What a test changes in a block before it runs it. PORT is a free port.
+REPLACED = (
+    (r"\b(127\.0\.0\.1|localhost):3000\b", r"\1:PORT"),
+    (r"\b(trpo-deploy|bentoml) serve\b", r"\g<0> --port PORT"),
+    # Installed already: .venv is a link to the environment of the tests.
+    (r"\bpython3? -m venv\b", "test -d"),
+    (r"(?<![\w-])(python3? -m )?pip install\b", f"python {shlex.quote(str(PIP))}"),
+    (rf"\bgit clone {re.escape(PROJECT)}\b(\.git)?", "ln -s . trpo-deploy"),
+    (r"^make\b", f"make --dry-run -C {shlex.quote(str(ROOT))}"),
+)
+# In ``sh`` blocks only: ``console`` blocks show what the command prints.
+SHORTENED = (
+    (r"\btrpo-deploy train\b", r"\g<0> -n 4096 --eval-episodes 1"),
+    (r"\btrpo-deploy (export|verify)\b", r"\g<0> --steps 200 --seconds 1"),
+)
+
+Process: TypeAlias = "subprocess.Popen[bytes]"
+
+
+class Terminal:
+    """Runs blocks in one folder, one after another.
+
+    Files, the working folder, exported variables and the names of Python stay from block to block.
+    A server in the last line of a block runs until the next server starts, or the page ends.
+
+    Args:
+        folder: An empty folder, which becomes one like a checkout.
+        names: What Python has at the beginning.
+    """
+
+    def __init__(self, folder: Path, names: Mapping[str, object]) -> None:
+        self._folder = folder
+        self._names: dict[str, Any] = {"__name__": "__main__", **names}
+        self._here = folder / "checkout"
+        self._port = _free_port()
+        self._server: Process | None = None
+        self._started: list[Process] = []
+        _make_checkout(self._here)
+
+    def run(self, block: Block) -> None:
+        """Run a block.
+
+        Raises:
+            AssertionError: A command failed, or printed something else than the block shows.
+        """
+        {"sh": self._run_sh, "console": self._run_console, "python": self._run_python}[block.kind](
+            block
+        )
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._stop_server()
+        for process in self._started:
+            with suppress(ProcessLookupError):  # all of its processes have ended
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _run_python(self, block: Block) -> None:
+        # Lines above, so that a traceback shows the page's line.
+        source = "\n" * block.line + _replace(block.text, REPLACED[:1], self._port)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self._here)
+            exec(compile(source, block.page, "exec"), self._names)
+
+    def _run_sh(self, block: Block) -> None:
+        *before, last = re.split(r"(?<!\\)\n", block.text.rstrip())
+        for line in before:
+            assert not SERVER.match(line), f"{line}: a server is the last line of its block"
+        is_server = SERVER.match(last) is not None
+        # The process is the server itself then, so that it gets the signals.
+        text = "\n".join([*before, "save", f"exec {last}"]) if is_server else block.text
+        text = _replace(text, (*REPLACED, *SHORTENED), self._port)
+        if is_server:
+            self._serve(text)
+        else:
+            code, output = self._bash(text)
+            assert code == 0, f"exit code {code}\n{output}"
+
+    def _run_console(self, block: Block) -> None:
+        for command, expected in _commands(block.text):
+            assert not SERVER.match(command), f"{command}: start a server in a block of kind sh"
+            _, output = self._bash(_replace(command, REPLACED, self._port))
+            expected = _replace(expected, REPLACED[:1], self._port)
+            assert matches(expected, output), (
+                f"$ {command}\nexpected:\n{expected}\nreceived:\n{output}"
+            )
+
+    def _bash(self, text: str) -> tuple[int, str]:
+        """Run commands until one fails; returns the exit code and what they printed."""
+        process = self._start(text)
+        try:
+            code = process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"runs for {LIMIT_SECONDS} s\n{self._output()}") from None
+        self._here = Path((self._folder / "here").read_text().rstrip("\n"))
+        return code, self._output()
+
+    def _start(self, text: str) -> Process:
+        here, variables = self._folder / "here", self._folder / "variables"
+        script = (
+            f"save() {{ pwd > {here}; export -p > {variables}; }}\n"
+            f"trap save EXIT\n"
+            f"test ! -e {variables} || . {variables}\n"
+            f"set -eo pipefail\n{text}\n"
+        )
+        with (self._folder / "output").open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", script],
+                cwd=self._here,
+                env=_environment(self._folder),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def _output(self) -> str:
+        return (self._folder / "output").read_text(encoding="utf-8")
+
+    def _serve(self, text: str) -> None:
+        """Run commands, the last of which is a server, until it answers."""
+        self._stop_server()
+        self._server = self._start(text)
+        due = time.monotonic() + LIMIT_SECONDS
+        while not _is_ready(self._port):
+            assert self._server.poll() is None, f"the server ended\n{self._output()}"
+            assert time.monotonic() < due, f"no answer\n{self._output()}"
+            time.sleep(0.1)
+
+    def _stop_server(self) -> None:
+        """As Ctrl-C does, so that the port is free for the next one."""
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(signal.SIGTERM)
+            self._server.wait(LIMIT_SECONDS)
+        self._server = None
+
+
+def _make_checkout(folder: Path) -> None:
+    """What a page finds in a checkout; commands may write to copies only."""
+    folder.mkdir()
+    for name in COPIED:
+        results = shutil.ignore_patterns("results", "__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=results)
+    for name in SHARED:
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    commands = Path(sys.executable).parent
+    return {
+        **os.environ,
+        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "COLUMNS": "100",  # rich wraps lines here
+        "NO_COLOR": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def _replace(text: str, table: tuple[tuple[str, str], ...], port: int) -> str:
+    for pattern, replacement in table:
+        text = re.sub(pattern, replacement.replace("PORT", str(port)), text, flags=re.MULTILINE)
+    return text
+
+
+def _commands(text: str) -> list[tuple[str, str]]:
+    r"""Each command after ``$ ``, with the lines that a ``\`` at the end adds, and its output."""
+    assert text.startswith("$ "), "a block of kind console starts with '$ '"
+    parts = re.split(r"^\$ ((?:.*\\\n)*.*)\n", text, flags=re.MULTILINE)[1:]
+    return [(command, output.rstrip()) for command, output in zip(*[iter(parts)] * 2, strict=True)]
+
+
+def matches(expected: str, output: str) -> bool:
+    """Whether they are equal; ``…`` stands for any text, and as a line for any lines."""
+    pattern = ""
+    for line in expected.split("\n"):
+        any_text = re.escape(line.rstrip()).replace("…", ".*") + " *\n"
+        pattern += r"(?:.*\n)*" if line.strip() == "…" else any_text
+    return re.fullmatch(pattern, output.rstrip() + "\n") is not None
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _is_ready(port: int) -> bool:
+    anyone = ssl.create_default_context()
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    for scheme in ("http", "https"):
+        with suppress(URLError, OSError):
+            try:
+                urlopen(f"{scheme}://127.0.0.1:{port}/readyz", timeout=5, context=anyone).close()
+            except HTTPError:
+                return False
+            return True
+    return False
