@@ -42,7 +42,7 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/mlp/_ste
 		{ echo "trpo-deploy needs Python 3.10 or newer; choose one with: make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) \
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --constraint $(CONSTRAINTS) \
 		--index-url $(TORCH_INDEX) torch)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[all]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""Build of the compiled module, and README.md with links that work elsewhere; pyproject.toml has the rest."""
+"""Build of the compiled module and of the long description; pyproject.toml has everything else."""
 
 import re
 import sys
@@ -13,24 +13,32 @@ else:
 
 ROOT = Path(__file__).parent
 PICTURES = (".gif", ".jpg", ".png", ".svg", ".webp")
-LINK = re.compile(r"""(?P<before>\]\(|\b(?:href|src|srcset)=["'])(?P<path>(?!\w+:|//|\#)[^\s)"']+)""")
-"""The target of a Markdown link or picture, or of an HTML one, that is a path in this repository."""
+LINK = re.compile(
+    r"""(?P<before>\]\(|\b(?:href|src|srcset)=["'])(?P<path>(?!\w+:|//|\#)[^\s)"']+)"""
+)
+"""A link or picture, in Markdown or HTML, whose target is a path in this repository."""
 
 
 def long_description() -> str:
     """README.md with absolute links, since a package index shows it without the repository."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    repository = project["urls"]["Repository"]
-    version = re.search(
-        r'^__version__ = "(.+)"$', (ROOT / "trpo_deploy/__init__.py").read_text(), re.MULTILINE
-    )[1]
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    version = re.search(r'^__version__ = "(.+)"$', read("trpo_deploy/__init__.py"), re.MULTILINE)[1]
+    return absolute_links(read("README.md"), project["urls"]["Repository"], f"v{version}")
+
+
+def read(name: str) -> str:
+    """A file of the repository."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def absolute_links(markdown: str, repository: str, tag: str) -> str:
+    """Let relative links lead to pages of a tag, and relative pictures to their files."""
 
     def absolute(link: re.Match) -> str:
-        path = link["path"].removeprefix("./")
-        kind = "raw" if path.partition("#")[0].endswith(PICTURES) else "blob"
-        return f"{link['before']}{repository}/{kind}/v{version}/{path}"
+        kind = "raw" if link["path"].endswith(PICTURES) else "blob"
+        return f"{link['before']}{repository}/{kind}/{tag}/{link['path']}"
 
-    return LINK.sub(absolute, (ROOT / "README.md").read_text(encoding="utf-8"))
+    return LINK.sub(absolute, markdown)
 
 
 def compiled_modules() -> list[Extension]:
