@@ -36,7 +36,7 @@ release-check: ## build sdist and wheel, install each in fresh environments and 
 	scripts/release-check
 
 # Runs again when the requirements or the compiled module change. pip leaves a
-# torch that TORCH_INDEX has brought; without it, torch comes from the usual index: see CONTRIBUTING.md.
+# torch that TORCH_INDEX has brought; without it, torch comes from the usual index: see docs/installation.md.
 $(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/mlp/_step_compiled.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "trpo-deploy needs Python 3.10 or newer; choose one with: make PYTHON=python3.11" >&2; exit 1; }

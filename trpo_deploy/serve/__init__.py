@@ -10,8 +10,8 @@ from trpo_deploy.errors import ServeError
 
 if sys.platform != "linux":
     raise ServeError(
-        f"the service and its bundles need Linux, and this is {sys.platform}; use Linux, a container, "
-        "or WSL on Windows. OnnxPolicy runs the policy here without a service"
+        f"the service and its bundles need Linux, and this is {sys.platform}; use a container, or "
+        "WSL on Windows. OnnxPolicy runs the policy here without a service"
     )
 
 from trpo_deploy.serve.process.bundle import bundle
