@@ -1,5 +1,6 @@
 """Build of the compiled module and of the long description; pyproject.toml has everything else."""
 
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -36,7 +37,9 @@ def absolute_links(markdown: str, repository: str, tag: str) -> str:
 
     def absolute(link: re.Match) -> str:
         kind = "raw" if link["path"].endswith(PICTURES) else "blob"
-        return f"{link['before']}{repository}/{kind}/{tag}/{link['path']}"
+        # A badge's path, ../../actions/…, leads out of the files of the tag.
+        path = posixpath.normpath(f"{kind}/{tag}/{link['path']}")
+        return f"{link['before']}{repository}/{path}"
 
     return LINK.sub(absolute, markdown)
 
