@@ -56,7 +56,8 @@ def compiled_modules() -> list[Extension]:
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=["-O3", "-g0"],  # debug information has paths of this machine
     )
-    modules = cythonize(compiled, build_dir="build", quiet=True)
+    # The C source depends on numpy's version. One that another Python's build left may not compile.
+    modules = cythonize(compiled, build_dir="build", force=True, quiet=True)
     for module in modules:  # cythonize() drops this option from the extension above
         module.optional = True
     return modules

@@ -41,7 +41,7 @@ def write_slow_policy(path: Path) -> Path:
             helper.make_node("Sin", [f"big{i}"], [f"big{i + 1}"], name=f"sin{i}")
             for i in range(_OPERATORS)
         ),
-        helper.make_node("ReduceSum", [f"big{_OPERATORS}"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", [f"big{_OPERATORS}"], ["sum"], keepdims=1),
         helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
         helper.make_node("Add", ["obs", "nothing"], ["same"]),
     ]
