@@ -1,4 +1,8 @@
 PYTHON ?= python3
+# Exact versions; `make setup CONSTRAINTS=/dev/null` takes the newest.
+CONSTRAINTS ?= constraints.txt
+# The address of a package index to take torch from, for example the one with torch's CPU builds.
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -6,10 +10,10 @@ DEVELOPED := $(VENV)/.developed
 PIP_INSTALL := scripts/pip-install $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo page docs test lint format
+.PHONY: help setup demo page docs test lint format release-check
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(DEVELOPED) ## create .venv with all extras and developer tools
 
@@ -37,16 +41,20 @@ format: $(DEVELOPED) ## format the code and fix lint errors where possible
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Runs again when the requirements or the compiled module change. Versions come from constraints.txt:
-# an unpinned torch installs gigabytes of CUDA packages on Linux.
+release-check: ## build sdist and wheel, install each in fresh environments and use it
+	scripts/release-check
+
+# Runs again when the requirements or the compiled module change. pip leaves a
+# torch that TORCH_INDEX has brought; without it, torch comes from the usual index: see docs/installation.md.
 $(INSTALLED): pyproject.toml constraints.txt setup.py trpo_deploy/train/mlp/_step_compiled.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "trpo-deploy needs Python 3.10 or newer; choose one with: make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP_INSTALL) --upgrade 'pip>=25.1'
-	@$(PIP_INSTALL) --constraint constraints.txt --editable '.[all]'
+	@$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps --constraint $(CONSTRAINTS) --index-url $(TORCH_INDEX) torch)
+	@$(PIP_INSTALL) --constraint $(CONSTRAINTS) --editable '.[all]'
 	@touch $@
 
 $(DEVELOPED): $(INSTALLED)
-	@$(PIP_INSTALL) --constraint constraints.txt --group dev
+	@$(PIP_INSTALL) --constraint $(CONSTRAINTS) --group dev
 	@touch $@

@@ -43,6 +43,52 @@ def test_the_runtime_starts_no_telemetry(tmp_path: Path, module: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+AS_ON_WINDOWS = """
+import sys
+import multiprocessing, subprocess, sysconfig, tempfile
+import onnxruntime, packaging.requirements, rich.console, typer
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+sysconfig.get_config_vars()
+sys.platform = "win32"
+"""
+"""What Windows lacks, after the imports that are another platform's there."""
+
+
+def run_as_on_windows(*lines: str) -> subprocess.CompletedProcess[str]:
+    code = "\n".join((AS_ON_WINDOWS, *lines))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_the_core_needs_no_module_that_windows_lacks() -> None:
+    model = Path(__file__).parents[1] / "models" / "Hopper-v5"
+    run = run_as_on_windows(
+        "from trpo_deploy import OnnxPolicy",
+        "from trpo_deploy.runtime import Controller",
+        "from trpo_deploy.files import exported, model_dir, runs",
+        f"print(OnnxPolicy({str(model / 'policy.onnx')!r}).predict([0.0] * 11)[0].shape)",
+        "from trpo_deploy.cli.app import main",
+        f"sys.argv = ['trpo-deploy', 'inspect', {str(model)!r}]",
+        "main()",
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("(3,)\n")
+    assert "TRPO on Hopper-v5" in run.stdout
+
+
+@pytest.mark.parametrize("command", ["serve", "bundle"])
+def test_the_service_says_that_it_needs_linux(command: str) -> None:
+    model = Path(__file__).parents[1] / "models" / "Hopper-v5"
+    run = run_as_on_windows(
+        "from trpo_deploy.cli.app import main",
+        f"sys.argv = ['trpo-deploy', {command!r}, {str(model)!r}]",
+        "main()",
+    )
+    assert run.returncode == 1
+    assert run.stderr.count("\n") == 1
+    assert run.stderr.startswith("error: the service and its bundles need Linux, and this is win32")
+
+
 def test_training_loads_onnxruntime_only_for_the_first_update() -> None:
     """onnxruntime starts a thread, which is unsafe for environments in forked processes."""
     modules = ("trpo_deploy.train.algorithm.trpo", "trpo_deploy.train.vec_env.make")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # starts a thread that uploads telemetry, also on a robot.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["TRPO", "OnnxPolicy", "PolicySpec", "errors"]
 
 # name -> its module, and the extra that the module needs

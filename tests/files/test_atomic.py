@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,22 @@ def test_the_error_names_the_file_that_cannot_be_written(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelDirError, match="cannot write"):
         atomic_write(tmp_path / "file" / "policy.zip", b"")
+
+
+def test_a_file_is_flushed_while_it_is_open_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to flush a file that is open for reading only."""
+    flushed = []
+
+    def fsync(descriptor: int) -> None:
+        os.write(descriptor, b"")  # raises OSError if it is not open for writing
+        flushed.append(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic_write(tmp_path / "policy.zip", b"new")
+    assert (tmp_path / "policy.zip").read_bytes() == b"new"
+    assert len(flushed) == 1
 
 
 NO_ROOM = """

@@ -22,6 +22,7 @@ def write_slow_policy(path: Path) -> Path:
     constants = {
         "scale": np.float32(1e-3),
         "numbers": np.float32(1e7),
+        "least": np.float32(1),  # onnxruntime 1.15 does not sum an empty tensor
         "one": np.array([1], np.int64),
         "zero": np.float32(0),
     }
@@ -33,7 +34,8 @@ def write_slow_policy(path: Path) -> Path:
         helper.make_node("ReduceMax", ["obs"], ["largest"], keepdims=0),
         helper.make_node("Mul", ["largest", "scale"], ["scaled"]),
         helper.make_node("Floor", ["scaled"], ["whole"]),
-        helper.make_node("Mul", ["whole", "numbers"], ["size"]),
+        helper.make_node("Mul", ["whole", "numbers"], ["many"]),
+        helper.make_node("Max", ["many", "least"], ["size"]),
         helper.make_node("Cast", ["size"], ["integer"], to=TensorProto.INT64),
         helper.make_node("Reshape", ["integer", "one"], ["shape"]),
         helper.make_node("ConstantOfShape", ["shape"], ["big0"], value=half),

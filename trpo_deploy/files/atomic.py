@@ -32,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only files open for writing
             os.fsync(file.fileno())
         # mkstemp makes files that only the owner can read; give this one the usual permissions.
         umask = os.umask(0)

@@ -162,7 +162,9 @@ def _rendered_frame(environment: Environment, env: Any) -> Array:
             frame = env.render()
     except Exception as error:  # renderers and GL drivers raise anything
         missing = missing_package(error)
-        reason = f"{missing[0]} is not installed; {missing[1]}" if missing else render_problem(error)
+        reason = (
+            f"{missing[0]} is not installed; {missing[1]}" if missing else render_problem(error)
+        )
         _discard_frames(error)
         raise EnvError(f"{environment.env_id} cannot be rendered here ({reason})") from error
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
