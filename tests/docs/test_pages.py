@@ -13,18 +13,19 @@ import pytest
 from tests.docs.blocks import Block, blocks_of
 from tests.docs.terminal import ROOT, Terminal
 
-PATTERNS = ("README.md", "CONTRIBUTING.md", "models/README.md", "examples/*/README.md")
-PAGES = [page for pattern in (*PATTERNS, "docs/**/*.md") for page in sorted(ROOT.glob(pattern))]
-PAGES = [page for page in PAGES if page.parent.name != "decisions"]
+PATTERNS = ("*.md", "benchmarks/*.md", "examples/*/README.md", "models/*.md", "docs/**/*.md")
+PAGES = [page for pattern in PATTERNS for page in sorted(ROOT.glob(pattern))]
+HISTORY = ("CHANGELOG.md", "decisions")  # commands of earlier versions
+PAGES = [page for page in PAGES if not {*HISTORY} & {page.name, page.parent.name}]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_blocks_of_a_page_run_in_its_order(page: Path, tmp_path: Path) -> None:
-    blocks = [block for block in blocks_of(page) if block.is_run]
-    with closing(Terminal(tmp_path, {})) as terminal:
-        for block in blocks:
-            run(block, terminal)
+def test_the_blocks_of_a_page_run_in_its_order(page: Path, trained: Path, tmp_path: Path) -> None:
+    with closing(Terminal(tmp_path, trained, {})) as terminal:
+        for block in list(blocks_of(page)):
+            if block.is_run:
+                run(block, terminal)
 
 
 def run(block: Block, terminal: Terminal) -> None:

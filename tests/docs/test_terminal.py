@@ -14,7 +14,7 @@ from tests.docs.terminal import Terminal, matches
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    with closing(Terminal(tmp_path, {})) as terminal:
+    with closing(Terminal(tmp_path, tmp_path / "trained", {})) as terminal:
         yield terminal
 
 
@@ -99,7 +99,7 @@ def test_a_page_writes_to_a_copy(terminal: Terminal) -> None:
 @pytest.mark.slow
 def test_a_server_runs_until_the_next_starts_or_the_page_ends(tmp_path: Path) -> None:
     ask = block("sh", "curl -sf 127.0.0.1:3000/models | grep Hopper-v5\n")
-    with closing(Terminal(tmp_path, {})) as terminal:
+    with closing(Terminal(tmp_path, tmp_path / "trained", {})) as terminal:
         for _ in range(2):
             terminal.run(block("sh", "trpo-deploy serve models/Hopper-v5  # a comment\n"))
             terminal.run(ask)
