@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -75,11 +75,14 @@ class Terminal:
         folder: An empty folder.
         trained: What ``trpo-deploy train CartPole-v1`` wrote.
         names: What Python has at the beginning.
+
+    Attributes:
+        names: What Python has now.
     """
 
     def __init__(self, folder: Path, trained: Path, names: Mapping[str, object]) -> None:
         self._folder = folder
-        self._names: dict[str, Any] = {"__name__": "__main__", **names}
+        self.names: dict[str, Any] = {"__name__": "__main__", **names}
         self._here = folder / "checkout"
         self._port = _free_port()
         self._values = {"PORT": str(self._port), "TRAINED": shlex.quote(str(trained))}
@@ -87,15 +90,28 @@ class Terminal:
         self._started: list[Process] = []
         _make_checkout(self._here)
 
-    def run(self, block: Block) -> None:
-        """Run a block.
+    def run_all(self, blocks: Iterable[Block]) -> None:
+        """Run those blocks of a page that can be run, in order.
 
         Raises:
-            AssertionError: A command failed, or printed something else than the block shows.
+            AssertionError: A command failed, or printed something else than the block shows. The
+                message names the block.
         """
-        {"sh": self._run_sh, "console": self._run_console, "python": self._run_python}[block.kind](
-            block
-        )
+        for block in blocks:
+            if block.is_run:
+                self._run_named(block)
+
+    def _run_named(self, block: Block) -> None:
+        try:
+            self.run(block)
+        except Exception as error:
+            place = f"{block.page.relative_to(ROOT)}:{block.line}"
+            raise AssertionError(f"{place}: {block.kind}: {error}") from error
+
+    def run(self, block: Block) -> None:
+        """Run one block."""
+        run = {"sh": self._run_sh, "console": self._run_console, "python": self._run_python}
+        run[block.kind](block)
 
     def close(self) -> None:
         """End what still runs."""
@@ -110,7 +126,7 @@ class Terminal:
         source = "\n" * block.line + self._replaced(block.text, ADDRESSES)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self._here)
-            exec(compile(source, block.page, "exec"), self._names)
+            exec(compile(source, block.page, "exec"), self.names)
 
     def _run_sh(self, block: Block) -> None:
         *before, last = re.split(r"(?<!\\)\n", block.text.rstrip())
