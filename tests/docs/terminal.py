@@ -57,7 +57,7 @@ SHORTENED = (
         r"\btrpo-deploy train CartPole-v1(?=\s*(#.*)?$)",
         "mkdir -p runs && cp -rT TRAINED runs/CartPole-v1",
     ),
-    (r"\btrpo-deploy train\b", r"\g<0> -n 4096 --eval-episodes 1"),
+    (r"\btrpo-deploy train\b(?!.*--resume)", r"\g<0> -n 4096 --eval-episodes 1"),
     (r"\btrpo-deploy evaluate\b", r"\g<0> --episodes 1"),
     # A certificate of a MuJoCo policy takes half a minute; those that ship have theirs.
     (r"\btrpo-deploy export (?=(models|rl-trained-agents)/)", r"\g<0> --no-verify "),
