@@ -220,7 +220,7 @@ def _make_checkout(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "rl-trained-agents").mkdir()
-    (folder / "rl-trained-agents" / "trpo").symlink_to(AGENTS)
+    (folder / "rl-trained-agents" / "trpo").symlink_to(AGENTS.resolve())
 
 
 def _environment(folder: Path) -> dict[str, str]:
