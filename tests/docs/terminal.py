@@ -35,7 +35,7 @@ Table: TypeAlias = "tuple[tuple[str, str], ...]"
 
 SHARED = ("LICENSE", "README.md", "constraints.txt", "docs", "pyproject.toml", "scripts")
 COPIED = ("benchmarks", "examples", "models")
-SERVER = re.compile(r"^(?:trpo-deploy|bentoml) serve\b(?!.*&\s*$)")
+SERVER = re.compile(r"^(?:\S*/)?(?:trpo-deploy|bentoml) serve\b(?!.*&\s*$)")
 
 # What a test changes in a block before it runs it. PORT is a free port.
 ADDRESSES = (
@@ -54,7 +54,7 @@ REPLACED = (
 # command wrote, once for all pages.
 SHORTENED = (
     (
-        r"\btrpo-deploy train CartPole-v1(?=\s*(#.*)?$)",
+        r"(\S*/)?\btrpo-deploy train CartPole-v1(?=\s*(#.*)?$)",
         "mkdir -p runs && cp -rT TRAINED runs/CartPole-v1",
     ),
     (r"\btrpo-deploy train\b(?!.*--resume)", r"\g<0> -n 4096 --eval-episodes 1"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import Block, blocks_of
-from tests.docs.terminal import Terminal, matches
+from tests.docs.terminal import PROJECT, Terminal, matches
 
 
 @pytest.fixture
@@ -87,6 +87,19 @@ def test_what_is_wrong_fails(kind: str, text: str, terminal: Terminal) -> None:
 @pytest.mark.parametrize("text", ["pip install -c constraints.txt '.[all]' numpy", "make demo"])
 def test_installations_and_targets_are_checked_only(text: str, terminal: Terminal) -> None:
     terminal.run(block("sh", text))
+
+
+def test_the_training_that_pages_share_is_copied(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "policy.zip").touch()
+    train = "trpo-deploy train CartPole-v1   # a comment"
+    for command in (train, f".venv/bin/{train}", f". .venv/bin/activate\n{train}"):
+        terminal.run(block("sh", f"{command}\nrm runs/CartPole-v1/policy.zip\n"))
+
+
+def test_a_clone_is_the_same_checkout(terminal: Terminal) -> None:
+    terminal.run(block("sh", f"git clone {PROJECT}\ncd trpo-deploy\npython3 -m venv .venv\n"))
+    terminal.run(block("sh", "test -d models/Hopper-v5\n"))
 
 
 def test_a_page_writes_to_a_copy(terminal: Terminal) -> None:
