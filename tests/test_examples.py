@@ -1,4 +1,7 @@
-"""The examples, and the README's, run as written."""
+"""The examples in Python run as they say, and each mistake of their user is one line.
+
+The pages run further ones: ``docs``. Robots and JavaScript have tests of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,49 +9,61 @@ import re
 import sys
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from tests.command import run_cli, run_process
+from tests.command import Run, run_process
 
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def cartpole(agents: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported CartPole policy, in the folder that the README names."""
-    onnx = tmp_path_factory.mktemp("readme") / "models" / "CartPole-v1" / "policy.onnx"
-    onnx.parent.mkdir(parents=True)
-    exported = run_cli("export", agents / "CartPole-v1_1", "-o", onnx, "--no-verify")
-    assert exported.code == 0, exported.error
-    return onnx
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(
+    path.relative_to(EXAMPLES).as_posix()
+    for path in EXAMPLES.rglob("*.py")
+    if "__main__" in path.read_text()
+)
 
 
-def test_the_control_loop_plays_an_episode(cartpole: Path) -> None:
-    script = ROOT / "examples" / "control_loop.py"
-    run = run_process(cartpole, command=(sys.executable, script))
-    assert run.output == "CartPole-v1: return 500.0\n", run.error
+def run(script: str, *arguments: object) -> Run:
+    return run_process(*arguments, command=(sys.executable, EXAMPLES / script))
 
 
-def test_the_action_of_the_readme_is_ready_for_step(
-    cartpole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (example,) = (block for block in blocks if "OnnxPolicy" in block)
-    monkeypatch.chdir(cartpole.parents[2])
-    with gymnasium.make("CartPole-v1") as env:
-        observation, _ = env.reset(seed=0)
-        names: dict[str, object] = {"observation": observation}
-        exec(example, names)
-        _, reward, *_ = env.step(np.asarray(names["action"]))
-    assert reward == 1.0
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_helps_and_shows_its_own_command(script: str) -> None:
+    helped = run(script, "--help")
+    assert helped.code == 0, helped.error
+    usage = re.search(rf"^    python examples/{script} .*$", (EXAMPLES / script).read_text(), re.M)
+    assert usage is not None
+    for option in re.findall(r"--[\w-]+", usage[0]):
+        assert option in helped.output
+
+
+@pytest.mark.parametrize("policy", [(), (EXAMPLES / "browser" / "policy.onnx",)])
+def test_the_control_loop_plays_an_episode(policy: tuple[Path, ...]) -> None:
+    played = run("control_loop.py", *policy)
+    assert played.output == "CartPole-v1: return 500.0\n", played.error
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "says"),
+    [
+        ("control_loop.py", ("no.onnx",), r"control_loop: cannot read no\.onnx"),
+        ("http_client.py", ("--url", "http://127.0.0.1:1"), "no service at .* trpo-deploy serve"),
+        ("http_client.py", ("[1,",), "observation: not JSON"),
+        ("robot/robot_controller.py", (), "required: policy"),
+        ("robot/simulated_robot.py", ("--controller", "robot"), "expected HOST:PORT, received"),
+        ("robot/simulated_robot.py", ("--fault", "nan"), "expected KIND:START:STEPS"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(script: str, arguments: tuple[str, ...], says: str) -> None:
+    failed = run(script, *arguments)
+    assert failed.code != 0
+    assert "Traceback" not in failed.error
+    assert re.search(says, failed.error.splitlines()[-1]), failed.error
 
 
 @pytest.mark.parametrize("script", ["unity/CartPoleAgent.cs", "godot/cart_pole.gd"])
 def test_the_carts_of_the_games_have_gymnasiums_constants(script: str) -> None:
-    text = (ROOT / "examples" / script).read_text()
+    text = (EXAMPLES / script).read_text()
     found = re.findall(r"const (?:float )?(\w+) :?= ([\d.]+)", text)
     constants = {name.lower().replace("_", ""): float(value) for name, value in found}
     env = CartPoleEnv()

@@ -1,8 +1,9 @@
-"""The repository: sizes, paths, links, and the folders that the architecture page lists."""
+"""The repository: sizes, paths, and the folders that the architecture page lists."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,9 +18,9 @@ FOREIGN = (
     r"(?<![\w.])/(?:home|mnt|root|tmp|work|Users)/[\w.]",  # a folder of one machine
     r"https?://[^\s)>\"'`]*(?:artifactory|nexus|pythonhosted|/simple\b|\.internal\b|\.corp\b)",
 )
-LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
+@functools.cache
 def tracked_files() -> list[Path]:
     """Files under version control; in a copy without git, all but hidden and built ones."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
@@ -34,13 +35,6 @@ def _built(path: Path) -> bool:
     folders = path.relative_to(ROOT).parts[:-1]
     built = any(part.startswith(".") or part in ("build", "__pycache__") for part in folders)
     return built or path.suffix in (".so", ".pyd")
-
-
-def pages() -> list[Path]:
-    """All Markdown pages but the fixtures: a run's card there links to files that were left out."""
-    fixtures = ROOT / "tests" / "fixtures"
-    markdown = [path for path in tracked_files() if path.suffix == ".md"]
-    return [path for path in markdown if not path.is_relative_to(fixtures)]
 
 
 def package_folders() -> Iterator[tuple[Path, str]]:
@@ -70,28 +64,6 @@ def test_no_text_names_a_folder_or_a_registry_of_one_machine(pattern: str) -> No
 def test_every_folder_of_the_package_says_what_it_is_for() -> None:
     for folder, summary in package_folders():
         assert summary.endswith("."), f"{folder}/__init__.py: {summary!r} is not a sentence"
-
-
-def anchors(page: Path) -> set[str]:
-    """The fragments that a page's headings have on GitHub."""
-    headings = re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def without_code(page: Path) -> str:
-    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_relative_link_resolves(page: Path) -> None:
-    for link in LINK.findall(without_code(page)):
-        if re.match(r"\w+:|\.\./\.\./actions/", link):
-            continue  # to another site, or to the workflows' pages on the repository's site
-        name, _, fragment = link.partition("#")
-        target = (page.parent / name).resolve() if name else page
-        assert target.exists(), link
-        if fragment:
-            assert fragment in anchors(target), link
 
 
 def test_the_architecture_page_lists_each_folder_with_its_docstring() -> None:

@@ -1,6 +1,6 @@
 """A robot in a process of its own: Hopper-v5 in MuJoCo, behind a driver that speaks UDP.
 
-    python examples/robot/simulated_robot.py --controller 127.0.0.1:PORT [--steps N] [--slower X]
+    python examples/robot/simulated_robot.py [--controller 127.0.0.1:5005] [--steps N] [--slower X]
         [--fault KIND:START:STEPS]...
 
 It has its own clock and does not wait: each period it sends an observation, and applies the newest
@@ -100,11 +100,26 @@ def run(
     }
 
 
-def connect(address: str, robot: Robot) -> socket.socket:
+def address(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``."""
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 2**16):
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, received {text!r}")
+    return host, int(port)
+
+
+def fault(text: str) -> Fault:
+    """Read ``KIND:START:STEPS``."""
+    try:
+        return Fault.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected KIND:START:STEPS: {error}") from error
+
+
+def connect(controller: tuple[str, int], robot: Robot) -> socket.socket:
     """Send hello until the controller answers."""
-    host, port = address.rsplit(":", 1)
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    link.connect((host, int(port)))
+    link.connect(controller)
     hello = pack_hello(Hello(robot.period, DRIVER_SENSORS, DRIVER_MOTORS))
     while not is_answered(link, hello):
         time.sleep(0.2)
@@ -123,11 +138,13 @@ def is_answered(link: socket.socket, hello: bytes) -> bool:
 def main() -> None:
     """Run the robot and print its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--controller", required=True, help="HOST:PORT")
+    parser.add_argument(
+        "--controller", type=address, default=("127.0.0.1", 5005), metavar="HOST:PORT"
+    )
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slower", type=float, default=1.0, help="than real time")
-    parser.add_argument("--fault", type=Fault.parse, action="append", default=[])
+    parser.add_argument("--fault", type=fault, action="append", default=[])
     options = parser.parse_args()
     robot = Robot(options.seed)
     with connect(options.controller, robot) as link:

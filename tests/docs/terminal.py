@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,21 +21,28 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.conftest import AGENTS
+from tests.docs.addresses import PROJECT
 from tests.docs.blocks import Block
 
 ROOT = Path(__file__).parents[2]
 PIP = Path(__file__).with_name("pip_stand_in.py")
-PROJECT = "https://github.com/trpo-deploy/trpo-deploy"
 LIMIT_SECONDS = 240
 """For one block, and for the start of a server."""
 
-SHARED = ("LICENSE", "README.md", "constraints.txt", "pyproject.toml", "scripts")
-COPIED = ("benchmarks", "docs", "examples", "models")
-SERVER = re.compile(r"^(?:trpo-deploy|bentoml) serve\b(?!.*&\s*$)")
+Process: TypeAlias = "subprocess.Popen[bytes]"
+Table: TypeAlias = "tuple[tuple[str, str], ...]"
+
+SHARED = ("LICENSE", "README.md", "constraints.txt", "docs", "pyproject.toml", "scripts")
+COPIED = ("benchmarks", "examples", "models")
+SERVER = re.compile(r"^(?:\S*/)?(?:trpo-deploy|bentoml) serve\b(?!.*&\s*$)")
 
 # What a test changes in a block before it runs it. PORT is a free port.
+ADDRESSES = (
+    (r"\b(127\.0\.0\.1|localhost):(3000|5005)\b", r"\1:PORT"),
+    (r"(--port|robot_controller) 5005\b", r"\1 PORT"),
+)
 REPLACED = (
-    (r"\b(127\.0\.0\.1|localhost):3000\b", r"\1:PORT"),
     (r"\b(trpo-deploy|bentoml) serve\b", r"\g<0> --port PORT"),
     # Installed already: .venv is a link to the environment of the tests.
     (r"\bpython3? -m venv\b", "test -d"),
@@ -43,13 +50,19 @@ REPLACED = (
     (rf"\bgit clone {re.escape(PROJECT)}\b(\.git)?", "ln -s . trpo-deploy"),
     (r"^make\b", f"make --dry-run -C {shlex.quote(str(ROOT))}"),
 )
-# In ``sh`` blocks only: ``console`` blocks show what the command prints.
+# In ``sh`` blocks only: ``console`` blocks show what the command prints. TRAINED is what the same
+# command wrote, once for all pages.
 SHORTENED = (
-    (r"\btrpo-deploy train\b", r"\g<0> -n 4096 --eval-episodes 1"),
-    (r"\btrpo-deploy (export|verify)\b", r"\g<0> --steps 200 --seconds 1"),
+    (
+        r"(\S*/)?\btrpo-deploy train CartPole-v1(?=\s*(#.*)?$)",
+        "mkdir -p runs && cp -rT TRAINED runs/CartPole-v1",
+    ),
+    (r"\btrpo-deploy train\b(?!.*--resume)", r"\g<0> -n 4096 --eval-episodes 1"),
+    (r"\btrpo-deploy evaluate\b", r"\g<0> --episodes 1"),
+    # A certificate of a MuJoCo policy takes half a minute; those that ship have theirs.
+    (r"\btrpo-deploy export (?=(models|rl-trained-agents)/)", r"\g<0> --no-verify "),
+    (r"\btrpo-deploy (export|verify)\b(?! \S+\.onnx\b)", r"\g<0> --steps 200 --seconds 1"),
 )
-
-Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class Terminal:
@@ -59,28 +72,46 @@ class Terminal:
     A server in the last line of a block runs until the next server starts, or the page ends.
 
     Args:
-        folder: An empty folder, which becomes one like a checkout.
+        folder: An empty folder.
+        trained: What ``trpo-deploy train CartPole-v1`` wrote.
         names: What Python has at the beginning.
+
+    Attributes:
+        names: What Python has now.
     """
 
-    def __init__(self, folder: Path, names: Mapping[str, object]) -> None:
+    def __init__(self, folder: Path, trained: Path, names: Mapping[str, object]) -> None:
         self._folder = folder
-        self._names: dict[str, Any] = {"__name__": "__main__", **names}
+        self.names: dict[str, Any] = {"__name__": "__main__", **names}
         self._here = folder / "checkout"
         self._port = _free_port()
+        self._values = {"PORT": str(self._port), "TRAINED": shlex.quote(str(trained))}
         self._server: Process | None = None
         self._started: list[Process] = []
         _make_checkout(self._here)
 
-    def run(self, block: Block) -> None:
-        """Run a block.
+    def run_all(self, blocks: Iterable[Block]) -> None:
+        """Run those blocks of a page that can be run, in order.
 
         Raises:
-            AssertionError: A command failed, or printed something else than the block shows.
+            AssertionError: A command failed, or printed something else than the block shows. The
+                message names the block.
         """
-        {"sh": self._run_sh, "console": self._run_console, "python": self._run_python}[block.kind](
-            block
-        )
+        for block in blocks:
+            if block.is_run:
+                self._run_named(block)
+
+    def _run_named(self, block: Block) -> None:
+        try:
+            self.run(block)
+        except Exception as error:
+            place = f"{block.page.relative_to(ROOT)}:{block.line}"
+            raise AssertionError(f"{place}: {block.kind}: {error}") from error
+
+    def run(self, block: Block) -> None:
+        """Run one block."""
+        run = {"sh": self._run_sh, "console": self._run_console, "python": self._run_python}
+        run[block.kind](block)
 
     def close(self) -> None:
         """End what still runs."""
@@ -92,10 +123,10 @@ class Terminal:
 
     def _run_python(self, block: Block) -> None:
         # Lines above, so that a traceback shows the page's line.
-        source = "\n" * block.line + _replace(block.text, REPLACED[:1], self._port)
+        source = "\n" * block.line + self._replaced(block.text, ADDRESSES)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self._here)
-            exec(compile(source, block.page, "exec"), self._names)
+            exec(compile(source, block.page, "exec"), self.names)
 
     def _run_sh(self, block: Block) -> None:
         *before, last = re.split(r"(?<!\\)\n", block.text.rstrip())
@@ -104,7 +135,7 @@ class Terminal:
         is_server = SERVER.match(last) is not None
         # The process is the server itself then, so that it gets the signals.
         text = "\n".join([*before, "save", f"exec {last}"]) if is_server else block.text
-        text = _replace(text, (*REPLACED, *SHORTENED), self._port)
+        text = self._replaced(text, ADDRESSES, REPLACED, SHORTENED)
         if is_server:
             self._serve(text)
         else:
@@ -114,11 +145,18 @@ class Terminal:
     def _run_console(self, block: Block) -> None:
         for command, expected in _commands(block.text):
             assert not SERVER.match(command), f"{command}: start a server in a block of kind sh"
-            _, output = self._bash(_replace(command, REPLACED, self._port))
-            expected = _replace(expected, REPLACED[:1], self._port)
+            _, output = self._bash(self._replaced(command, ADDRESSES, REPLACED))
+            expected = self._replaced(expected, ADDRESSES)
             assert matches(expected, output), (
                 f"$ {command}\nexpected:\n{expected}\nreceived:\n{output}"
             )
+
+    def _replaced(self, text: str, *tables: Table) -> str:
+        for pattern, replacement in (pair for table in tables for pair in table):
+            for name, value in self._values.items():
+                replacement = replacement.replace(name, value)
+            text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+        return text
 
     def _bash(self, text: str) -> tuple[int, str]:
         """Run commands until one fails; returns the exit code and what they printed."""
@@ -181,6 +219,8 @@ def _make_checkout(folder: Path) -> None:
     for name in SHARED:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "rl-trained-agents").mkdir()
+    (folder / "rl-trained-agents" / "trpo").symlink_to(AGENTS.resolve())
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -193,12 +233,6 @@ def _environment(folder: Path) -> dict[str, str]:
         "NO_COLOR": "1",
         "OMP_NUM_THREADS": "1",
     }
-
-
-def _replace(text: str, table: tuple[tuple[str, str], ...], port: int) -> str:
-    for pattern, replacement in table:
-        text = re.sub(pattern, replacement.replace("PORT", str(port)), text, flags=re.MULTILINE)
-    return text
 
 
 def _commands(text: str) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Every command and every snippet of the pages runs, from the page's own text.
 
-CONTRIBUTING.md says how a block is written, and ``terminal`` what a test changes in it.
+CONTRIBUTING.md says how a block is written, and ``terminal`` what this test changes in it.
 """
 
 from __future__ import annotations
@@ -10,27 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import Block, blocks_of
+from tests.docs.blocks import blocks_of
+from tests.docs.pages import PAGES
 from tests.docs.terminal import ROOT, Terminal
 
-PATTERNS = ("README.md", "CONTRIBUTING.md", "models/README.md", "examples/*/README.md")
-PAGES = [page for pattern in (*PATTERNS, "docs/**/*.md") for page in sorted(ROOT.glob(pattern))]
-PAGES = [page for page in PAGES if page.parent.name != "decisions"]
+ROBOTS = ROOT / "docs" / "robots.md"  # has a test of its own, which brings a robot
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_blocks_of_a_page_run_in_its_order(page: Path, tmp_path: Path) -> None:
-    blocks = [block for block in blocks_of(page) if block.is_run]
-    with closing(Terminal(tmp_path, {})) as terminal:
-        for block in blocks:
-            run(block, terminal)
-
-
-def run(block: Block, terminal: Terminal) -> None:
-    """Run a block; a failure names its place."""
-    try:
-        terminal.run(block)
-    except Exception as error:
-        place = f"{block.page.relative_to(ROOT)}:{block.line}"
-        raise AssertionError(f"{place}: {block.kind}: {error}") from error
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page != ROBOTS],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_the_blocks_of_a_page_run_in_its_order(
+    page: Path, trained: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if "rl-trained-agents/" in page.read_text():
+        request.getfixturevalue("agents")
+    with closing(Terminal(tmp_path, trained, {})) as terminal:
+        terminal.run_all(blocks_of(page))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.addresses import PROJECT
 from tests.docs.blocks import Block, blocks_of
 from tests.docs.terminal import Terminal, matches
 
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    with closing(Terminal(tmp_path, {})) as terminal:
+    with closing(Terminal(tmp_path, tmp_path / "trained", {})) as terminal:
         yield terminal
 
 
@@ -89,6 +90,19 @@ def test_installations_and_targets_are_checked_only(text: str, terminal: Termina
     terminal.run(block("sh", text))
 
 
+def test_the_training_that_pages_share_is_copied(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "policy.zip").touch()
+    train = "trpo-deploy train CartPole-v1   # a comment"
+    for command in (train, f".venv/bin/{train}", f". .venv/bin/activate\n{train}"):
+        terminal.run(block("sh", f"{command}\nrm runs/CartPole-v1/policy.zip\n"))
+
+
+def test_a_clone_is_the_same_checkout(terminal: Terminal) -> None:
+    terminal.run(block("sh", f"git clone {PROJECT}\ncd trpo-deploy\npython3 -m venv .venv\n"))
+    terminal.run(block("sh", "test -d models/Hopper-v5\n"))
+
+
 def test_a_page_writes_to_a_copy(terminal: Terminal) -> None:
     terminal.run(block("sh", "rm models/Hopper-v5/policy.onnx examples/http_client.py\n"))
     root = Path(__file__).parents[2]
@@ -99,7 +113,7 @@ def test_a_page_writes_to_a_copy(terminal: Terminal) -> None:
 @pytest.mark.slow
 def test_a_server_runs_until_the_next_starts_or_the_page_ends(tmp_path: Path) -> None:
     ask = block("sh", "curl -sf 127.0.0.1:3000/models | grep Hopper-v5\n")
-    with closing(Terminal(tmp_path, {})) as terminal:
+    with closing(Terminal(tmp_path, tmp_path / "trained", {})) as terminal:
         for _ in range(2):
             terminal.run(block("sh", "trpo-deploy serve models/Hopper-v5  # a comment\n"))
             terminal.run(ask)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 from hashlib import sha256
 from pathlib import Path
 
@@ -95,15 +94,6 @@ def test_a_malformed_line_is_refused_by_its_number_and_never_quoted(line: str) -
 )
 def test_a_key_may_have_any_printable_characters(key: str) -> None:
     assert parse_digests(key.encode(), Path("keys")) == (sha256(key.encode()).digest(),)
-
-
-def test_the_command_of_the_documentation_works_as_printed(tmp_path: Path) -> None:
-    text = Path("docs/serving.md").read_text()
-    command = next(line for line in text.splitlines() if "| sha256sum" in line).strip()
-    command = command.removeprefix("$ ").replace("KEY", KEY)
-    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
-    (written,) = tmp_path.iterdir()
-    assert allows(KeyFile(written), KEY)
 
 
 @pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\xff\xfea\x00", b"x" * 2**21])
