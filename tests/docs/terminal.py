@@ -58,7 +58,9 @@ SHORTENED = (
         "mkdir -p runs && cp -rT TRAINED runs/CartPole-v1",
     ),
     (r"\btrpo-deploy train\b(?!.*--resume)", r"\g<0> -n 4096 --eval-episodes 1"),
-    (r"\btrpo-deploy evaluate\b", r"\g<0> --episodes 1"),
+    (r"\btrpo-deploy evaluate\b(.*--episodes \d+)?", r"\g<0> --episodes 1"),
+    # A thousand frames take half a minute; tests/play/test_video.py writes shorter videos.
+    (r"(\btrpo-deploy evaluate\b.*) --video \S+", r"\1"),
     # A certificate of a MuJoCo policy takes half a minute; those that ship have theirs.
     (r"\btrpo-deploy export (?=(models|rl-trained-agents)/)", r"\g<0> --no-verify "),
     (r"\btrpo-deploy (export|verify)\b(?! \S+\.onnx\b)", r"\g<0> --steps 200 --seconds 1"),
