@@ -102,7 +102,7 @@ def train(
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
-    with closed_after(make_training_env(config)) as env:
+    with closed_after(make_training_env(config, reports.note)) as env:
         model = make_model(config, env)
         _note_flattened_images(model, env, config, reports.note)
         _note_renamed_keys(model, reports.note)
