@@ -130,6 +130,9 @@ class TRPO(TranslatedAlgorithm):
         learning_rate_end: Learning rate of the critic at the end of the run, reached linearly.
         critic_max_grad_norm: Maximum norm of the critic's gradient; larger gradients are scaled
             down to it.
+        unrolled: Compute values and log-probabilities at the end of a rollout, if the policy
+            supports it. Without it, callbacks find them at each step and may change weights
+            there, as in SB3.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -176,6 +179,7 @@ class TRPO(TranslatedAlgorithm):
         scale_returns: bool = False,
         learning_rate_end: float | None = None,
         critic_max_grad_norm: float | None = None,
+        unrolled: bool = True,
     ) -> None:
         if learning_rate_end is not None:
             if callable(learning_rate):
@@ -226,6 +230,7 @@ class TRPO(TranslatedAlgorithm):
         self.critic_full_batch = critic_full_batch
         self.scale_returns = scale_returns
         self.critic_max_grad_norm = critic_max_grad_norm
+        self.unrolled = unrolled
         self.return_moments = dict(NO_RETURNS)
         self.running_returns: Array | None = None
         self._refusals_in_a_row = 0
