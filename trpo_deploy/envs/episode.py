@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from trpo_deploy.envs.environment import FAILURES, Environment
+from trpo_deploy.envs.environment import FAILURES, Environment, layers_of
 from trpo_deploy.errors import EnvError
 from trpo_deploy.spec.policy_spec import FrameHistory
 from trpo_deploy.spec.spaces import Array
@@ -42,6 +42,24 @@ class Episodes:
     over the episodes' steps."""
 
 
+class RewardMeter(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Adds up the environment's own rewards, inside of the wrappers that may change them."""
+
+    total = 0.0
+    """Sum of rewards since the last reset."""
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        self.total = 0.0
+        return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take an action."""
+        result = self.env.step(action)
+        self.total += float(result[1])
+        return result
+
+
 class Episode:
     """One seeded episode that checks what the environment returns.
 
@@ -61,12 +79,17 @@ class Episode:
     def __init__(self, environment: Environment, env: gymnasium.Env[Any, Any], seed: int) -> None:
         self._env, self._env_id, self._seed = env, environment.env_id, seed
         self._steps = 0
-        self.total = 0.0
-        """Sum of rewards so far."""
+        self._sum = 0.0
+        self._meter = next((each for each in layers_of(env) if isinstance(each, RewardMeter)), None)
         self.ended = False
         with self._failures_named("reset"):
             self.observation, _ = env.reset(seed=seed)
         self._check()
+
+    @property
+    def total(self) -> float:
+        """Sum of rewards so far: the environment's own, if it was opened with a meter."""
+        return self._sum if self._meter is None else self._meter.total
 
     def step(self, action: Array) -> None:
         """Take an action."""
@@ -77,7 +100,7 @@ class Episode:
         self._check()
         if not math.isfinite(reward):
             raise self._error(f"the reward is {reward}")
-        self.total += reward
+        self._sum += reward
         self.ended = bool(terminated or truncated) or self._steps == MAX_EPISODE_STEPS
 
     @contextmanager
@@ -162,7 +185,7 @@ def _play_side_by_side(
     environment: Environment, act: Act, seeds: Sequence[int], keep: int
 ) -> Episodes:
     with ExitStack() as stack:
-        envs = [stack.enter_context(environment.opened()) for _ in seeds]
+        envs = [stack.enter_context(environment.opened(RewardMeter)) for _ in seeds]
         episodes = [Episode(environment, *pair) for pair in zip(envs, seeds, strict=True)]
         running = episodes
         state: FrameHistory | None = None

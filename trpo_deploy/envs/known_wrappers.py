@@ -19,6 +19,7 @@ WITHOUT_EFFECT = frozenset(
         "sb3_contrib.common.wrappers.action_masker:ActionMasker",
         "stable_baselines3.common.monitor:Monitor",
         "trpo_deploy.train.vec_env.checked:ReportingEnv",
+        "trpo_deploy.train.vec_env.episode_monitor:EpisodeMonitor",
     }
 )
 # These change rewards or the episodes' ends only.

@@ -16,10 +16,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
+from stable_baselines3.common.monitor import Monitor
 
+from trpo_deploy.envs.environment import AnyEnv, layers_of
 from trpo_deploy.train.codec import UnsupportedValueError, decode, encode
-
-AnyEnv = gymnasium.Env[Any, Any]
+from trpo_deploy.train.vec_env.episode_monitor import EpisodeMonitor
 
 # A step does not change these; the generators of spaces are saved separately.
 _FIXED = (gymnasium.Space, EnvSpec, type, ModuleType, np.dtype)
@@ -33,7 +34,7 @@ def environment_state(env: AnyEnv) -> bytes | None:
     """The state of an environment and its wrappers, or None if part of it is hidden."""
     try:
         # A view would be restored as a copy, which no longer changes with the original array.
-        return encode([_layer_state(layer) for layer in _layers(env)], allow_views=False)
+        return encode([_layer_state(layer) for layer in layers_of(env)], allow_views=False)
     except UnsupportedValueError:
         return None
 
@@ -48,7 +49,8 @@ def restore_environment(env: AnyEnv, state: bytes) -> None:
     Raises:
         ValueError: The state belongs to an environment with other wrappers.
     """
-    for layer, kept in zip(_layers(env), decode(state), strict=True):
+    layers = list(layers_of(env))
+    for layer, kept in zip(layers, _with_monitor_inside(layers, decode(state)), strict=True):
         if type(layer).__name__ != kept["name"]:
             raise ValueError(f"expected {kept['name']}, found {type(layer).__name__}")
         vars(layer).update(kept["attributes"])
@@ -58,12 +60,14 @@ def restore_environment(env: AnyEnv, state: bytes) -> None:
             _restore_simulation(layer, kept["simulation"])
 
 
-def _layers(env: AnyEnv) -> Iterator[AnyEnv]:
-    """The wrappers from the outermost to the innermost, then the environment."""
-    yield env
-    while isinstance(env, gymnasium.Wrapper):
-        env = env.env
-        yield env
+def _with_monitor_inside(layers: list[AnyEnv], states: list[Any]) -> list[Any]:
+    """The states in the order of the layers: ``Monitor`` was outermost in earlier versions."""
+    places = [i for i, layer in enumerate(layers) if isinstance(layer, EpisodeMonitor)]
+    if not places or states[0]["name"] != Monitor.__name__:
+        return states
+    monitor = states[0] | {"name": EpisodeMonitor.__name__}
+    inside = states[1:]
+    return [*inside[: places[0]], monitor, *inside[places[0] :]]
 
 
 def _layer_state(layer: AnyEnv) -> dict[str, Any]:

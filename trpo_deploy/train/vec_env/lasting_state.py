@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from gymnasium.utils.env_checker import data_equivalence
 
-from trpo_deploy.envs.environment import FAILURES, Environment
+from trpo_deploy.envs.environment import FAILURES, Environment, layers_of
 from trpo_deploy.envs.known_wrappers import (
     STATISTICS,
     WITHOUT_EFFECT,
@@ -74,7 +74,7 @@ def check_lasting_state(environment: Environment, note: Callable[[str], None]) -
         if name in STATISTICS:
             raise ConfigError(_refused_statistics(environment, name, name))
     with environment.opened() as env, _randomness_kept():
-        wrappers = list(_wrappers(env))
+        wrappers = [layer for layer in layers_of(env) if isinstance(layer, gymnasium.Wrapper)]
         for wrapper in wrappers:
             for ancestor in type(wrapper).__mro__:
                 name = public_name(f"{ancestor.__module__}:{ancestor.__name__}")
@@ -152,11 +152,15 @@ def _first_difference(first: list[_Event], again: list[_Event]) -> str | None:
 
 
 def _played(wrapper: AnyWrapper) -> tuple[list[_Event], dict[str, bytes]]:
-    """Play an episode; return what passed the wrapper, and its attributes after the reset."""
+    """Play an episode of the environment; see what passed the wrapper, and how it started.
+
+    Returns:
+        The events, and the wrapper's attributes after the reset.
+    """
     events: list[_Event] = []
     rng = np.random.default_rng(_SEED)
     wrapper.action_space.seed(_SEED)
-    with _recorded(wrapper.env, events):
+    with _recorded(wrapper.env, events) as has_ended:
         events.append(("returned", copy.deepcopy(wrapper.reset(seed=_SEED)[0])))
         state = _attributes(wrapper)
         for _ in range(_STEPS):
@@ -164,22 +168,28 @@ def _played(wrapper: AnyWrapper) -> tuple[list[_Event], dict[str, bytes]]:
             observation, reward, *ends, _ = wrapper.step(wrapper.action_space.sample())
             events.append(("returned", copy.deepcopy(observation)))
             events.append(("reward", (float(reward), *map(bool, ends))))
-            if any(ends):
+            if has_ended():
                 break
+            if any(ends):  # perhaps a life is lost, and the environment's episode goes on
+                events.append(("returned", copy.deepcopy(wrapper.reset()[0])))
     return events, state
 
 
 @contextmanager
-def _recorded(env: gymnasium.Env[Any, Any], events: list[_Event]) -> Iterator[None]:
-    """Record what an environment gets and returns, by its attributes: no wrapper is inserted."""
-    step, reset, steps = env.step, env.reset, 0
+def _recorded(env: gymnasium.Env[Any, Any], events: list[_Event]) -> Iterator[Callable[[], bool]]:
+    """Record what an environment gets and returns, by its attributes: no wrapper is inserted.
+
+    The value is a function that tells whether the environment's episode has ended.
+    """
+    step, reset, steps, ended = env.step, env.reset, 0, False
 
     def recorded_step(action: Any) -> Any:
-        nonlocal steps
+        nonlocal steps, ended
         events.append(("sent", copy.deepcopy(action)))
         observation, reward, terminated, truncated, info = step(action)
         steps += 1
         truncated = bool(truncated) or steps >= _STEPS
+        ended = bool(terminated or truncated)
         events.append(("got", copy.deepcopy((observation, reward, terminated, truncated))))
         return observation, reward, terminated, truncated, info
 
@@ -191,7 +201,7 @@ def _recorded(env: gymnasium.Env[Any, Any], events: list[_Event]) -> Iterator[No
     before = dict(vars(env))
     vars(env).update(step=recorded_step, reset=recorded_reset)
     try:
-        yield
+        yield lambda: ended
     finally:
         for name in ("step", "reset"):
             vars(env).pop(name)
@@ -239,7 +249,7 @@ def _generators(env: gymnasium.Env[Any, Any]) -> _Generators:
         (np.random.set_state, np.random.get_state()),
         (torch.set_rng_state, torch.get_rng_state()),
     ]
-    for layer in (*_wrappers(env), env.unwrapped):
+    for layer in layers_of(env):
         for name, value in list(vars(layer).items()):
             for _, leaf in _leaves(name, value, _DEPTH):
                 if isinstance(leaf, np.random.Generator):
@@ -273,10 +283,3 @@ def _randomness_kept() -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(pytorch)
-
-
-def _wrappers(env: gymnasium.Env[Any, Any]) -> Iterator[AnyWrapper]:
-    """The wrappers, the outermost first."""
-    while isinstance(env, gymnasium.Wrapper):
-        yield env
-        env = env.env
