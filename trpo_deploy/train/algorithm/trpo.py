@@ -457,6 +457,13 @@ def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:
     """Why no step can be taken, or None if one can."""
     if not bool(torch.isfinite(gradient).all()):
         return "the surrogate's gradient is not finite"
-    if not math.isfinite(residual) or not (math.isfinite(curvature) and curvature > 0):
-        return f"the KL has no positive finite curvature along the step ({curvature})"
+    if not math.isfinite(curvature):
+        return f"the KL's curvature is {curvature}"
+    if curvature <= 0:
+        return (
+            f"the KL's curvature is {curvature:.3g} along a search direction, and must be positive "
+            "(dropout and batch normalization in the policy are common causes)"
+        )
+    if not math.isfinite(residual):
+        return f"conjugate gradient diverged (squared residual {residual})"
     return None
