@@ -17,6 +17,7 @@ from trpo_deploy.errors import EnvError
 from trpo_deploy.train.mlp.step_arithmetic import fastest
 from trpo_deploy.train.vec_env.environment_state import environment_state, restore_environment
 from trpo_deploy.train.vec_env.episode_monitor import EpisodeMonitor
+from trpo_deploy.train.vec_env.outside_state import outside_state
 
 _FAILURE = "trpo_deploy.failure"
 _finite = fastest.finite
@@ -35,6 +36,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         monitors = (layer for layer in layers_of(env) if isinstance(layer, EpisodeMonitor))
         self._monitor = next(monitors, None)
         self._last_step: Any = None
+        self._outside: dict[str, int] | None = None
         space = env.observation_space
         # A batch of integers truncates what it is given, NaN too, so its values are checked here.
         real = isinstance(space, spaces.Box) and space.dtype.kind == "f"
@@ -90,7 +92,16 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation_problem(observation, self.observation_space)
 
     def checkpoint_state(self) -> bytes | None:
-        """See :func:`~trpo_deploy.train.vec_env.environment_state.environment_state`."""
+        """See :func:`~trpo_deploy.train.vec_env.environment_state.environment_state`.
+
+        None also if the environment keeps state where it cannot be restored; it is compared with
+        the first call, when no step has been made.
+        """
+        outside = outside_state(self.env)
+        if self._outside is None:
+            self._outside = outside
+        if outside is None or outside != self._outside:
+            return None
         return environment_state(self.env)
 
     def restore_state(self, state: bytes) -> None:

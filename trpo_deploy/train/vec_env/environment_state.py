@@ -9,7 +9,7 @@ episodes in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
+from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import gymnasium
@@ -53,7 +53,12 @@ def restore_environment(env: AnyEnv, state: bytes) -> None:
     for layer, kept in zip(layers, _with_monitor_inside(layers, decode(state)), strict=True):
         if type(layer).__name__ != kept["name"]:
             raise ValueError(f"expected {kept['name']}, found {type(layer).__name__}")
-        vars(layer).update(kept["attributes"])
+        slots = _slots(layer, empty=True)
+        for name, value in kept["attributes"].items():
+            if name in slots:
+                setattr(layer, name, value)
+            else:
+                vars(layer)[name] = value
         for space, generator in zip(_spaces(layer), kept["generators"], strict=True):
             space._np_random = generator
         if kept["simulation"] is not None:
@@ -73,6 +78,7 @@ def _with_monitor_inside(layers: list[AnyEnv], states: list[Any]) -> list[Any]:
 def _layer_state(layer: AnyEnv) -> dict[str, Any]:
     construction = _CONSTRUCTION if isinstance(layer, gymnasium.Wrapper) else ()
     attributes = {name: value for name, value in vars(layer).items() if name not in construction}
+    attributes |= {name: getattr(layer, name) for name in _slots(layer)}
     simulation = None
     if _is_mujoco(layer):
         for name in ("model", "data", "mujoco_renderer"):
@@ -90,6 +96,17 @@ def _layer_state(layer: AnyEnv) -> dict[str, Any]:
     }
 
 
+def _slots(layer: AnyEnv, *, empty: bool = False) -> list[str]:
+    """The names of a layer's ``__slots__``, of those that have a value unless ``empty``."""
+    members = {
+        name
+        for cls in type(layer).__mro__
+        for name, value in vars(cls).items()
+        if isinstance(value, MemberDescriptorType)
+    }
+    return sorted(name for name in members if empty or hasattr(layer, name))
+
+
 def _is_fixed(value: Any) -> bool:
     if isinstance(value, FunctionType):
         # A closure may hold state. The closures of Gymnasium's wrappers and ours do not.
@@ -100,7 +117,8 @@ def _is_fixed(value: Any) -> bool:
 
 def _spaces(layer: AnyEnv) -> Iterator[Any]:
     """The spaces among a layer's attributes, and their parts: each has a random generator."""
-    for value in vars(layer).values():
+    slots = [getattr(layer, name) for name in _slots(layer)]
+    for value in (*vars(layer).values(), *slots):
         if isinstance(value, gymnasium.Space):
             yield from _with_parts(value)
 
