@@ -40,6 +40,8 @@ class Episodes:
     observations: tuple[tuple[Observation, FrameHistory | None], ...]
     """Batches of raw observations and of earlier frames, as the policy got them, evenly spaced
     over the episodes' steps."""
+    cut: int
+    """Number of episodes that did not end within :data:`MAX_EPISODE_STEPS`."""
 
 
 class RewardMeter(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -82,6 +84,8 @@ class Episode:
         self._sum = 0.0
         self._meter = next((each for each in layers_of(env) if isinstance(each, RewardMeter)), None)
         self.ended = False
+        self.cut = False
+        """Whether it ended only because of :data:`MAX_EPISODE_STEPS`."""
         with self._failures_named("reset"):
             self.observation, _ = env.reset(seed=seed)
         self._check()
@@ -101,7 +105,9 @@ class Episode:
         if not math.isfinite(reward):
             raise self._error(f"the reward is {reward}")
         self._sum += reward
-        self.ended = bool(terminated or truncated) or self._steps == MAX_EPISODE_STEPS
+        self.ended = bool(terminated or truncated)
+        self.cut = not self.ended and self._steps == MAX_EPISODE_STEPS
+        self.ended = self.ended or self.cut
 
     @contextmanager
     def _failures_named(self, method: str) -> Iterator[None]:
@@ -178,6 +184,7 @@ def play(environment: Environment, act: Act, seeds: Sequence[int], keep: int = 0
     return Episodes(
         np.concatenate([each.returns for each in played]),
         tuple(batch for each in played for batch in each.observations),
+        sum(each.cut for each in played),
     )
 
 
@@ -200,7 +207,7 @@ def _play_side_by_side(
             running = [running[row] for row in rows]
             state = state and tuple(array[rows] for array in state)
         returns = np.array([episode.total for episode in episodes])
-        return Episodes(returns, tuple(kept.batches))
+        return Episodes(returns, tuple(kept.batches), sum(episode.cut for episode in episodes))
 
 
 class _EvenlySpaced:

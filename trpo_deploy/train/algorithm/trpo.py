@@ -243,6 +243,12 @@ class TRPO(TranslatedAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        dtype = torch.get_default_dtype()
+        if dtype != torch.float32 and self.policy_class in self.policy_aliases.values():
+            raise ValueError(
+                f"torch's default dtype is {dtype}, but Stable-Baselines3's policies take float32: "
+                "call torch.set_default_dtype(torch.float32) before"
+            )
         if self.policy_kwargs.get("squash_output"):
             check_finite_bounds(self.action_space)
             if not self.use_sde:

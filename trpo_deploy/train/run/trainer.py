@@ -118,7 +118,9 @@ def train(
             outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
             atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
             with closed_after(make_evaluation_env(config, env)) as evaluation_env:
-                evaluation = EvaluationCallback(config, evaluation_env, folder, reports.evaluation)
+                evaluation = EvaluationCallback(
+                    config, evaluation_env, folder, reports.evaluation, reports.note
+                )
                 return _learn(model, config, folder, evaluation, checkpoint, outputs, reports)
 
 
