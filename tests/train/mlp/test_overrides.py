@@ -108,9 +108,10 @@ class OtherStatistics(RunningMeanStd):
 
 def test_a_subclass_of_the_statistics_is_used() -> None:
     model = small(normalized=True)
-    normalizer(model).obs_rms = OtherStatistics(shape=(3,))  # type: ignore[assignment]
+    statistics: Any = OtherStatistics(shape=(3,))
+    normalizer(model).obs_rms = statistics
     model.learn(64)
-    assert not np.any(normalizer(model).obs_rms.mean)  # type: ignore[union-attr]
+    assert not np.any(statistics.mean)
 
 
 class Discounting(BaseCallback):
@@ -133,7 +134,8 @@ def test_discounts_are_those_of_the_buffer() -> None:
         with forced_path(generic=generic):
             model.learn(64, callback=Discounting())
         advantages.append(model.rollout_buffer.advantages)
-    np.testing.assert_allclose(*advantages, rtol=1e-4, atol=1e-5)  # float32
+    ours, sb3s = advantages
+    np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-5)  # float32
 
 
 class Reader(BaseCallback):
@@ -270,7 +272,7 @@ def test_no_action_follows_from_weights_that_are_nan(weight: str) -> None:
 @pytest.mark.usefixtures("arithmetic")
 def test_an_action_with_a_logit_of_minus_infinity_is_excluded() -> None:
     model = small(spaces.Discrete(3))
-    model.policy.action_net.bias.data[1] = -np.inf  # type: ignore[union-attr]
+    model.policy.get_parameter("action_net.bias").data[1] = -np.inf
     _, callback = model._setup_learn(64, None)
     assert model.env is not None
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)

@@ -127,9 +127,8 @@ def test_an_evaluation_ends_and_has_the_environments_returns(name: str) -> None:
     config = load_config("Counter-v0", eval_episodes=3, env_wrapper=wrapper, n_timesteps=64)
     training = make_training_env(config)
     env = make_evaluation_env(config, training)
-    returns, lengths = evaluate_policy(
-        _Still(), env, n_eval_episodes=3, return_episode_rewards=True
-    )
+    still: Any = _Still()
+    returns, lengths = evaluate_policy(still, env, n_eval_episodes=3, return_episode_rewards=True)
     assert lengths == [length] * 3
     assert returns == [length * (length + 1) / 2] * 3
 

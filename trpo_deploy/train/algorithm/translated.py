@@ -39,9 +39,10 @@ class TranslatedAlgorithm(OnPolicyAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        if isinstance(env, gymnasium.vector.VectorEnv):
+        given: object = env
+        if isinstance(given, gymnasium.vector.VectorEnv):
             raise ValueError(
-                f"{type(env).__name__} is a VectorEnv of Gymnasium, and a VecEnv of "
+                f"{type(given).__name__} is a VectorEnv of Gymnasium, and a VecEnv of "
                 "Stable-Baselines3 is needed: make it with "
                 "stable_baselines3.common.env_util.make_vec_env(id, n_envs=...)"
             )

@@ -23,15 +23,14 @@ _NO_MEAN = np.zeros(())
 
 def env_step(arithmetic: StepArithmetic, env: VecEnv) -> Step:
     """The step function of the environments, without copies for a plain ``VecNormalize``."""
-    plain = (
-        is_as_written(env, VecNormalize)
+    if (
+        isinstance(env, VecNormalize)
+        and is_as_written(env, VecNormalize)
         and env.norm_obs
         and isinstance(env.observation_space, spaces.Box)
         and is_as_written(env.obs_rms, RunningMeanStd)
         and is_as_written(env.ret_rms, RunningMeanStd)
-    )
-    if plain:
-        assert isinstance(env, VecNormalize)
+    ):
         return partial(_normalized_step, arithmetic, env)
     return env.step  # type: ignore[return-value]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 
 def is_as_written(instance: object, *classes: type) -> bool:
@@ -15,7 +16,7 @@ def is_as_written(instance: object, *classes: type) -> bool:
         instance: The object.
         classes: The classes whose methods the caller computes; their subclasses do not count.
     """
-    cls = type(instance)
+    cls: Any = type(instance)
     if cls not in classes or not _methods(cls).isdisjoint(vars(instance)):
         return False
     # Torch replaces methods of its own classes, so they are left out.

@@ -260,7 +260,8 @@ def _generators(env: gymnasium.Env[Any, Any]) -> _Generators:
                 elif isinstance(leaf, random.Random):
                     found.append((leaf.setstate, leaf.getstate()))
                 elif isinstance(leaf, torch.Generator):
-                    found.append((leaf.set_state, leaf.get_state()))
+                    set_state: Callable[[Any], Any] = leaf.set_state
+                    found.append((set_state, leaf.get_state()))
     return found
 
 

@@ -64,8 +64,8 @@ def _outside_values(cls: type) -> Iterator[tuple[str, Any]]:
         if each.__module__.partition(".")[0] in _LIBRARIES:
             continue
         for name, value in vars(each).items():
-            methods = [getattr(value, part, None) for part in ("__func__", "fget", "fset")]
-            methods = [method for method in (value, *methods) if isinstance(method, FunctionType)]
+            parts = [getattr(value, part, None) for part in ("__func__", "fget", "fset")]
+            methods = [part for part in (value, *parts) if isinstance(part, FunctionType)]
             functions += methods
             if not methods:
                 yield f"{each.__qualname__}.{name}", value
