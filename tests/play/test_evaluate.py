@@ -35,9 +35,9 @@ EVIL = """
 import pathlib
 import gymnasium
 pathlib.Path(__file__).with_suffix(".imported").touch()
-class Doubled(gymnasium.RewardWrapper):
-    def reward(self, reward):
-        return 2 * reward
+class Doubled(gymnasium.ActionWrapper):
+    def action(self, action):
+        return 2 * action
 gymnasium.register("Evil-v0", "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=3)
 """
 
@@ -254,7 +254,7 @@ def test_the_user_can_allow_a_module_by_naming_it(evil: Path) -> None:
     assert evil.exists()
     doubled = evaluate(file, env_id="evil:Evil-v0", allow_import=("evil:Doubled",), episodes=1)
     assert doubled.note == ""
-    np.testing.assert_allclose(doubled.returns, 2 * without.returns)
+    assert not np.allclose(doubled.returns, without.returns)
 
 
 def test_an_id_that_the_user_names_has_the_same_wrappers_in_the_run_and_on_its_own(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -91,3 +93,10 @@ def main() -> None:
     except TrpoDeployError as error:
         print_error(error)
         sys.exit(1)
+    finally:
+        with suppress(Exception):  # Python itself reports a closed pipe when it flushes again
+            sys.stdout.flush()
+        # The command is done. A KeyboardInterrupt while Python shuts down would be printed as
+        # "Exception ignored", or abort the process; the signal itself ends it at once.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)

@@ -66,12 +66,15 @@ def evaluate(
 
 
 def _print(result: Evaluation, backend: Backend) -> None:
+    from trpo_deploy.envs.returns import return_digits
+
     returns = result.returns
     if result.note:
         say(f"note: {escape(result.note)}")
+    digits = return_digits(returns.mean(), returns.std(), returns.min(), returns.max())
     say(
-        f"{escape(result.env_id)}: return {returns.mean():.1f} ± {returns.std():.1f} "
-        f"(min {returns.min():.1f}, max {returns.max():.1f}, {len(returns)} episodes, "
+        f"{escape(result.env_id)}: return {returns.mean():{digits}} ± {returns.std():{digits}} "
+        f"(min {returns.min():{digits}}, max {returns.max():{digits}}, {len(returns)} episodes, "
         f"{backend.value})"
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -21,6 +21,8 @@ from trpo_deploy.spec.spaces import (
     DictSpace,
     Space,
 )
+
+AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
 
 FAILURES = (Exception, SystemExit)
 """What an environment may raise. It is foreign code, and may not end the program."""
@@ -41,8 +43,11 @@ class Environment:
     frame_stack: int | None = None
     """Number of consecutive observations that are stacked into one."""
 
-    def make(self) -> gymnasium.Env[Any, Any]:
+    def make(self, inside: Callable[[AnyEnv], AnyEnv] = lambda env: env) -> AnyEnv:
         """Make an instance.
+
+        Args:
+            inside: Wraps the environment before the wrappers do.
 
         Raises:
             EnvError: The environment cannot be made.
@@ -51,25 +56,36 @@ class Environment:
             with warnings.catch_warnings():  # old versions of an id are used on purpose
                 warnings.simplefilter("ignore", DeprecationWarning)
                 made = gymnasium.make(self.env_id, **self.kwargs)
-                return wrap(made, self.env_wrapper, self.frame_stack)
+                return wrap(inside(made), self.env_wrapper, self.frame_stack)
         except TrpoDeployError:
             raise
         except FAILURES as error:
             raise EnvError(failure_message(self.env_id, error)) from error
 
     @contextmanager
-    def opened(self) -> Iterator[gymnasium.Env[Any, Any]]:
+    def opened(self, inside: Callable[[AnyEnv], AnyEnv] = lambda env: env) -> Iterator[AnyEnv]:
         """Make an instance and close it after the block. Errors while closing are ignored.
+
+        Args:
+            inside: Wraps the environment before the wrappers do.
 
         Raises:
             EnvError: The environment cannot be made.
         """
-        made = self.make()
+        made = self.make(inside)
         try:
             yield made
         finally:
             with suppress(Exception):
                 made.close()
+
+
+def layers_of(env: AnyEnv) -> Iterator[AnyEnv]:
+    """The wrappers of an environment, the outermost first, then the environment itself."""
+    yield env
+    while isinstance(env, gymnasium.Wrapper):
+        env = env.env
+        yield env
 
 
 def newest_environment(environment: Environment) -> Environment:

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from trpo_deploy.envs.environment import FAILURES, Environment
+from trpo_deploy.envs.environment import FAILURES, Environment, layers_of
 from trpo_deploy.errors import EnvError
 from trpo_deploy.spec.policy_spec import FrameHistory
 from trpo_deploy.spec.spaces import Array
@@ -40,6 +40,26 @@ class Episodes:
     observations: tuple[tuple[Observation, FrameHistory | None], ...]
     """Batches of raw observations and of earlier frames, as the policy got them, evenly spaced
     over the episodes' steps."""
+    cut: int
+    """Number of episodes that did not end within :data:`MAX_EPISODE_STEPS`."""
+
+
+class RewardMeter(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Adds up the environment's own rewards, inside of the wrappers that may change them."""
+
+    total = 0.0
+    """Sum of rewards since the last reset."""
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        self.total = 0.0
+        return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take an action."""
+        result = self.env.step(action)
+        self.total += float(result[1])
+        return result
 
 
 class Episode:
@@ -61,12 +81,19 @@ class Episode:
     def __init__(self, environment: Environment, env: gymnasium.Env[Any, Any], seed: int) -> None:
         self._env, self._env_id, self._seed = env, environment.env_id, seed
         self._steps = 0
-        self.total = 0.0
-        """Sum of rewards so far."""
+        self._sum = 0.0
+        self._meter = next((each for each in layers_of(env) if isinstance(each, RewardMeter)), None)
         self.ended = False
+        self.cut = False
+        """Whether it ended only because of :data:`MAX_EPISODE_STEPS`."""
         with self._failures_named("reset"):
             self.observation, _ = env.reset(seed=seed)
         self._check()
+
+    @property
+    def total(self) -> float:
+        """Sum of rewards so far: the environment's own, if it was opened with a meter."""
+        return self._sum if self._meter is None else self._meter.total
 
     def step(self, action: Array) -> None:
         """Take an action."""
@@ -77,8 +104,10 @@ class Episode:
         self._check()
         if not math.isfinite(reward):
             raise self._error(f"the reward is {reward}")
-        self.total += reward
-        self.ended = bool(terminated or truncated) or self._steps == MAX_EPISODE_STEPS
+        self._sum += reward
+        self.ended = bool(terminated or truncated)
+        self.cut = not self.ended and self._steps == MAX_EPISODE_STEPS
+        self.ended = self.ended or self.cut
 
     @contextmanager
     def _failures_named(self, method: str) -> Iterator[None]:
@@ -155,6 +184,7 @@ def play(environment: Environment, act: Act, seeds: Sequence[int], keep: int = 0
     return Episodes(
         np.concatenate([each.returns for each in played]),
         tuple(batch for each in played for batch in each.observations),
+        sum(each.cut for each in played),
     )
 
 
@@ -162,7 +192,7 @@ def _play_side_by_side(
     environment: Environment, act: Act, seeds: Sequence[int], keep: int
 ) -> Episodes:
     with ExitStack() as stack:
-        envs = [stack.enter_context(environment.opened()) for _ in seeds]
+        envs = [stack.enter_context(environment.opened(RewardMeter)) for _ in seeds]
         episodes = [Episode(environment, *pair) for pair in zip(envs, seeds, strict=True)]
         running = episodes
         state: FrameHistory | None = None
@@ -177,7 +207,7 @@ def _play_side_by_side(
             running = [running[row] for row in rows]
             state = state and tuple(array[rows] for array in state)
         returns = np.array([episode.total for episode in episodes])
-        return Episodes(returns, tuple(kept.batches))
+        return Episodes(returns, tuple(kept.batches), sum(episode.cut for episode in episodes))
 
 
 class _EvenlySpaced:

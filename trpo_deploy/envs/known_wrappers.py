@@ -1,4 +1,4 @@
-"""Wrappers of known libraries, by name, that keep observations and actions as they are."""
+"""Wrappers of known libraries, by name: what they change, and what they keep after an episode."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ WITHOUT_EFFECT = frozenset(
         "gymnasium.wrappers:RecordVideo",
         "gymnasium.wrappers:RenderCollection",
         "gymnasium.wrappers:TimeLimit",
+        "rl_zoo3.gym_patches:PatchedTimeLimit",  # in place of Gymnasium's, once rl_zoo3 is imported
         "sb3_contrib.common.wrappers.action_masker:ActionMasker",
         "stable_baselines3.common.monitor:Monitor",
         "trpo_deploy.train.vec_env.checked:ReportingEnv",
+        "trpo_deploy.train.vec_env.episode_monitor:EpisodeMonitor",
     }
 )
 # These change rewards or the episodes' ends only.
@@ -33,6 +35,13 @@ OF_THE_TASK = frozenset(
     }
 )
 
+# These learn from the training and keep what they learned: VecNormalize does the same in a file of
+# the model. The value is the setting of a run that replaces them.
+STATISTICS = {
+    "gymnasium.wrappers:NormalizeObservation": "{norm_obs: true, norm_reward: false}",
+    "gymnasium.wrappers:NormalizeReward": "{norm_obs: false, norm_reward: true}",
+}
+
 
 def class_name(instance: object) -> str:
     """``module:Class``, in the public module of Gymnasium's wrappers."""
@@ -41,4 +50,4 @@ def class_name(instance: object) -> str:
 
 def public_name(name: str) -> str:
     """``module:Class`` with the public module of Gymnasium's wrappers."""
-    return re.sub(r"^gymnasium\.wrappers\.\w+:", "gymnasium.wrappers:", name)
+    return re.sub(r"^gymnasium\.wrappers(\.\w+)+:", "gymnasium.wrappers:", name)

@@ -9,6 +9,7 @@ from typing import Any
 from gymnasium import spaces
 
 from trpo_deploy.envs.environment import Environment, find_environment, newest_environment
+from trpo_deploy.envs.known_wrappers import STATISTICS, public_name
 from trpo_deploy.envs.trust import untrusted_names
 from trpo_deploy.envs.wrappers import wrapper_list
 from trpo_deploy.errors import EnvError
@@ -131,6 +132,11 @@ def remake_environment(
         )
     elif recorded.unrecorded:
         notes.append(f"played without {', '.join(recorded.unrecorded)}, which the file cannot hold")
+    notes += [
+        f"{wrapper.name} starts with new statistics: those of the training are in no file"
+        for wrapper in recorded.wrappers
+        if public_name(wrapper.name) in STATISTICS
+    ]
     return replace(found, note="; ".join(filter(None, [found.note, *notes])))
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.episode import Act, play
 from trpo_deploy.envs.recorded import recorded_by_run, remake_environment
+from trpo_deploy.envs.returns import cut_episodes
 from trpo_deploy.envs.trust import imported_names, untrusted_names
 from trpo_deploy.errors import EnvError, ModelDirError
 from trpo_deploy.files.exported import changed_sources, find_onnx
@@ -28,7 +29,7 @@ class Evaluation:
 
     env_id: str
     note: str
-    """How the environment differs from the one of the training; empty if it does not."""
+    """How the environment differs from the one of the training, and episodes that were cut."""
     returns: Array
     """Sum of rewards of each episode, ``(episodes,)``."""
 
@@ -72,8 +73,9 @@ def evaluate(
         act, environment = _torch(model, env_id, deterministic, tuple(allow_import))
     if video is not None:
         record_episode(environment, act, seed, video)
-    returns = play(environment, act, range(seed, seed + episodes)).returns
-    return Evaluation(environment.env_id, environment.note, returns)
+    played = play(environment, act, range(seed, seed + episodes))
+    notes = (environment.note, cut_episodes(environment.env_id, played.cut, episodes))
+    return Evaluation(environment.env_id, "; ".join(filter(None, notes)), played.returns)
 
 
 def _onnx(

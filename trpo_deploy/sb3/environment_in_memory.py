@@ -36,6 +36,7 @@ from stable_baselines3.common.vec_env import (
 
 from trpo_deploy.envs.known_wrappers import (
     OF_THE_TASK,
+    STATISTICS,
     WITHOUT_EFFECT,
     class_name,
     public_name,
@@ -252,7 +253,7 @@ def _check_outside(wrapper: EnvWrapper, allowed: Collection[str]) -> None:
     name = wrapper.name
     if wrapper.keeps_spaces or name in allowed:
         return
-    learns = name == "gymnasium.wrappers:NormalizeObservation"
+    learns = name in STATISTICS
     recorded = wrapper.arguments is not None and is_plain(wrapper.arguments)
     if recorded and is_known_wrapper(name) and not learns:
         return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.train.environments import RandomEnv
@@ -85,3 +87,33 @@ def test_what_the_actor_or_the_critic_refuses_trains_neither(
     assert "finite" in str(model.logger.name_to_value["train/refusal"])
     assert torch.equal(parameters(model), policy_before)
     assert torch.equal(first_moments(model), optimizer_before)
+
+
+class Dropping(FlattenExtractor):
+    """Drops half of the observation at random, another half in each pass."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(super().forward(observations), training=True)
+
+
+def test_a_refusal_by_curvature_says_which_and_why() -> None:
+    model = TRPO(
+        "MlpPolicy",
+        DummyVecEnv([lambda: RandomEnv(spaces.Box(-1, 1, (2,)))]),
+        n_steps=64,
+        batch_size=64,
+        cg_damping=0.0,
+        seed=0,
+        policy_kwargs={"features_extractor_class": Dropping},
+    )
+    reasons = []
+    for _ in range(4):
+        model.learn(64, reset_num_timesteps=False)
+        reasons.append(model.logger.name_to_value.get("train/refusal"))
+    found = [str(reason) for reason in reasons if reason]
+    assert found
+    for reason in found:
+        match = re.search(r"the KL's curvature is (\S+) along a search direction", reason)
+        assert match is not None, reason
+        assert float(match[1]) <= 0
+        assert "dropout" in reason

@@ -53,3 +53,14 @@ def test_the_residual_is_nan_without_positive_curvature(curvature: float) -> Non
 
     found = conjugate_gradient(product, torch.ones(3), max_steps=5)
     assert np.isnan(found.residual)
+    np.testing.assert_allclose(found.curvature, curvature, rtol=1e-6)  # float32
+
+
+def test_the_curvature_that_is_not_positive_is_found_behind_positive_ones() -> None:
+    """The solution so far has a positive one, which would say nothing about the cause."""
+    matrix = torch.diag(torch.tensor([2.0, 1.0, -0.5], dtype=torch.float64))
+    b = torch.tensor([1.0, 1.0, 0.2], dtype=torch.float64)
+    torch.manual_seed(0)
+    found = conjugate_gradient(lambda v: matrix @ v, b, max_steps=5)
+    assert np.isnan(found.residual)
+    assert -0.5 <= found.curvature <= 0  # between the smallest eigenvalue and zero

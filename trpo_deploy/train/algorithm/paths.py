@@ -22,6 +22,7 @@ from trpo_deploy.train.mlp.rollout import can_collect, collect_mlp_rollout
 from trpo_deploy.train.mlp.standard_mlp import StandardMlp, standard_mlp
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
 from trpo_deploy.train.update.actor import Actor
+from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.autograd_actor import AutogradActor
 from trpo_deploy.train.update.autograd_regression import AutogradRegression
 from trpo_deploy.train.update.regression import Regression, RegressionSettings
@@ -74,7 +75,7 @@ class MlpPath:
     ) -> Regression:
         """The critic's regression; it runs during the policy step if the graph supports it."""
         supported = (
-            type(buffer) is RolloutBuffer  # a subclass may override get()
+            is_as_written(buffer, RolloutBuffer)
             and settings.n_updates > 0  # ONNX's Scan needs a non-empty sequence
             and can_regress(self.policy.optimizer, self.mlp.critic.parameters)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -38,6 +39,13 @@ class TranslatedAlgorithm(OnPolicyAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        given: object = env
+        if isinstance(given, gymnasium.vector.VectorEnv):
+            raise ValueError(
+                f"{type(given).__name__} is a VectorEnv of Gymnasium, and a VecEnv of "
+                "Stable-Baselines3 is needed: make it with "
+                "stable_baselines3.common.env_util.make_vec_env(id, n_envs=...)"
+            )
         for space in (env.observation_space, env.action_space):
             # SB3 itself refuses nested Dicts; with other unsupported spaces it crashes.
             if not isinstance(space, spaces.Dict):

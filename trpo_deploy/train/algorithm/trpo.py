@@ -130,6 +130,9 @@ class TRPO(TranslatedAlgorithm):
         learning_rate_end: Learning rate of the critic at the end of the run, reached linearly.
         critic_max_grad_norm: Maximum norm of the critic's gradient; larger gradients are scaled
             down to it.
+        unrolled: Compute values and log-probabilities at the end of a rollout, if the policy
+            supports it. Without it, callbacks find them at each step and may change weights
+            there, as in SB3.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -176,6 +179,7 @@ class TRPO(TranslatedAlgorithm):
         scale_returns: bool = False,
         learning_rate_end: float | None = None,
         critic_max_grad_norm: float | None = None,
+        unrolled: bool = True,
     ) -> None:
         if learning_rate_end is not None:
             if callable(learning_rate):
@@ -226,6 +230,7 @@ class TRPO(TranslatedAlgorithm):
         self.critic_full_batch = critic_full_batch
         self.scale_returns = scale_returns
         self.critic_max_grad_norm = critic_max_grad_norm
+        self.unrolled = unrolled
         self.return_moments = dict(NO_RETURNS)
         self.running_returns: Array | None = None
         self._refusals_in_a_row = 0
@@ -238,6 +243,12 @@ class TRPO(TranslatedAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        dtype = torch.get_default_dtype()
+        if dtype != torch.float32 and self.policy_class in self.policy_aliases.values():
+            raise ValueError(
+                f"torch's default dtype is {dtype}, but Stable-Baselines3's policies take float32: "
+                "call torch.set_default_dtype(torch.float32) before"
+            )
         if self.policy_kwargs.get("squash_output"):
             check_finite_bounds(self.action_space)
             if not self.use_sde:
@@ -452,6 +463,13 @@ def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:
     """Why no step can be taken, or None if one can."""
     if not bool(torch.isfinite(gradient).all()):
         return "the surrogate's gradient is not finite"
-    if not math.isfinite(residual) or not (math.isfinite(curvature) and curvature > 0):
-        return f"the KL has no positive finite curvature along the step ({curvature})"
+    if not math.isfinite(curvature):
+        return f"the KL's curvature is {curvature}"
+    if curvature <= 0:
+        return (
+            f"the KL's curvature is {curvature:.3g} along a search direction, and must be positive "
+            "(dropout and batch normalization in the policy are common causes)"
+        )
+    if not math.isfinite(residual):
+        return f"conjugate gradient diverged (squared residual {residual})"
     return None

@@ -228,9 +228,19 @@ def discounted(returns, double gamma, rewards):
 
 def finite(values):
     """See ``step_numpy.finite``."""
-    cdef cnp.ndarray numbers = contiguous(values, cnp.NPY_FLOAT64)
-    cdef const double *x = <const double *> cnp.PyArray_DATA(numbers)
+    cdef cnp.ndarray numbers = values if isinstance(values, np.ndarray) else np.asarray(values)
+    cdef const float *y
+    cdef const double *x
     cdef Py_ssize_t i
+    if cnp.PyArray_TYPE(numbers) == cnp.NPY_FLOAT32:  # of actions and logits, at each step
+        numbers = contiguous(numbers, cnp.NPY_FLOAT32)
+        y = <const float *> cnp.PyArray_DATA(numbers)
+        for i in range(cnp.PyArray_SIZE(numbers)):
+            if not isfinite(y[i]):
+                return False
+        return True
+    numbers = contiguous(numbers, cnp.NPY_FLOAT64)
+    x = <const double *> cnp.PyArray_DATA(numbers)
     for i in range(cnp.PyArray_SIZE(numbers)):
         if not isfinite(<float> x[i]):
             return False

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic
+from trpo_deploy.train.update.as_written import is_as_written
 
 Step: TypeAlias = Callable[[Array], tuple[Array, Array, Array, Any]]
 """From actions to observations, rewards, dones and infos."""
@@ -22,7 +23,14 @@ _NO_MEAN = np.zeros(())
 
 def env_step(arithmetic: StepArithmetic, env: VecEnv) -> Step:
     """The step function of the environments, without copies for a plain ``VecNormalize``."""
-    if type(env) is VecNormalize and env.norm_obs and isinstance(env.observation_space, spaces.Box):
+    if (
+        isinstance(env, VecNormalize)
+        and is_as_written(env, VecNormalize)
+        and env.norm_obs
+        and isinstance(env.observation_space, spaces.Box)
+        and is_as_written(env.obs_rms, RunningMeanStd)
+        and is_as_written(env.ret_rms, RunningMeanStd)
+    ):
         return partial(_normalized_step, arithmetic, env)
     return env.step  # type: ignore[return-value]
 

@@ -25,13 +25,14 @@ from trpo_deploy.train.mlp.adam_schedule import adam_schedule
 from trpo_deploy.train.mlp.dense_network import DenseNetwork
 from trpo_deploy.train.mlp.regression_graph import regression_graph
 from trpo_deploy.train.mlp.standard_mlp import network_input
+from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.flat import split_like
 from trpo_deploy.train.update.regression import NOT_FINITE, CriticFit, RegressionSettings
 
 
 def can_regress(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> bool:
     """Whether :class:`MlpRegression` changes these parameters as the optimizer would."""
-    if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
+    if not is_as_written(optimizer, torch.optim.Adam) or len(optimizer.param_groups) != 1:
         return False
     group = optimizer.param_groups[0]
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:

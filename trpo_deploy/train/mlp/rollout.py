@@ -28,13 +28,15 @@ from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.advantages import generalized_advantages
 from trpo_deploy.train.mlp.dense_products import DenseProducts
 from trpo_deploy.train.mlp.normalized_step import env_step
+from trpo_deploy.train.mlp.rollout_checks import WeightsOfRollout, unusable_output
 from trpo_deploy.train.mlp.sampler import make_sampler
 from trpo_deploy.train.mlp.standard_mlp import StandardMlp, network_input
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
+from trpo_deploy.train.update.as_written import is_as_written
 
 
 def can_collect(model: OnPolicyAlgorithm) -> bool:
-    """Whether :func:`collect_mlp_rollout` can replace SB3's rollout for these spaces."""
+    """Whether :func:`collect_mlp_rollout` can replace SB3's rollout for a dense MLP."""
     space, actions = model.observation_space, model.action_space
     # A buffer with fewer digits than the policy would change the log-probabilities.
     exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
@@ -42,8 +44,9 @@ def can_collect(model: OnPolicyAlgorithm) -> bool:
         isinstance(space, spaces.Box)
         and not is_image_space(space)
         and exact
-        and type(model.rollout_buffer) is RolloutBuffer
+        and is_as_written(model.rollout_buffer, RolloutBuffer)
         and model.device.type == "cpu"
+        and getattr(model, "unrolled", True)  # an option of TRPO
     )
 
 
@@ -59,16 +62,22 @@ def collect_mlp_rollout(
 
     Callbacks find the locals of that function under the same names, except ``done``, ``idx``, and
     ``values`` and ``log_probs``, which are computed after the last step. Until then the buffer
-    holds actions, rewards and episode starts, and its position is zero.
+    holds actions, rewards and episode starts.
 
     Returns:
         Whether the rollout is complete; False if a callback ended it.
+
+    Raises:
+        ObservationError: An observation has no usable number, and so has the policy's output.
+        TrainingError: The policy's output is not usable for other reasons, or its weights changed
+            during the rollout.
     """
     model.policy.set_training_mode(False)
     rollout_buffer.reset()
     if model.use_sde:
         model.policy.reset_noise(env.num_envs)
     callback.on_rollout_start()
+    weights = WeightsOfRollout(model.policy)
     arithmetic = choose_arithmetic(model, mlp)
     forward = arithmetic.forward_pass(
         [linear.weight.detach().numpy().T for linear in mlp.actor.linears],
@@ -78,6 +87,7 @@ def collect_mlp_rollout(
     )
     sample = make_sampler(arithmetic, model, mlp, n_rollout_steps)
     step = env_step(arithmetic, env)
+    is_box = isinstance(model.action_space, spaces.Box)
     truncated: list[tuple[int, int, Array]] = []
     last_obs: Any = model._last_obs
     observations = np.empty((n_rollout_steps, *last_obs.shape), last_obs.dtype)
@@ -86,7 +96,13 @@ def collect_mlp_rollout(
             model.policy.reset_noise(env.num_envs)
         last_obs = model._last_obs
         observations[n_steps] = last_obs  # the memory of obs_tensor
-        actions, clipped_actions = sample(n_steps, *forward(last_obs))
+        latent, output = forward(last_obs)
+        # A logit of minus infinity excludes an action.
+        if not (is_box or arithmetic.finite(output)) and np.isnan(output).any():
+            raise unusable_output(output, last_obs, model.num_timesteps)
+        actions, clipped_actions = sample(n_steps, latent, output)
+        if is_box and not arithmetic.finite(clipped_actions):
+            raise unusable_output(clipped_actions, last_obs, model.num_timesteps)
         new_obs, rewards, dones, infos = step(clipped_actions)
         model.num_timesteps += env.num_envs
         callback.update_locals(locals())
@@ -96,12 +112,14 @@ def collect_mlp_rollout(
         rollout_buffer.actions[n_steps] = actions.reshape(env.num_envs, -1)
         rollout_buffer.rewards[n_steps] = rewards
         rollout_buffer.episode_starts[n_steps] = model._last_episode_starts
+        rollout_buffer.pos = n_steps + 1
         if True in dones.tolist():  # a tenth of the time of any()
             truncated += _truncated(n_steps, dones, infos)
         model._last_obs = new_obs
         model._last_episode_starts = dones
     rollout_buffer.observations[:] = observations
     n_steps = n_rollout_steps  # as callbacks find it in SB3's rollout
+    weights.check_unchanged()
     _complete(model, mlp, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()
@@ -141,7 +159,7 @@ def _complete(
         bootstraps = policy.predict_values(final).numpy().ravel()
         for (step, i, _), value in zip(truncated, bootstraps, strict=True):
             buffer.rewards[step, i] += model.gamma * value
-    buffer.pos, buffer.full = buffer.buffer_size, True
+    buffer.full = True
     last: Any = model._last_obs
     last_values = policy.predict_values(torch.from_numpy(last.astype(np.float32)))
     dones: Any = model._last_episode_starts
@@ -149,7 +167,7 @@ def _complete(
         buffer.rewards,
         np.vstack([buffer.values, last_values.numpy().reshape(1, -1)]),
         np.vstack([buffer.episode_starts[1:], dones]),
-        model.gamma,
-        model.gae_lambda,
+        buffer.gamma,
+        buffer.gae_lambda,
     )
     buffer.returns[:] = buffer.advantages + buffer.values

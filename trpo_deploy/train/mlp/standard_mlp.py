@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trpo_deploy.sb3.squashed import SquashedMlpPolicy
 from trpo_deploy.train.mlp.dense_network import DenseNetwork, dense_network
+from trpo_deploy.train.update.as_written import is_as_written
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +47,11 @@ _DISTRIBUTIONS = (
 def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     """The policy as two dense networks, or None if it is, or may be, anything else."""
     known = (
-        type(policy) in (ActorCriticPolicy, SquashedMlpPolicy)
-        and type(policy.mlp_extractor) is MlpExtractor
-        and type(policy.pi_features_extractor) is FlattenExtractor
-        and type(policy.vf_features_extractor) is FlattenExtractor
-        and type(policy.action_dist) in _DISTRIBUTIONS
+        is_as_written(policy, ActorCriticPolicy, SquashedMlpPolicy)
+        and is_as_written(policy.mlp_extractor, MlpExtractor)
+        and is_as_written(policy.pi_features_extractor, FlattenExtractor)
+        and is_as_written(policy.vf_features_extractor, FlattenExtractor)
+        and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
         and not getattr(policy.action_dist, "learn_features", False)
         and type(policy.action_net) is nn.Linear
         and not any(_is_hooked(module) for module in policy.modules())

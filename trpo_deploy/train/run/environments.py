@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.envs.episode import MAX_EPISODE_STEPS
 from trpo_deploy.train.config.train_config import TrainConfig
+from trpo_deploy.train.vec_env.lasting_state import check_lasting_state
 from trpo_deploy.train.vec_env.make import make_vec_env
 from trpo_deploy.train.vec_env.normalizer import normalize_evaluation, normalize_training
 
 MAX_EVALUATION_ENVS = 10
 
 
-def make_training_env(config: TrainConfig) -> VecEnv:
+def make_training_env(config: TrainConfig, note: Callable[[str], None] = lambda _: None) -> VecEnv:
     """Make the environments to train in, normalized if the configuration says so.
+
+    Args:
+        config: Configuration of the run.
+        note: Called with messages that are not errors and that the user should see.
 
     Raises:
         EnvError: The environment cannot be made.
         SpaceError: TRPO does not support the environment's spaces.
         ConfigError: The settings do not fit the environment.
     """
+    check_lasting_state(config.environment, note)
     env = make_vec_env(
         config.environment, config.n_envs, config.seed, config.vec_env, policy=config.policy
     )

@@ -102,7 +102,7 @@ def train(
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
-    with closed_after(make_training_env(config)) as env:
+    with closed_after(make_training_env(config, reports.note)) as env:
         model = make_model(config, env)
         _note_flattened_images(model, env, config, reports.note)
         _note_renamed_keys(model, reports.note)
@@ -118,7 +118,9 @@ def train(
             outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
             atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
             with closed_after(make_evaluation_env(config, env)) as evaluation_env:
-                evaluation = EvaluationCallback(config, evaluation_env, folder, reports.evaluation)
+                evaluation = EvaluationCallback(
+                    config, evaluation_env, folder, reports.evaluation, reports.note
+                )
                 return _learn(model, config, folder, evaluation, checkpoint, outputs, reports)
 
 

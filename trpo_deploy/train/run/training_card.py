@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trpo_deploy.envs.returns import return_digits
 from trpo_deploy.train.config.train_config import TrainConfig
 
 
@@ -65,7 +66,9 @@ Settings that are not listed have the defaults of `sb3_contrib.TRPO`.
 def _returns_row(name: str, returns: Sequence[float]) -> str:
     mean, std = float(np.mean(returns)), float(np.std(returns))
     low, high = min(returns), max(returns)
-    return f"| {name} | {mean:.1f} ± {std:.1f} | {low:.1f} | {high:.1f} | {len(returns)} |"
+    digits = return_digits(mean, std, low, high)
+    spread = f"{mean:{digits}} ± {std:{digits}} | {low:{digits}} | {high:{digits}}"
+    return f"| {name} | {spread} | {len(returns)} |"
 
 
 def _table(values: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trpo_deploy.train.update.actor import Actor
+from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.regression import NOT_FINITE, CriticFit, RegressionSettings
 from trpo_deploy.train.update.samples import map_arrays
 
@@ -80,7 +81,7 @@ def mini_batches(
     buffer: RolloutBuffer, settings: RegressionSettings
 ) -> Iterator[tuple[Any, Tensor]]:
     """Observations and returns of each mini-batch, in the order of ``buffer.get``."""
-    known = type(buffer) in (RolloutBuffer, DictRolloutBuffer)  # a subclass may override get()
+    known = is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
     if known and buffer.device.type != "cpu":
         yield from mini_batches_on_device(buffer, settings)
         return

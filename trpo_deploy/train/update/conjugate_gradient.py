@@ -15,7 +15,8 @@ class Solution(NamedTuple):
 
     x: Tensor
     curvature: float
-    """``x^T A x``."""
+    """``x^T A x``; where a search direction d shows that A is not positive definite,
+    ``d^T A d / d^T d``."""
     residual: float
     """Squared norm of ``b - A x``."""
 
@@ -51,8 +52,7 @@ def conjugate_gradient(
         curved = product(direction)
         curvature = direction.dot(curved)
         if not curvature > 0:
-            residual_norm = torch.full_like(residual_norm, math.nan)
-            break
+            return Solution(x, float(curvature / direction.dot(direction)), math.nan)
         alpha = residual_norm / curvature
         x = x + alpha * direction
         residual = residual - alpha * curved

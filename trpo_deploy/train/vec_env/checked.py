@@ -11,11 +11,13 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from trpo_deploy.envs.environment import FAILURES
+from trpo_deploy.envs.environment import FAILURES, layers_of
 from trpo_deploy.envs.episode import batch, observation_problem
 from trpo_deploy.errors import EnvError
 from trpo_deploy.train.mlp.step_arithmetic import fastest
 from trpo_deploy.train.vec_env.environment_state import environment_state, restore_environment
+from trpo_deploy.train.vec_env.episode_monitor import EpisodeMonitor
+from trpo_deploy.train.vec_env.outside_state import outside_state
 
 _FAILURE = "trpo_deploy.failure"
 _finite = fastest.finite
@@ -31,6 +33,10 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
+        monitors = (layer for layer in layers_of(env) if isinstance(layer, EpisodeMonitor))
+        self._monitor = next(monitors, None)
+        self._last_step: Any = None
+        self._outside: dict[str, int] | None = None
         space = env.observation_space
         # A batch of integers truncates what it is given, NaN too, so its values are checked here.
         real = isinstance(space, spaces.Box) and space.dtype.kind == "f"
@@ -40,6 +46,7 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Start an episode; after a failure, return a random observation and the report."""
         try:
             observation, info = self.env.reset(**kwargs)
+            self._report_episode()
             problem = self._problem(observation, info)
         except FAILURES as error:
             problem = _describe("reset", error)
@@ -50,13 +57,25 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step; after a failure, return a random observation and the report."""
         try:
-            result = self.env.step(action)
+            result = self._last_step = self.env.step(action)
             problem = self._problem(result[0], result[4])
         except FAILURES as error:
             problem = _describe("step", error)
         if problem is None:
             return result
         return self.observation_space.sample(), 0.0, False, False, {_FAILURE: problem}
+
+    def _report_episode(self) -> None:
+        """Add the episode to the info of its last step, where the wrappers ended or dropped it.
+
+        Vectorized environments reset an environment before they pass on its last info.
+        """
+        if self._monitor is None:
+            return
+        completed, last = self._monitor.take_completed(), self._last_step
+        self._last_step = None
+        if completed is not None and last is not None and (last[2] or last[3]):
+            last[4].setdefault("episode", completed)
 
     def close(self) -> None:
         """Close the environment; errors are ignored, since training is over."""
@@ -73,7 +92,16 @@ class ReportingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation_problem(observation, self.observation_space)
 
     def checkpoint_state(self) -> bytes | None:
-        """See :func:`~trpo_deploy.train.vec_env.environment_state.environment_state`."""
+        """See :func:`~trpo_deploy.train.vec_env.environment_state.environment_state`.
+
+        None also if the environment keeps state where it cannot be restored; it is compared with
+        the first call, when no step has been made.
+        """
+        outside = outside_state(self.env)
+        if self._outside is None:
+            self._outside = outside
+        if outside is None or outside != self._outside:
+            return None
         return environment_state(self.env)
 
     def restore_state(self, state: bytes) -> None:

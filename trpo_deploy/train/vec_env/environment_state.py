@@ -9,17 +9,18 @@ episodes in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
+from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
+from stable_baselines3.common.monitor import Monitor
 
+from trpo_deploy.envs.environment import AnyEnv, layers_of
 from trpo_deploy.train.codec import UnsupportedValueError, decode, encode
-
-AnyEnv = gymnasium.Env[Any, Any]
+from trpo_deploy.train.vec_env.episode_monitor import EpisodeMonitor
 
 # A step does not change these; the generators of spaces are saved separately.
 _FIXED = (gymnasium.Space, EnvSpec, type, ModuleType, np.dtype)
@@ -33,7 +34,7 @@ def environment_state(env: AnyEnv) -> bytes | None:
     """The state of an environment and its wrappers, or None if part of it is hidden."""
     try:
         # A view would be restored as a copy, which no longer changes with the original array.
-        return encode([_layer_state(layer) for layer in _layers(env)], allow_views=False)
+        return encode([_layer_state(layer) for layer in layers_of(env)], allow_views=False)
     except UnsupportedValueError:
         return None
 
@@ -48,27 +49,36 @@ def restore_environment(env: AnyEnv, state: bytes) -> None:
     Raises:
         ValueError: The state belongs to an environment with other wrappers.
     """
-    for layer, kept in zip(_layers(env), decode(state), strict=True):
+    layers = list(layers_of(env))
+    for layer, kept in zip(layers, _with_monitor_inside(layers, decode(state)), strict=True):
         if type(layer).__name__ != kept["name"]:
             raise ValueError(f"expected {kept['name']}, found {type(layer).__name__}")
-        vars(layer).update(kept["attributes"])
+        slots = _slots(layer, empty=True)
+        for name, value in kept["attributes"].items():
+            if name in slots:
+                setattr(layer, name, value)
+            else:
+                vars(layer)[name] = value
         for space, generator in zip(_spaces(layer), kept["generators"], strict=True):
             space._np_random = generator
         if kept["simulation"] is not None:
             _restore_simulation(layer, kept["simulation"])
 
 
-def _layers(env: AnyEnv) -> Iterator[AnyEnv]:
-    """The wrappers from the outermost to the innermost, then the environment."""
-    yield env
-    while isinstance(env, gymnasium.Wrapper):
-        env = env.env
-        yield env
+def _with_monitor_inside(layers: list[AnyEnv], states: list[Any]) -> list[Any]:
+    """The states in the order of the layers: ``Monitor`` was outermost in earlier versions."""
+    places = [i for i, layer in enumerate(layers) if isinstance(layer, EpisodeMonitor)]
+    if not places or states[0]["name"] != Monitor.__name__:
+        return states
+    monitor = states[0] | {"name": EpisodeMonitor.__name__}
+    inside = states[1:]
+    return [*inside[: places[0]], monitor, *inside[places[0] :]]
 
 
 def _layer_state(layer: AnyEnv) -> dict[str, Any]:
     construction = _CONSTRUCTION if isinstance(layer, gymnasium.Wrapper) else ()
     attributes = {name: value for name, value in vars(layer).items() if name not in construction}
+    attributes |= {name: getattr(layer, name) for name in _slots(layer)}
     simulation = None
     if _is_mujoco(layer):
         for name in ("model", "data", "mujoco_renderer"):
@@ -86,6 +96,17 @@ def _layer_state(layer: AnyEnv) -> dict[str, Any]:
     }
 
 
+def _slots(layer: AnyEnv, *, empty: bool = False) -> list[str]:
+    """The names of a layer's ``__slots__``, of those that have a value unless ``empty``."""
+    members = {
+        name
+        for cls in type(layer).__mro__
+        for name, value in vars(cls).items()
+        if isinstance(value, MemberDescriptorType)
+    }
+    return sorted(name for name in members if empty or hasattr(layer, name))
+
+
 def _is_fixed(value: Any) -> bool:
     if isinstance(value, FunctionType):
         # A closure may hold state. The closures of Gymnasium's wrappers and ours do not.
@@ -96,7 +117,8 @@ def _is_fixed(value: Any) -> bool:
 
 def _spaces(layer: AnyEnv) -> Iterator[Any]:
     """The spaces among a layer's attributes, and their parts: each has a random generator."""
-    for value in vars(layer).values():
+    slots = [getattr(layer, name) for name in _slots(layer)]
+    for value in (*vars(layer).values(), *slots):
         if isinstance(value, gymnasium.Space):
             yield from _with_parts(value)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import gymnasium
 from gymnasium.wrappers import TimeLimit
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.envs.episode import Episode
 from trpo_deploy.train.vec_env.checked import CheckedVecEnv, ReportingEnv
+from trpo_deploy.train.vec_env.episode_monitor import EpisodeMonitor
 from trpo_deploy.train.vec_env.supported_spaces import check_spaces
 from trpo_deploy.train.vec_env.sync import SyncVecEnv
 
@@ -29,7 +29,7 @@ def make_vec_env(
     policy: str | None = None,
     max_episode_steps: int | None = None,
 ) -> VecEnv:
-    """Make environments, each with a ``Monitor``; failures are raised as ``EnvError``.
+    """Make environments, each with an :class:`EpisodeMonitor`; failures are ``EnvError``.
 
     Args:
         environment: The environment to make.
@@ -71,10 +71,10 @@ def _subproc(makers: Any) -> VecEnv:
 def _make_monitored(
     environment: Environment, max_episode_steps: int | None
 ) -> gymnasium.Env[Any, Any]:
-    env = environment.make()
+    env = environment.make(EpisodeMonitor)
     if max_episode_steps is not None:
         env = TimeLimit(env, max_episode_steps)
-    return ReportingEnv(Monitor(env))
+    return ReportingEnv(env)
 
 
 @contextmanager

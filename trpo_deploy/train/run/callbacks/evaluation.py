@@ -12,6 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
+from trpo_deploy.envs.episode import MAX_EPISODE_STEPS
+from trpo_deploy.envs.returns import cut_episodes
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.algorithm.trpo import TRPO
@@ -47,6 +49,7 @@ class EvaluationCallback(BaseCallback):
         env: Environments to evaluate in.
         folder: Model folder to write to.
         report: Called after each evaluation.
+        note: Called once if episodes had to be cut.
     """
 
     model: TRPO
@@ -57,12 +60,14 @@ class EvaluationCallback(BaseCallback):
         env: VecEnv,
         folder: ModelDir,
         report: Callable[[EvaluationPoint], None],
+        note: Callable[[str], None],
     ) -> None:
         super().__init__()
         self._config = config
         self._env = env
         self._folder = folder
         self._report = report
+        self._note: Callable[[str], None] | None = note
         self._returns: list[list[float]] = []
         self._lengths: list[list[int]] = []
         self._points: list[EvaluationPoint] = []
@@ -160,6 +165,10 @@ class EvaluationCallback(BaseCallback):
             self._best_files = {path.name: path.read_bytes() for path in pair if path.is_file()}
         self._write()
         self._report(point)
+        cut = sum(length >= MAX_EPISODE_STEPS for length in lengths)
+        if cut and self._note is not None:
+            self._note(cut_episodes(self._config.env_id, cut, len(lengths)))
+            self._note = None
 
     def _write(self) -> None:
         timesteps = np.array([point.timesteps for point in self._points])

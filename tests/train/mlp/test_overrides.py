@@ -1,0 +1,279 @@
+"""What a user replaces or changes is used on the fast path too, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from tests.train.environments import RandomEnv
+from tests.train.mlp.policies import forced_path
+from trpo_deploy import TRPO
+from trpo_deploy.errors import ObservationError, TrainingError
+
+BOX = spaces.Box(-1, 1, (2,))
+
+
+def small(space: spaces.Space[Any] = BOX, *, normalized: bool = False, **kwargs: Any) -> TRPO:
+    env: Any = DummyVecEnv([lambda: RandomEnv(space)] * 2)
+    env = VecNormalize(env) if normalized else env
+    return TRPO("MlpPolicy", env, n_steps=32, batch_size=64, n_critic_updates=2, seed=0, **kwargs)
+
+
+def normalizer(model: TRPO) -> VecNormalize:
+    found = model.get_vec_normalize_env()
+    assert found is not None
+    return found
+
+
+OBJECTS: dict[str, tuple[Callable[[TRPO], Any], tuple[str, ...]]] = {
+    "policy": (
+        lambda model: model.policy,
+        ("forward", "predict_values", "get_distribution", "extract_features"),
+    ),
+    "distribution": (lambda model: model.policy.action_dist, ("proba_distribution", "log_prob")),
+    "extractor": (lambda model: model.policy.mlp_extractor, ("forward_actor", "forward_critic")),
+    "buffer": (
+        lambda model: model.rollout_buffer,
+        ("add", "get", "compute_returns_and_advantage"),
+    ),
+    "normalizer": (normalizer, ("normalize_obs", "normalize_reward", "step_wait")),
+    "statistics": (lambda model: normalizer(model).obs_rms, ("update",)),
+    "returns": (lambda model: normalizer(model).ret_rms, ("update",)),
+    "optimizer": (lambda model: model.policy.optimizer, ("step", "zero_grad")),
+}
+METHODS = [(name, method) for name, (_, methods) in OBJECTS.items() for method in methods]
+
+
+@pytest.mark.parametrize(("name", "method"), METHODS)
+def test_a_method_that_is_replaced_on_an_object_is_called(name: str, method: str) -> None:
+    counts = []
+    for generic in (False, True):
+        model = small(normalized=True)
+        owner, calls = OBJECTS[name][0](model), [0]
+        setattr(owner, method, counting(getattr(owner, method), calls))
+        with forced_path(generic=generic):
+            model.learn(64)
+        counts += calls
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("cls", "method"),
+    [
+        (ActorCriticPolicy, "predict_values"),
+        (RolloutBuffer, "add"),
+        (VecNormalize, "normalize_obs"),
+        (RunningMeanStd, "update"),
+    ],
+)
+def test_a_method_that_is_replaced_in_sb3s_class_is_called(
+    cls: Any, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for generic in (False, True):
+        model, calls = small(normalized=True), [0]
+        with monkeypatch.context() as patch, forced_path(generic=generic):
+            patch.setattr(cls, method, counting(getattr(cls, method), calls))
+            model.learn(64)
+        counts += calls
+    assert counts[0] == counts[1] > 0
+
+
+def counting(function: Any, calls: list[int]) -> Any:
+    """The function, which counts its calls."""
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        return function(*args, **kwargs)
+
+    return counted
+
+
+class OtherStatistics(RunningMeanStd):
+    """Keeps the first mean."""
+
+    def update(self, arr: Any) -> None:
+        self.count += len(arr)
+
+
+def test_a_subclass_of_the_statistics_is_used() -> None:
+    model = small(normalized=True)
+    statistics: Any = OtherStatistics(shape=(3,))
+    normalizer(model).obs_rms = statistics
+    model.learn(64)
+    assert not np.any(statistics.mean)
+
+
+class Discounting(BaseCallback):
+    """Changes the discount of the buffer."""
+
+    model: TRPO
+
+    def _on_rollout_start(self) -> None:
+        self.model.rollout_buffer.gamma = 0.5
+        self.model.rollout_buffer.gae_lambda = 0.3
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_discounts_are_those_of_the_buffer() -> None:
+    advantages = []
+    for generic in (False, True):
+        model = small(gamma=0.99)
+        with forced_path(generic=generic):
+            model.learn(64, callback=Discounting())
+        advantages.append(model.rollout_buffer.advantages)
+    ours, sb3s = advantages
+    np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-5)  # float32
+
+
+class Reader(BaseCallback):
+    """Reads what SB3's rollout has at each step."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+        self.seen: list[Any] = []
+
+    def _on_step(self) -> bool:
+        self.seen.append(
+            [self.locals["rollout_buffer"].pos]
+            + [np.asarray(self.locals[name]).copy() for name in self.names]
+        )
+        return True
+
+
+def test_the_buffers_position_counts_the_steps_of_the_rollout() -> None:
+    reader = Reader()
+    small().learn(128, callback=reader)
+    assert [each[0] for each in reader.seen] == [*range(32), *range(32)]
+
+
+def test_a_rollout_that_is_not_unrolled_has_sb3s_locals_at_each_step() -> None:
+    reader = Reader("values", "log_probs", "obs_tensor")
+    model = small(unrolled=False)
+    assert model.paths == ("standard MLP", "Stable-Baselines3")
+    model.learn(64, callback=reader)
+    for column, stored in enumerate(
+        (model.rollout_buffer.values, model.rollout_buffer.log_probs), start=1
+    ):
+        seen = np.stack([each[column].ravel() for each in reader.seen])
+        # The update has put the steps of each environment in a row.
+        np.testing.assert_array_equal(seen, stored.reshape(2, 32).T)
+
+
+class Annealing(BaseCallback):
+    """Changes a weight in the middle of a rollout, in one of several ways."""
+
+    model: TRPO
+
+    def __init__(self, change: Callable[[Any], None], weight: str = "log_std") -> None:
+        super().__init__()
+        self.change, self.weight = change, weight
+
+    def _on_step(self) -> bool:
+        if self.n_calls == 7:
+            self.change(self.model.policy.get_parameter(self.weight))
+        return True
+
+
+def in_place(parameter: Any) -> None:
+    with torch.no_grad():
+        parameter.sub_(0.5)
+
+
+def data_in_place(parameter: Any) -> None:
+    parameter.data.fill_(-1.0)
+
+
+def other_data(parameter: Any) -> None:
+    parameter.data = parameter.data - 0.5
+
+
+@pytest.mark.parametrize("change", [in_place, data_in_place, other_data])
+@pytest.mark.parametrize("weight", ["log_std", "action_net.bias", "value_net.weight"])
+def test_weights_that_change_during_a_rollout_are_refused_or_followed(
+    change: Any, weight: str
+) -> None:
+    with pytest.raises(TrainingError, match=rf"^{weight} changed during a rollout.*unrolled=False"):
+        small().learn(64, callback=Annealing(change, weight))
+    small(unrolled=False).learn(64, callback=Annealing(change, weight))
+
+
+class Broken(RandomEnv):
+    """Its tenth observation has one bad number; it counts the actions that it gets."""
+
+    def __init__(self, space: spaces.Space[Any], bad: float) -> None:
+        super().__init__(space)
+        self.bad, self.total, self.actions = bad, 0, []  # type: ignore[var-annotated]
+
+    def step(self, action: Any) -> Any:
+        self.actions.append(action)
+        self.total += 1
+        observation, *others = super().step(action)
+        if self.total == 10:
+            observation = np.array([0.0, 0.0, self.bad], np.float32)
+        return observation, *others
+
+
+SPACES = {
+    "box": BOX,
+    "discrete": spaces.Discrete(3),
+    "multi discrete": spaces.MultiDiscrete([2, 3]),
+    "multi binary": spaces.MultiBinary(2),
+}
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize(
+    ("space", "kwargs"),
+    [
+        *((space, {}) for space in SPACES),
+        ("box", {"use_sde": True}),
+        ("box", {"policy_kwargs": {"squash_output": True}}),
+    ],
+)
+def test_no_action_follows_from_an_observation_that_is_nan(
+    space: str, kwargs: dict[str, Any]
+) -> None:
+    envs = [RandomEnv(SPACES[space]), Broken(SPACES[space], np.nan)]
+    makers: Any = [lambda: envs[0], lambda: envs[1]]
+    model = TRPO("MlpPolicy", DummyVecEnv(makers), n_steps=32, batch_size=64, seed=0, **kwargs)
+    with pytest.raises(
+        ObservationError, match=r"'obs': .*nan at index 2 from environment 1 of 2, after 20 steps"
+    ) as caught:
+        model.learn(64)
+    assert isinstance(caught.value, ValueError)  # as torch's distributions raise in SB3's rollout
+    assert len(envs[1].actions) == 10  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("weight", ["action_net.bias", "log_std"])
+def test_no_action_follows_from_weights_that_are_nan(weight: str) -> None:
+    env = Broken(BOX, 0.0)
+    model = TRPO("MlpPolicy", DummyVecEnv([lambda: env]), n_steps=64, batch_size=64, seed=0)
+    model.policy.get_parameter(weight).data[1] = np.nan
+    with pytest.raises(TrainingError, match="output is nan at index 1 for environment 0 of 1"):
+        model.learn(64)
+    assert env.actions == []
+
+
+@pytest.mark.usefixtures("arithmetic")
+def test_an_action_with_a_logit_of_minus_infinity_is_excluded() -> None:
+    model = small(spaces.Discrete(3))
+    model.policy.get_parameter("action_net.bias").data[1] = -np.inf
+    _, callback = model._setup_learn(64, None)
+    assert model.env is not None
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+    assert not (model.rollout_buffer.actions == 1).any()
