@@ -15,6 +15,7 @@ import json
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import gymnasium
 import numpy as np
@@ -79,11 +80,11 @@ def run(
     for step in range(steps):
         # The robot's seconds are longer than real ones where it runs slower.
         for message in network.send(step, due / slower, robot.read()):
-            link.send(message)
+            send(link, message)
         due += slower * robot.period
-        answer = newest(link, due - time.monotonic())
-        if answer is not None and answer != READY:
-            torques, silence = unpack_numbers(answer), 0.0
+        answer = newest_torques(link, due - time.monotonic())
+        if answer is not None:
+            torques, silence = answer, 0.0
         else:
             missed, silence = missed + 1, silence + robot.period
             if silence > WATCHDOG:
@@ -91,7 +92,7 @@ def run(
         robot.move(torques)
         largest = max(map(abs, torques))
         time.sleep(max(0.0, due - time.monotonic()))
-    link.send(BYE)
+    send(link, BYE)
     return {
         "return": robot.total_reward,
         "fallen": robot.has_fallen,
@@ -100,11 +101,35 @@ def run(
     }
 
 
-def connect(address: str, robot: Robot) -> socket.socket:
+def send(link: socket.socket, message: bytes) -> None:
+    """Send a message, whether or not the controller is still there."""
+    with suppress(ConnectionRefusedError):
+        link.send(message)
+
+
+def newest_torques(link: socket.socket, seconds: float) -> tuple[float, ...] | None:
+    """The last torques that have arrived; ``None`` if none have, or the controller is gone."""
+    try:
+        message = newest(link, seconds)
+    except ConnectionRefusedError:
+        return None
+    if message is None or len(message) != 8 * len(MOTORS):
+        return None
+    return unpack_numbers(message)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, received {text!r}")
+    return host, int(port)
+
+
+def connect(address: tuple[str, int], robot: Robot) -> socket.socket:
     """Send hello until the controller answers."""
-    host, port = address.rsplit(":", 1)
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    link.connect((host, int(port)))
+    link.connect(address)
     hello = pack_hello(Hello(robot.period, DRIVER_SENSORS, DRIVER_MOTORS))
     while not is_answered(link, hello):
         time.sleep(0.2)
@@ -123,7 +148,7 @@ def is_answered(link: socket.socket, hello: bytes) -> bool:
 def main() -> None:
     """Run the robot and print its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--controller", required=True, help="HOST:PORT")
+    parser.add_argument("--controller", type=parse_address, required=True, help="HOST:PORT")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slower", type=float, default=1.0, help="than real time")
