@@ -181,7 +181,7 @@ def test_without_its_controller_the_robot_gets_no_torque() -> None:
     ],
 )
 def test_the_robot_says_what_it_expects(options: list[str], expected: str) -> None:
-    command = [sys.executable, EXAMPLE / "simulated_robot.py", *options]
+    command = [sys.executable, str(EXAMPLE / "simulated_robot.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert re.search(expected, done.stderr), done.stderr

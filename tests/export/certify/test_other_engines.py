@@ -15,6 +15,7 @@ from tests.export.policies import exported, make_model
 from tests.export.targets.programs import KINDS, make
 from trpo_deploy.export import verify_policy
 from trpo_deploy.export.certify import other_engines
+from trpo_deploy.export.certify.engine_loaders import Load
 from trpo_deploy.export.certify.engines import load_onnxruntime
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.certify.other_engines import OTHER_ENGINES, OtherEngine
@@ -79,7 +80,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def install(monkeypatch: pytest.MonkeyPatch, load: other_engines.Load) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, load: Load) -> None:
     """Add an engine ``fake`` that is in an installed package."""
     monkeypatch.setattr(other_engines, "OTHER_ENGINES", {"fake": OtherEngine(("numpy",), load)})
 
