@@ -152,6 +152,41 @@ def test_in_a_long_fault_the_robot_gets_no_torque(program: Program, kind: str) -
     assert controller["faults"]["not_finite" if kind == "nan" else "stale"] >= 50
 
 
+def test_without_its_controller_the_robot_gets_no_torque() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as controller:
+        controller.bind(("127.0.0.1", 0))
+        controller.settimeout(60)
+        address = "{}:{}".format(*controller.getsockname())
+        options = ["--controller", address, "--steps", "40"]
+        robot = subprocess.Popen(
+            [sys.executable, EXAMPLE / "simulated_robot.py", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        _, sender = controller.recvfrom(4096)
+        controller.sendto(b"ready", sender)
+        controller.recv(4096)
+        controller.sendto(struct.pack("<3d", 50, 50, 50), sender)
+    output, error = robot.communicate(timeout=60)  # the socket is closed, as after a crash
+    assert robot.returncode == 0, error
+    assert json.loads(output)["last_torque"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--controller", "127.0.0.1:x"], "expected HOST:PORT"),
+        (["--controller", "127.0.0.1:5", "--fault", "odd:1:2"], "lost, late.* received 'odd:1:2'"),
+    ],
+)
+def test_the_robot_says_what_it_expects(options: list[str], expected: str) -> None:
+    command = [sys.executable, str(EXAMPLE / "simulated_robot.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert re.search(expected, done.stderr), done.stderr
+
+
 def hello(period: str = "0.008", last_motor: str = "foot_joint") -> bytes:
     """The first message of a robot with the policy's own order."""
     velocities = [f"{each}.velocity" for each in ("rootx", *JOINTS)]

@@ -64,7 +64,10 @@ PACKAGES = (
     _package("verify --engine tract", "tract"),
     _package(
         "verify --engine opencv",
-        *("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
     ),
     _package("another engine for exported files", "MNN"),
     _package("tests: a second opinion about exported C", "emx-onnx-cgen"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from argparse import ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,10 +25,12 @@ class Fault:
     @classmethod
     def parse(cls, text: str) -> Fault:
         """Read ``KIND:START:STEPS``."""
-        kind, start, steps = text.split(":")
-        if kind not in KINDS:
-            raise ValueError(f"unknown kind {kind!r}, expected one of {', '.join(KINDS)}")
-        return cls(kind, int(start), int(steps))
+        kind, *numbers = text.split(":")
+        if kind not in KINDS or len(numbers) != 2 or not all(map(str.isdecimal, numbers)):
+            raise ArgumentTypeError(
+                f"expected KIND:START:STEPS with a KIND of {', '.join(KINDS)}, received {text!r}"
+            )
+        return cls(kind, *map(int, numbers))
 
 
 class FaultyNetwork:

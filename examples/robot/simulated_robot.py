@@ -15,6 +15,7 @@ import json
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import gymnasium
 import numpy as np
@@ -79,11 +80,11 @@ def run(
     for step in range(steps):
         # The robot's seconds are longer than real ones where it runs slower.
         for message in network.send(step, due / slower, robot.read()):
-            link.send(message)
+            send(link, message)
         due += slower * robot.period
-        answer = newest(link, due - time.monotonic())
-        if answer is not None and answer != READY:
-            torques, silence = unpack_numbers(answer), 0.0
+        answer = newest_torques(link, due - time.monotonic())
+        if answer is not None:
+            torques, silence = answer, 0.0
         else:
             missed, silence = missed + 1, silence + robot.period
             if silence > WATCHDOG:
@@ -91,13 +92,30 @@ def run(
         robot.move(torques)
         largest = max(map(abs, torques))
         time.sleep(max(0.0, due - time.monotonic()))
-    link.send(BYE)
+    send(link, BYE)
     return {
         "return": robot.total_reward,
         "fallen": robot.has_fallen,
         "missed": missed,
         "last_torque": largest,
     }
+
+
+def send(link: socket.socket, message: bytes) -> None:
+    """Send a message, whether or not the controller is still there."""
+    with suppress(ConnectionRefusedError):
+        link.send(message)
+
+
+def newest_torques(link: socket.socket, seconds: float) -> tuple[float, ...] | None:
+    """The last torques that have arrived; ``None`` if none have, or the controller is gone."""
+    try:
+        message = newest(link, seconds)
+    except ConnectionRefusedError:
+        return None
+    if message is None or len(message) != 8 * len(MOTORS):
+        return None
+    return unpack_numbers(message)
 
 
 def address(text: str) -> tuple[str, int]:

@@ -84,7 +84,9 @@ def test_an_unwritable_output_path_is_named(tmp_path: Path) -> None:
 def test_verify_refuses_files_that_are_not_exported_policies(tmp_path: Path) -> None:
     save(make_model(), tmp_path)
     (tmp_path / "no.onnx").write_bytes(b"hello")
-    run_cli("verify", tmp_path, tmp_path / "no.onnx").assert_one_clear_line("not an ONNX model")
+    run_cli("verify", tmp_path, tmp_path / "no.onnx").assert_one_clear_line(
+        "no.onnx: the file is not an ONNX model"
+    )
     run = run_cli("verify", tmp_path, tmp_path / "missing.onnx")
     run.assert_one_clear_line("missing.onnx")
 

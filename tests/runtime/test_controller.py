@@ -55,6 +55,9 @@ def still(policy: OnnxPolicy, **settings: Any) -> Controller:
         ({"action_order": ["x"]}, "the action.*missing: 'y'"),
         ({"action_order": "xy"}, "expected a list"),
         ({"action_order": []}, "missing: 'x', 'y'"),
+        ({"action_order": 2}, "expected a list of names"),
+        ({"action_order": [["x"], "y"]}, r"has \['x'\], expected names"),
+        ({"action_order": [0, 1]}, "has 0, expected names"),
         ({"max_age": -1}, "max_age"),
         ({"max_age": float("nan")}, "max_age"),
         ({"max_delay": "1"}, "max_delay"),
@@ -65,6 +68,10 @@ def still(policy: OnnxPolicy, **settings: Any) -> Controller:
         ({"safe_action": [0, 0, 0]}, "3 numbers, expected 2"),
         ({"safe_action": {"x": 0}}, "missing: 'y'"),
         ({"safe_action": "left"}, "not a number"),
+        ({"safe_action": "0"}, "not a number"),
+        ({"safe_action": {"x": 0, "y": "0"}}, "not a number"),
+        ({"rate_limit": ["1", "1"]}, "not a number"),
+        ({"clock": 0.0}, "clock is 0.0"),
         ({"rate_limit": 0}, "positive"),
         ({"rate_limit": {"z": 1}}, "unknown: 'z'"),
         ({"rate_limit": {"x": float("nan")}}, "NaN"),
@@ -81,6 +88,11 @@ def test_a_setting_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ControlError, match=message):
         Controller(policy, **{"period": 0.125, **settings})
+
+
+def test_an_order_may_be_an_iterator(policy: OnnxPolicy) -> None:
+    controller = still(policy, observation_order=iter("cba"), action_order=iter("yx"))
+    np.testing.assert_array_equal(controller.act(USABLE[::-1]), [1.5, 0.5])
 
 
 def test_a_period_within_the_tolerance_is_accepted(policy: OnnxPolicy) -> None:
@@ -130,10 +142,21 @@ def test_whatever_is_no_observation_is_malformed_and_gives_the_safe_action(
     np.testing.assert_array_equal(controller.act(USABLE), [0.5, 1.5])
 
 
-@pytest.mark.parametrize("stamp", ["now", object(), [0.0], None, 1j])
+STAMPS: list[Any] = ["now", object(), [0.0], None, 1j, 10**5000, np.zeros(2), np.array(["0"])]
+
+
+@pytest.mark.parametrize("stamp", STAMPS, ids=lambda stamp: type(stamp).__name__)
 def test_a_stamp_that_is_no_time_is_stale(policy: OnnxPolicy, stamp: Any) -> None:
     controller = still(policy, max_age=1)
     controller.act(USABLE, stamp)
+    assert controller.stats.faults["stale"] == 1
+
+
+def test_a_stamp_that_the_driver_overwrites_was_its_time(policy: OnnxPolicy) -> None:
+    controller, stamp = still(policy, max_age=1), np.array(0.5)
+    controller.act(USABLE, stamp)  # type: ignore[arg-type]
+    stamp[...] = 0.25
+    controller.act(USABLE, stamp)  # type: ignore[arg-type]
     assert controller.stats.faults["stale"] == 1
 
 

@@ -37,7 +37,14 @@ def control_of(
     found, notes = loaded.control()
     known = fitting(found, spaces, action_space)
     if names is not None:
-        known = known.updated(read_names(names, spaces, action_space))
+        stated = read_names(names, spaces, action_space)
+        if None not in (stated.period, known.period) and stated.period != known.period:
+            notes = (
+                *notes,
+                f"{names} states a period of {stated.period} s, but the environment's is "
+                f"{known.period} s, which the policy was trained with",
+            )
+        known = known.updated(stated)
     return known, notes
 
 

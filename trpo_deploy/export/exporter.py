@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import trpo_deploy
 from trpo_deploy.envs.known_wrappers import class_name
-from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError
+from trpo_deploy.errors import CertificateError, ExportError
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.export.certify.certify import certify
 from trpo_deploy.export.certify.engines import Engine
@@ -181,11 +181,7 @@ def verify_policy(
         PolicyFileError: The file cannot be run, or has no spec.
         ExportError: The source cannot be read, or an engine is unknown or not installed.
     """
-    try:
-        content = onnx_path.read_bytes()
-    except OSError as error:
-        raise PolicyFileError(f"cannot read {onnx_path}: {error.strerror}") from error
-    file = ExportedFile.parse(content)
+    file = ExportedFile.read(onnx_path)
     others = load_other_engines(file, engines)
     spaces = file.spec.observation_spaces.values()
     float64 = any(isinstance(each, BoxSpace) and each.dtype == np.float64 for each in spaces)

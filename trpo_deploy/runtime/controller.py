@@ -97,6 +97,8 @@ class Controller:
     ) -> None:
         if on_fault not in ON_FAULT:
             raise ControlError(f"on_fault is {on_fault!r}, expected one of {', '.join(ON_FAULT)}")
+        if not callable(clock):
+            raise ControlError(f"clock is {clock!r}, expected a function that returns seconds")
         spec = policy.spec
         period = _fitting_period(period, spec.period, period_tolerance)
         delay = period if max_delay is None else seconds(max_delay, "max_delay")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -36,8 +36,12 @@ def checked_order(
     Raises:
         ControlError: The file has no names, or a name is missing, unknown or doubled.
     """
-    if isinstance(order, str):
+    if isinstance(order, str) or not isinstance(order, Iterable):
         raise ControlError(f"the order of {what} is {order!r}, expected a list of names")
+    order = tuple(order)  # it may be an iterator
+    for name in order:
+        if not isinstance(name, str):
+            raise ControlError(f"the order of {what} has {name!r}, expected names")
     if not components:
         raise ControlError(
             f"the file does not name the numbers of {what}, so they cannot be ordered by name; "
@@ -56,7 +60,7 @@ def checked_order(
             f"the order of {what} does not have the file's {len(names)} names, each once; "
             f"{'; '.join(problems)}"
         )
-    return tuple(order)
+    return order
 
 
 def positions(source: Sequence[str], target: Sequence[str]) -> Positions:
@@ -87,7 +91,10 @@ def per_component(
     if isinstance(value, Mapping):
         value = _by_name(value, names, what, default)
     try:
-        numbers = np.asarray(value, np.float64)
+        given = np.asarray(value)
+        if given.dtype.kind not in "fiub":  # NumPy would read numbers from texts
+            raise TypeError(f"it is {given.dtype}")
+        numbers = given.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ControlError(f"{what} contains something that is not a number") from error
     if numbers.shape != () and numbers.size != size:

@@ -40,21 +40,22 @@ class Punctuality:
         if self._max_age is None:
             return None
         try:  # a robot's program may pass anything
-            age = now - stamp  # type: ignore[operator]
-            in_time = abs(age) <= self._max_age  # false for NaN; a clock may be ahead, too
-            in_order = stamp >= self._newest  # type: ignore[operator]
-        except TypeError:
-            return Fault("stale", f"the observation's stamp is {stamp!r}, expected seconds")
-        if not in_time:
+            age = float(now - stamp)  # type: ignore[operator]
+            in_order = bool(stamp >= self._newest)  # type: ignore[operator]
+        except Exception:  # an object may raise anything while it is converted
+            return Fault(
+                "stale", f"the observation's stamp is {type(stamp).__name__}, expected seconds"
+            )
+        if not abs(age) <= self._max_age:  # also for NaN; a clock may be ahead, too
             return Fault(
                 "stale", f"the observation is {age:g} s old, expected at most {self._max_age:g} s"
             )
         if not in_order:
-            age = self._newest - stamp  # type: ignore[operator]
-            return Fault("stale", f"the observation is {age:g} s older than one used before")
+            older = self._newest - (now - age)
+            return Fault("stale", f"the observation is {older:g} s older than one used before")
         return None
 
     def accept(self, stamp: float | None) -> None:
         """Remember the stamp of an observation that was used."""
-        if stamp is not None:
-            self._newest = stamp
+        if self._max_age is not None and stamp is not None:
+            self._newest = float(stamp)  # a driver may reuse an array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 import onnx
 from onnx import TensorProto
@@ -19,6 +20,20 @@ class ExportedFile:
     content: bytes
     model: onnx.ModelProto
     spec: PolicySpec
+
+    @classmethod
+    def read(cls, path: Path) -> ExportedFile:
+        """Read an ONNX file.
+
+        Raises:
+            PolicyFileError: The file cannot be read, is not an ONNX model, or has no spec.
+        """
+        try:
+            return cls.parse(path.read_bytes())
+        except OSError as error:
+            raise PolicyFileError(f"cannot read {path}: {error.strerror}") from error
+        except PolicyFileError as error:
+            raise PolicyFileError(f"{path}: {error}") from error
 
     @classmethod
     def parse(cls, content: bytes) -> ExportedFile:

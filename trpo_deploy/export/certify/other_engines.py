@@ -51,7 +51,13 @@ OTHER_ENGINES: Mapping[str, OtherEngine] = {
     "openvino": OtherEngine(("openvino",), load_openvino),
     "tract": OtherEngine(("tract",), load_tract),
     "opencv": OtherEngine(
-        ("opencv-python-headless", "opencv-python", "opencv-contrib-python"), load_opencv
+        (
+            "opencv-python-headless",
+            "opencv-python",
+            "opencv-contrib-python",
+            "opencv-contrib-python-headless",
+        ),
+        load_opencv,
     ),
 }
 """By the name in ``--engine`` and in the certificate."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trpo_deploy.errors import CertificateError, ExportError, PolicyFileError, ToolMissingError
+from trpo_deploy.errors import CertificateError, ExportError, ToolMissingError
 from trpo_deploy.export.certify.certificate import Certificate
 from trpo_deploy.export.certify.check import Check
 from trpo_deploy.export.certify.engines import Engine
@@ -138,7 +138,7 @@ def export_file(onnx: Path, to: TargetOptions, *, verify: bool) -> TargetExport:
         ModelDirError: The folder cannot be written.
     """
     to.check()
-    file = _read(onnx)
+    file = ExportedFile.read(onnx)
     certificate = read_certificate(onnx)
     if certificate is not None and certificate.get("sha256", {}).get("policy.onnx") != file.sha256:
         certificate = None  # it belongs to another file
@@ -192,19 +192,11 @@ def verify_target_file(onnx: Path, folder: Path) -> Certificate:
         ToolMissingError: This machine cannot run the target's files.
         ExportError: The folder's policy has other spaces.
     """
-    found, file = TargetFolder.read(folder), _read(onnx)
+    found, file = TargetFolder.read(folder), ExportedFile.read(onnx)
     engine = _load(found, file)
     rows = rows_of_certificate(file.spec, read_certificate(onnx))
     issued = _certificate_of(file, compare_with_file(engine, file, rows))
     return _with_files(issued, found, file.spec)
-
-
-def _read(onnx: Path) -> ExportedFile:
-    try:
-        content = onnx.read_bytes()
-    except OSError as error:
-        raise PolicyFileError(f"cannot read {onnx}: {error.strerror}") from error
-    return ExportedFile.parse(content)
 
 
 def _is_float64(found: TargetFolder) -> bool:
@@ -240,7 +232,10 @@ def _with_files(certificate: Certificate, found: TargetFolder, policy: PolicySpe
     stated, expected = found.spec.control.to_json(), policy.control.to_json()
     other = [key for key, value in expected.items() if stated.get(key) != value]
     if other:
-        note = f"{POLICY} has another {', '.join(other)} than the policy; export again with --force"
+        note = (
+            f"{POLICY} has another {', '.join(other)} than the policy; unless --names stated it, "
+            "export again with --force"
+        )
         how = "names, units, period and safe action, where the policy has them"
         checks = (*checks, Check("facts for a robot", None, how, note=note))
     return replace(certificate, checks=checks, sha256={**certificate.sha256, **now})

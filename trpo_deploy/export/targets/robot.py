@@ -19,10 +19,10 @@ class RobotFacts:
     """Action for an observation that is not usable, of the action's shape and dtype."""
     period: float | None = None
     """Seconds between two actions."""
-    observation_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Key -> a name for each number, with its unit."""
-    action_names: tuple[str, ...] = ()
-    """A name for each number of the action, with its unit; of a discrete action, for each value."""
+    observation_components: Mapping[str, tuple[Component, ...]] = field(default_factory=dict)
+    """Key -> name and unit of each number."""
+    action_components: tuple[Component, ...] = ()
+    """Name and unit of each number of the action; of a discrete action, of each value."""
     tells_safe_action: bool = True
     """Whether the policy tells the safe action; else it is the value closest to zero."""
 
@@ -30,18 +30,10 @@ class RobotFacts:
 def robot_facts(spec: PolicySpec) -> RobotFacts:
     """Read the facts of a spec."""
     safe = safe_action(spec.action_space) if spec.safe_action is None else spec.safe_action
-    observation_names = {
-        key: tuple(map(_label, components))
-        for key, components in spec.observation_components.items()
-    }
     return RobotFacts(
         safe,
         spec.period,
-        observation_names,
-        tuple(map(_label, spec.action_components)),
+        spec.observation_components,
+        spec.action_components,
         tells_safe_action=spec.safe_action is not None,
     )
-
-
-def _label(component: Component) -> str:
-    return component.name if component.unit is None else f"{component.name} [{component.unit}]"

@@ -225,8 +225,10 @@ def test_literals_are_exact() -> None:
 def test_names_and_the_period_are_constants_in_flash(tmp_path: Path) -> None:
     file = ExportedFile.parse(make(tmp_path, **KINDS["normalised"]).read_bytes())
     interface = Interface.of(file.spec, NAME)
-    names = {"obs": ("left knee [rad]", 'a "quoted\\" one', "é ??/ */")}
-    facts = RobotFacts(robot_facts(file.spec).safe_action, 0.002, names, ("hip [N m]", "knee"))
+    names = ("left knee", 'a "quoted\\" one', "é ??/ */")
+    observation = {"obs": tuple(map(Component, names))}
+    action = (Component("hip", "N m"), Component("knee"))
+    facts = RobotFacts(robot_facts(file.spec).safe_action, 0.002, observation, action)
     source = source_text(read_program(file), interface, facts)
     (tmp_path / f"{NAME}.h").write_text(header_text(file.spec, interface, facts, ""))
     (tmp_path / f"{NAME}.c").write_text(source)
@@ -234,15 +236,17 @@ def test_names_and_the_period_are_constants_in_flash(tmp_path: Path) -> None:
     main.write_text(
         f'#include "{NAME}.h"\n#include <stdio.h>\nint main(void) {{\n'
         'for (int i = 0; i < 3; ++i) { printf("%s\\n", pol_observation_names[i]); }\n'
-        'printf("%s %s %g\\n", pol_action_names[0], pol_action_names[1], '
-        "(double)POL_PERIOD_SECONDS); return 0; }\n"
+        'for (int i = 0; i < 2; ++i) { printf("%s [%s]\\n", pol_action_names[i], '
+        "pol_action_units[i]); }\n"
+        'printf("%g\\n", (double)POL_PERIOD_SECONDS); return 0; }\n'
     )
     gcc, objects = compiler("gcc"), tmp_path / "pol.o"
     run([gcc, "-std=c99", "-c", *WARNINGS, tmp_path / f"{NAME}.c", "-o", objects])
     assert run(["size", objects]).splitlines()[1].split()[1:3] == ["0", "0"]
     run([gcc, "-std=c99", *WARNINGS, main, objects, "-lm", "-o", tmp_path / "main"])
     said = run([tmp_path / "main"]).splitlines()
-    assert said == [*names["obs"], "hip [N m] knee 0.002"]
+    assert said == [*names, "hip [N m]", "knee []", "0.002"]
+    assert "observation_units" not in source
 
 
 def test_header_and_readme_name_the_values_of_a_discrete_action(tmp_path: Path) -> None:
@@ -262,7 +266,8 @@ def test_header_and_readme_name_the_values_of_a_discrete_action(tmp_path: Path) 
     assert "pol_action_names[2][6];" in header
     assert "pol_action_names[action - -1]" not in header
     assert "pol_action_names[action + 1]" in header
-    assert "pol_observation_names[3][9];" in header
+    assert "pol_observation_names[3][3];" in header
+    assert "pol_observation_units[3][4];" in header
     assert "does not tell a safe" not in header
     readme = readme_text(spec, interface, "", has_controller=False)
     assert "| `-1` | `left` |" in readme

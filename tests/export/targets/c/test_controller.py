@@ -188,27 +188,55 @@ def test_it_compiles_without_warnings(folder: Path, tmp_path: Path, command: str
         run([compiler(command), *options, source, "-o", tmp_path / "controller.o"])
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "s.period = 0.002;",
-        "s.period = 0.0;",
-        "s.period = (double)NAN;",
-        "s.safe_action[0] = 1.5f;",
-        "s.safe_action[0] = (float)NAN;",
-        "s.rate_limit[1] = -1.0f;",
-        '{ const char *const n[] = {"x", "x"}; check(pol_controller_order_action(&s, n)); }',
-        '{ const char *const n[] = {"x", "z"}; check(pol_controller_order_action(&s, n)); }',
-        'check(pol_controller_range(&s, "z", 0.0f, 1.0f));',
-        'check(pol_controller_range(&s, "a", 1.0f, 0.0f));',
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(folder: Path, statement: str) -> None:
-    defaults, begin = "pol_controller_defaults(&s);", "check(pol_controller_init(&c, &s));"
-    text = with_main([defaults, statement, begin])
-    with pytest.raises(AssertionError):
-        built(folder, text, compiler("gcc"), "-O0")
-    built(folder, with_main([defaults, begin]), compiler("gcc"), "-O0")
+REFUSED = [
+    "s.period = 0.002;",
+    "s.period = 0.0;",
+    "s.period = (double)NAN;",
+    "s.period_tolerance = (double)NAN;",
+    "s.max_age = (double)NAN;",
+    "s.max_delay = (double)NAN;",
+    "s.max_hold = (double)NAN;",
+    "s.safe_action[0] = 1.5f;",
+    "s.safe_action[0] = (float)NAN;",
+    "s.rate_limit[1] = -1.0f;",
+    "s.rate_limit[1] = (float)NAN;",
+    "s.blend_in[0] = (float)NAN;",
+    "s.blend_in[0] = (float)INFINITY;",
+    "s.high[0] = (float)NAN;",
+    "s.low[0] = 2.0f; s.high[0] = 1.0f;",
+    "s.observation_position[0] = 1;",
+    "s.action_position[1] = -1;",
+    "s.action_position[1] = POL_ACTION_SIZE;",
+    'const char *const n[] = {"x", "x"}; done = pol_controller_order_action(&s, n);',
+    'const char *const n[] = {"x", "z"}; done = pol_controller_order_action(&s, n);',
+    'done = pol_controller_range(&s, "z", 0.0f, 1.0f);',
+    'done = pol_controller_range(&s, "a", 1.0f, 0.0f);',
+    'done = pol_controller_range(&s, "a", (float)NAN, 0.0f);',
+]
+"""Statements after which a controller does not begin."""
+
+
+def test_settings_that_do_not_fit_are_refused(folder: Path) -> None:
+    lines = [
+        f"{{ bool done = true; pol_controller_defaults(&s); {statement}"
+        ' printf("%d\\n", done && pol_controller_init(&c, &s)); }'
+        for statement in ("", *REFUSED)
+    ]
+    begun, *others = built(folder, with_main(lines), compiler("gcc"), "-O1", "-ffast-math")
+    assert begun == "1"
+    assert dict(zip(REFUSED, others, strict=True)) == dict.fromkeys(REFUSED, "0")
+
+
+@pytest.mark.parametrize("number", ["4.5f", "(float)NAN", "(float)INFINITY"])
+def test_an_episode_starts_from_no_action_out_of_bounds(folder: Path, number: str) -> None:
+    lines = [
+        "pol_controller_defaults(&s);",
+        "check(pol_controller_init(&c, &s));",
+        f"check(!pol_controller_reset(&c, (const float[]){{0.0f, {number}}}));",
+        "call(&c, 0.0, 0.0, (const float[]){(float)NAN, 0.0f, 0.0f});",
+    ]
+    (printed,) = built(folder, with_main(lines), compiler("gcc"), "-O1", "-ffast-math")
+    np.testing.assert_array_equal([*map(float, printed.split()[1:])], POLICY["safe_action"])
 
 
 def test_without_a_safe_action_it_must_be_set(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.export.policies import BOX
 from tests.export.targets.programs import KINDS
 from tests.export.targets.web.folders import NAME, run_module, tool, write_folder
 from tests.runtime.policy_files import box, write_policy
+from trpo_deploy.errors import ExportError
 from trpo_deploy.export.targets.web.literals import comment, number, string
 from trpo_deploy.spec.spaces import DictSpace, DiscreteSpace
 
@@ -92,7 +93,7 @@ BAD: dict[str, tuple[spaces.Space[Any], list[tuple[str, str, str]]]] = {
         ],
     ),
     "wide integers": (
-        spaces.Box(-(2**60), 2**60, (1,), np.int64),
+        spaces.Box(-(2**53) + 1, 2**53 - 1, (1,), np.int64),
         [("[2 ** 53]", "RangeError", "from -9007199254740991 to 9007199254740991, received")],
     ),
     "dict": (
@@ -127,6 +128,14 @@ def test_a_bad_observation_says_what_came_and_what_was_expected(kind: str, tmp_p
     for (observation, name, text), (caught_name, message) in zip(cases, found, strict=True):
         assert caught_name == name, (observation, message)
         assert text in message, observation
+
+
+@pytest.mark.parametrize("bound", [2**53, np.iinfo(np.int64).max])
+def test_integers_that_javascript_rounds_are_refused(bound: int, tmp_path: Path) -> None:
+    space = spaces.Dict({"a": BOX, "count": spaces.Box(-bound, bound, (2,), np.int64)})
+    with pytest.raises(ExportError, match=f"'count' has numbers from -{bound} to {bound}"):
+        write_folder(tmp_path, observation_space=space, policy="MultiInputPolicy")
+    assert not (tmp_path / "web").exists()
 
 
 def test_all_forms_of_an_observation_give_the_same_action(tmp_path: Path) -> None:

@@ -166,13 +166,14 @@ bool @name@_controller_order_action(
     @name@_controller_settings *settings, const char *const names[@NAME@_ACTION_SIZE]);
 
 @end@
-/* Begin. False if the period is not the policy's, or the safe action is unknown or not in the
- * action's bounds; do not run the loop then. */
+/* Begin. False if the period is not the policy's, the safe action is unknown or not in the action's
+ * bounds, or another setting is not usable, such as NaN; do not run the loop then. */
 bool @name@_controller_init(
     @name@_controller *controller, const @name@_controller_settings *settings);
 
-/* Start an episode from the robot's current action; NULL for the safe one. Counts stay. */
-void @name@_controller_reset(
+/* Start an episode from the robot's current action; NULL for the safe one. Counts stay. False, and
+ * nothing changes, if the action is not in the action's bounds. */
+bool @name@_controller_reset(
     @name@_controller *controller, const float current[@NAME@_ACTION_SIZE]);
 
 /* The action for the next observation: always a usable one. NaN as the stamp is an unknown age. */
@@ -213,14 +214,24 @@ static const char action_names@action_names@;
 
 @end@
 /* Tests of the bits stay with -ffast-math, which removes tests such as x != x. */
-static bool is_finite(double x)
+static uint64_t size_bits(double x)
 {
     union {
         double number;
         uint64_t bits;
     } both;
     both.number = x;
-    return (both.bits & 0x7ff0000000000000u) != 0x7ff0000000000000u;
+    return both.bits & 0x7fffffffffffffffu;
+}
+
+static bool is_finite(double x)
+{
+    return size_bits(x) < 0x7ff0000000000000u;
+}
+
+static bool is_nan(double x)
+{
+    return size_bits(x) > 0x7ff0000000000000u;
 }
 
 void @name@_controller_defaults(@name@_controller_settings *settings)
@@ -296,6 +307,34 @@ bool @name@_controller_order_action(
 }
 
 @end@
+static bool is_in_bounds(
+    const @name@_controller_settings *settings, const float action[@NAME@_ACTION_SIZE])
+{
+    for (int32_t i = 0; i < @NAME@_ACTION_SIZE; ++i) {
+        const float number = action[settings->action_position[i]];
+        if (!is_finite((double)number) || number < action_low[i] || number > action_high[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether positions are those of an order: each once. */
+static bool is_order(const int32_t *positions, int32_t size)
+{
+    for (int32_t i = 0; i < size; ++i) {
+        if (positions[i] < 0 || positions[i] >= size) {
+            return false;
+        }
+        for (int32_t j = 0; j < i; ++j) {
+            if (positions[j] == positions[i]) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static bool fits(const @name@_controller_settings *settings)
 {
     const double trained = @period@;
@@ -304,22 +343,35 @@ static bool fits(const @name@_controller_settings *settings)
     if (!is_finite(settings->period) || settings->period <= 0.0) {
         return false;
     }
+    if (is_nan(settings->period_tolerance) || is_nan(settings->max_age)
+        || is_nan(settings->max_delay) || is_nan(settings->max_hold)) {
+        return false;
+    }
     if (trained > 0.0 && (difference > largest || -difference > largest)) {
         return false;
     }
+    if (!is_order(settings->observation_position, @NAME@_OBSERVATION_SIZE)
+        || !is_order(settings->action_position, @NAME@_ACTION_SIZE)) {
+        return false;
+    }
     for (int32_t i = 0; i < @NAME@_ACTION_SIZE; ++i) {
-        const float safe = settings->safe_action[settings->action_position[i]];
-        if (!is_finite((double)safe) || safe < action_low[i] || safe > action_high[i]) {
+        if (is_nan((double)settings->rate_limit[i]) || settings->rate_limit[i] < 0.0f) {
             return false;
         }
-        if (settings->rate_limit[i] < 0.0f || settings->blend_in[i] < 0.0f) {
+        if (!is_finite((double)settings->blend_in[i]) || settings->blend_in[i] < 0.0f) {
             return false;
         }
 @if no_safe@
-        if (safe >= file_safe[i]) {
+        if (settings->safe_action[settings->action_position[i]] >= file_safe[i]) {
             return false; /* the file knows no safe action, and none was set */
         }
 @end@
+    }
+    for (int32_t i = 0; i < @NAME@_OBSERVATION_SIZE; ++i) {
+        if (is_nan((double)settings->low[i]) || is_nan((double)settings->high[i])
+            || settings->low[i] > settings->high[i]) {
+            return false;
+        }
     }
     return true;
 }
@@ -338,8 +390,7 @@ bool @name@_controller_init(
     for (int32_t i = 0; i < @NAME@_ACTION_SIZE; ++i) {
         controller->blends = controller->blends || settings->blend_in[i] > 0.0f;
     }
-    @name@_controller_reset(controller, NULL);
-    return fits(settings);
+    return fits(settings) && @name@_controller_reset(controller, NULL);
 }
 
 static void blend_again(@name@_controller *controller)
@@ -348,10 +399,13 @@ static void blend_again(@name@_controller *controller)
     controller->blended = 0;
 }
 
-void @name@_controller_reset(
+bool @name@_controller_reset(
     @name@_controller *controller, const float current[@NAME@_ACTION_SIZE])
 {
     const float *from = current != NULL ? current : controller->settings.safe_action;
+    if (!is_in_bounds(&controller->settings, from)) {
+        return false;
+    }
     for (int32_t i = 0; i < @NAME@_ACTION_SIZE; ++i) {
         controller->last[i] = from[i];
     }
@@ -362,6 +416,7 @@ void @name@_controller_reset(
     controller->has_newest = false;
     controller->has_good = false;
     blend_again(controller);
+    return true;
 }
 
 /* Set the action, with rate limits. */

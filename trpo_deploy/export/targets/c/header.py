@@ -97,16 +97,15 @@ def _constants(interface: Interface, facts: RobotFacts) -> Iterator[str]:
         yield " * one, so it is the value closest to zero, or the first: check that it is safe. */"
     action = interface.action
     yield f"extern const {action.ctype} {interface.name}_safe_action[{action.size}];"
-    named = tuple(_named(interface, facts))
-    if named:
-        yield "/* Name and unit of each number, in order. */"
-    for member, names in named:
-        longest = _longest(names)
-        if member == "action" and isinstance(action.space, DiscreteSpace):
+    tables = tuple(_tables(interface, facts))
+    if tables:
+        yield "/* Name and unit of each number, in order. An unknown unit is an empty text. */"
+    for name, texts in tables:
+        if name == "action_names" and isinstance(action.space, DiscreteSpace):
             first = action.space.start
             index = f"action {'-' if first > 0 else '+'} {abs(first)}" if first else "action"
             yield f"/* A name for each value: {interface.name}_action_names[{index}]. */"
-        yield f"extern const char {interface.name}_{member}_names[{len(names)}][{longest}];"
+        yield f"extern const char {interface.name}_{name}[{len(texts)}][{_longest(texts)}];"
 
 
 def _functions(interface: Interface) -> Iterator[str]:
@@ -137,11 +136,11 @@ def bounds(interface: Interface) -> Iterator[str]:
 
 
 def name_tables(interface: Interface, facts: RobotFacts) -> Iterator[str]:
-    """Definitions of the names, for ``NAME.c``. Not pointers, which need relocation in RAM."""
-    for member, names in _named(interface, facts):
-        rows = ",\n".join(f"    {string(each)}" for each in names)
-        size = f"[{len(names)}][{_longest(names)}]"
-        yield f"const char {interface.name}_{member}_names{size} = {{\n{rows}\n}};"
+    """Definitions of names and units, for ``NAME.c``. Not pointers: they need relocation in RAM."""
+    for name, texts in _tables(interface, facts):
+        rows = ",\n".join(f"    {string(each)}" for each in texts)
+        size = f"[{len(texts)}][{_longest(texts)}]"
+        yield f"const char {interface.name}_{name}{size} = {{\n{rows}\n}};"
 
 
 def _bounded(interface: Interface) -> Iterator[tuple[Member, Array, Array]]:
@@ -156,13 +155,17 @@ def _bounded(interface: Interface) -> Iterator[tuple[Member, Array, Array]]:
                 yield each, low, high
 
 
-def _named(interface: Interface, facts: RobotFacts) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for each in interface.observations:
-        names = facts.observation_names.get(each.key, ())
-        if names:
-            yield each.label, names
-    if facts.action_names:
-        yield "action", facts.action_names
+def _tables(interface: Interface, facts: RobotFacts) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names and, where one is known, units; each with the name of its table."""
+    members = [
+        (each.label, facts.observation_components.get(each.key, ()))
+        for each in interface.observations
+    ]
+    for member, components in (*members, ("action", facts.action_components)):
+        if components:
+            yield f"{member}_names", tuple(each.name for each in components)
+        if any(each.unit is not None for each in components):
+            yield f"{member}_units", tuple(each.unit or "" for each in components)
 
 
 def _longest(names: tuple[str, ...]) -> int:

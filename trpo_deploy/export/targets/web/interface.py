@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trpo_deploy.errors import ExportError
 from trpo_deploy.export.targets.web.literals import (
     LARGEST_INTEGER,
     array_type,
@@ -22,6 +23,7 @@ from trpo_deploy.spec.spaces import (
     MultiBinarySpace,
     MultiDiscreteSpace,
     Space,
+    bounds,
     dtype_limits,
 )
 
@@ -65,10 +67,25 @@ def has_keys(spec: PolicySpec) -> bool:
 
 
 def read_inputs(spec: PolicySpec) -> Iterable[Input]:
-    """The arrays of the observation, in the spec's order."""
+    """The arrays of the observation, in the spec's order.
+
+    Raises:
+        ExportError: An observation has integers that no JavaScript number can hold.
+    """
     for key, space in spec.observation_spaces.items():
+        _check_integers(key, space)
         path = f"observation.{key}" if has_keys(spec) else "observation"
         yield Input(key, path, space, *_limits(space, guarded=spec.guard is not None))
+
+
+def _check_integers(key: str, space: Space) -> None:
+    if space.dtype.kind in "iu":
+        low, high = (int(each) for each in (bounds(space)[0].min(), bounds(space)[1].max()))
+        if max(-low, high) > LARGEST_INTEGER:
+            raise ExportError(
+                f"JavaScript has whole numbers up to {LARGEST_INTEGER}, and the observation "
+                f"{key!r} has numbers from {low} to {high}; train with smaller bounds"
+            )
 
 
 def _limits(space: Space, *, guarded: bool) -> tuple[Array, Array]:
