@@ -105,6 +105,13 @@ def test_the_names_of_the_environment_are_found_and_the_file_wins(tmp_path: Path
     assert result.spec.observation_components[OBS][0] == Component("theta.cos", "1")
     assert result.spec.action_components == (Component("motor"),)  # a unit is of its name
     assert result.spec.period == 0.05
+    assert not any("period" in each for each in result.warnings)
+    options = ExportOptions(names=told(tmp_path, "period: 0.1"))
+    result = export_policy(
+        run, tmp_path / "other.onnx", verify=False, reading=reading, options=options
+    )
+    assert result.spec.period == 0.1
+    assert any("0.1 s, but the environment's is 0.05 s" in each for each in result.warnings)
 
 
 def trained_on(env: gymnasium.Env[Any, Any]) -> Any:
