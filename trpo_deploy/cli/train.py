@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trpo_deploy.cli.export import print_export
-from trpo_deploy.cli.interrupts import interrupts_deferred
 from trpo_deploy.cli.option_groups import option_groups
 from trpo_deploy.cli.output import escape, say, shell_word, stdout_console
 from trpo_deploy.extras import require
@@ -199,10 +198,8 @@ def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
     from trpo_deploy.files.runs import find_run
 
     try:
-        with interrupts_deferred():
-            import onnxruntime  # noqa: F401
+        from trpo_deploy.export import SourceOptions, export_policy
 
-            from trpo_deploy.export import SourceOptions, export_policy
         reading = SourceOptions(allow_import=config.own_classes)
         print_export(export_policy(find_run(folder.root), folder.onnx, reading=reading))
     except KeyboardInterrupt:
