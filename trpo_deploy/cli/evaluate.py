@@ -67,11 +67,12 @@ def evaluate(
 
 def _print(result: Evaluation, backend: Backend) -> None:
     returns = result.returns
+    episodes = "1 episode" if len(returns) == 1 else f"{len(returns)} episodes"
     if result.note:
         say(f"note: {escape(result.note)}")
     say(
         f"{escape(result.env_id)}: return {returns.mean():.1f} ± {returns.std():.1f} "
-        f"(min {returns.min():.1f}, max {returns.max():.1f}, {len(returns)} episodes, "
+        f"(min {returns.min():.1f}, max {returns.max():.1f}, {episodes}, "
         f"{backend.value})"
     )
 
