@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from trpo_deploy.spec.spaces import Array
@@ -17,7 +16,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     figures: list[Figure] = []
 
     def keep(figure: Figure, *_: object, **__: object) -> None:
-        FigureCanvasAgg(figure).draw()
+        figure.draw_without_rendering()
         figures.append(figure)
 
     monkeypatch.setattr(Figure, "savefig", keep)
