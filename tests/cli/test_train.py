@@ -214,7 +214,8 @@ def test_ctrl_c_leaves_a_run_that_resumes(
     output, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "Traceback" not in error
-    assert f"resume with: trpo-deploy train CartPole-v1 -o {folder.root} --resume" in output
+    command = f"{sys.executable} -m trpo_deploy"  # as it was started
+    assert f"resume with: {command} train CartPole-v1 -o {folder.root} --resume" in output
     assert folder.policy_zip.is_file()
     assert not list(folder.root.rglob("*.tmp"))
     run = run_cli("train", "CartPole-v1", "-o", folder.root, "--resume", "-n", 1024, "--no-export")

@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from tests.command import Run, run_cli
 from trpo_deploy.envs.environment import Environment
-from trpo_deploy.errors import EnvError
+from trpo_deploy.errors import EnvError, ModelDirError
 from trpo_deploy.play.video import follow_robot, prepare_video, record_episode
 from trpo_deploy.spec.spaces import Array
 
@@ -112,6 +112,15 @@ def test_another_ending_is_refused_before_anything_is_read(name: str, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_refused_before_a_step_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Film, "step", None)
+    (tmp_path / "film.mp4").mkdir()
+    with pytest.raises(ModelDirError, match=r"film\.mp4: it is a folder"):
+        film(tmp_path / "film.mp4")
+
+
 def test_what_ffmpeg_says_is_one_line_and_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +210,7 @@ def test_the_camera_follows_the_robot_unless_another_is_chosen(
     ("value", "says"),
     [
         ("glfw", ("Hopper-v5 cannot be rendered", "needs a display", "MUJOCO_GL=egl")),
+        ("EGL", ("MUJOCO_GL=EGL", "expected egl, osmesa, glfw")),
         ("bogus", ("MUJOCO_GL=bogus", "expected egl, osmesa, glfw")),
         ("osmesa", ("MUJOCO_GL=osmesa", "libosmesa6")),
     ],

@@ -19,6 +19,7 @@ from trpo_deploy.cli.doctor import doctor
 from trpo_deploy.cli.evaluate import evaluate
 from trpo_deploy.cli.export import export
 from trpo_deploy.cli.inspect import inspect
+from trpo_deploy.cli.interrupts import install_interrupt_handler
 from trpo_deploy.cli.names import names
 from trpo_deploy.cli.output import print_error, release_stdout, say
 from trpo_deploy.cli.serve import serve
@@ -81,6 +82,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 a :class:`TrpoDeployError` (printed as one line), 2 wrong usage.
     """
+    install_interrupt_handler()
     # As with ``python -m``, ``module:Class`` may name a module in the working folder. It comes
     # last on the path, so that it cannot shadow an installed one.
     sys.path.append(os.getcwd())

@@ -69,12 +69,13 @@ def _print(result: Evaluation, backend: Backend) -> None:
     from trpo_deploy.envs.returns import return_digits
 
     returns = result.returns
+    episodes = "1 episode" if len(returns) == 1 else f"{len(returns)} episodes"
     if result.note:
         say(f"note: {escape(result.note)}")
     digits = return_digits(returns.mean(), returns.std(), returns.min(), returns.max())
     say(
         f"{escape(result.env_id)}: return {returns.mean():{digits}} ± {returns.std():{digits}} "
-        f"(min {returns.min():{digits}}, max {returns.max():{digits}}, {len(returns)} episodes, "
+        f"(min {returns.min():{digits}}, max {returns.max():{digits}}, {episodes}, "
         f"{backend.value})"
     )
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trpo_deploy.cli.export import print_export
-from trpo_deploy.cli.interrupts import interrupts_deferred
 from trpo_deploy.cli.option_groups import option_groups
 from trpo_deploy.cli.options import count
-from trpo_deploy.cli.output import escape, say, shell_word, stdout_console
+from trpo_deploy.cli.output import escape, own_command, say, shell_word, stdout_console
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
@@ -208,8 +207,8 @@ def _train(config: TrainConfig, folder: ModelDir, run: RunOptions) -> TrainResul
         )
     except KeyboardInterrupt:
         if folder.config.is_file():
-            again = f"trpo-deploy train {shell_word(config.env_id)} -o {shell_word(folder.root)}"
-            say(f"stopped; resume with: {again} --resume")
+            run_again = f"train {shell_word(config.env_id)} -o {shell_word(folder.root)} --resume"
+            say(f"stopped; resume with: {own_command()} {run_again}")
         else:
             say(
                 "stopped before the first checkpoint, nothing was saved; run the same command again"
@@ -234,18 +233,16 @@ def _export_trained(folder: ModelDir, config: TrainConfig) -> None:
     from trpo_deploy.files.runs import find_run
 
     try:
-        with interrupts_deferred():
-            import onnxruntime  # noqa: F401
+        from trpo_deploy.export import SourceOptions, export_policy
 
-            from trpo_deploy.export import SourceOptions, export_policy
         reading = SourceOptions(allow_import=config.own_classes)
         print_export(export_policy(find_run(folder.root), folder.onnx, reading=reading))
     except KeyboardInterrupt:
         say("stopped; the policy is trained, export it with: " + _export_command(folder, config))
         raise typer.Exit(130) from None
-    say(f"next: trpo-deploy serve {shell_word(folder.root)}")
+    say(f"next: {own_command()} serve {shell_word(folder.root)}")
 
 
 def _export_command(folder: ModelDir, config: TrainConfig) -> str:
     allowed = "".join(f" --allow-import {shell_word(name)}" for name in config.own_classes)
-    return f"trpo-deploy export {shell_word(folder.root)}{allowed}"
+    return f"{own_command()} export {shell_word(folder.root)}{allowed}"

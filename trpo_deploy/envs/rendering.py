@@ -53,7 +53,7 @@ def render_problem(error: BaseException) -> str:
     modules = {str(frame.f_globals.get("__name__")) + "." for frame, _ in frames}
     if not any(module.startswith(_OPENGL_MODULES) for module in modules):
         return reason
-    backend = os.environ.get("MUJOCO_GL", "").strip().lower() or "glfw"
+    backend = os.environ.get("MUJOCO_GL", "").strip() or "glfw"
     if backend not in _ADVICE:
         return f"MUJOCO_GL={backend}: expected {', '.join(_ADVICE)}, or unset it"
     # GLFW's reasons are about its own state.

@@ -23,6 +23,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         ModelDirError: The file cannot be written.
     """
+    if path.is_dir():  # before the block spends minutes on what cannot be renamed to it
+        raise ModelDirError(f"cannot write {path}: it is a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -72,8 +74,6 @@ def atomic_write_all(files: Mapping[Path, bytes | str]) -> None:
     """
     with ExitStack() as stack:
         for path, content in files.items():
-            if path.is_dir():
-                raise ModelDirError(f"cannot write {path}: it is a folder")
             data = content.encode() if isinstance(content, str) else content
             stack.enter_context(atomic_path(path)).write_bytes(data)
 

@@ -4,8 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from trpo_deploy.train.run.plots import band
+from trpo_deploy.spec.spaces import Array
+from trpo_deploy.train.run.plots import band, benchmark_curves, learning_curve
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are written as images."""
+    figures: list[Figure] = []
+
+    def keep(figure: Figure, *_: object, **__: object) -> None:
+        figure.draw_without_rendering()
+        figures.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def test_the_axis_of_both_pictures_starts_at_step_0(drawn: list[Figure]) -> None:
+    timesteps = np.array([200_000, 1_000_000])
+    learning_curve("Hopper-v5", timesteps, np.array([[1.0, 2.0], [3.0, 4.0]]))
+    benchmark_curves([("Hopper-v5", timesteps, np.array([[1.0, 2.0], [3.0, 4.0]]))])
+    for figure in drawn:
+        [axes] = figure.axes
+        assert axes.get_xlim()[0] == 0
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels[0] == "0"
+        assert {"200k", "1M"} <= set(labels)
+
+
+@pytest.mark.parametrize("returns", [[[9.0], [5.0]], [[5.0], [9.0]], [[9.0]]])
+def test_the_best_return_is_written_within_the_axes(
+    returns: list[list[float]], drawn: list[Figure]
+) -> None:
+    timesteps: Array = np.array([0, 5_000][: len(returns)])
+    learning_curve("CartPole-v1", timesteps, np.array(returns))
+    [axes] = drawn[0].axes
+    [text] = axes.texts
+    assert text.get_text() == "best 9.0"
+    assert text.get_window_extent().x0 >= axes.get_window_extent().x0
+    assert text.get_window_extent().x1 <= axes.get_window_extent().x1
 
 
 @pytest.mark.parametrize("axis", [0, 1])

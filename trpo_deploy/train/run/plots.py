@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from trpo_deploy.spec.spaces import Array
 
@@ -31,15 +33,15 @@ def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
         axes.fill_between(timesteps, *band(returns, axis=1), alpha=0.2, linewidth=0)
-        axes.plot(timesteps, mean, marker="o", markersize=3)
-        axes.set_xlim(left=0)
+        axes.plot(timesteps, mean, marker="o", markersize=3, clip_on=False)
+        _format_steps(axes)
         best = int(np.argmax(mean))
         axes.annotate(
             f"best {mean[best]:.1f}",
             (timesteps[best], mean[best]),
             textcoords="offset points",
             xytext=(0, 6),
-            ha="right",
+            ha="left" if timesteps[best] <= timesteps[-1] / 2 else "right",
         )
         axes.set(
             title=f"TRPO on {env_id}",
@@ -72,7 +74,7 @@ def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
         for axes, (env_id, timesteps, returns) in zip(grid, curves, strict=False):
             axes.fill_between(timesteps, *band(returns, axis=0), alpha=0.2, linewidth=0)
             axes.plot(timesteps, returns.mean(axis=0))
-            axes.set_xlim(left=0)
+            _format_steps(axes)
             seeds = "1 seed" if len(returns) == 1 else f"{len(returns)} seeds"
             axes.set_title(f"{env_id} ({seeds})", fontsize=10)
             axes.grid(alpha=0.3)
@@ -83,6 +85,12 @@ def benchmark_curves(curves: Sequence[tuple[str, Array, Array]]) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
+
+
+def _format_steps(axes: Axes) -> None:
+    """Start the horizontal axis at step 0 and write its numbers as 200k or 1M."""
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def band(returns: Array, axis: int) -> tuple[Array, Array]:
