@@ -178,3 +178,15 @@ def test_wrong_usage_exits_with_two(arguments: tuple[object, ...]) -> None:
     run = run_cli(*arguments)
     assert run.code == 2
     assert "Usage: trpo-deploy" in run.error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("--version",), ("doctor", "--json")])
+def test_a_full_disk_behind_stdout_is_one_line(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "trpo_deploy", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    first, *rest = done.stderr.splitlines()
+    assert first == "error: cannot write the output: the disk is full"
+    assert "Traceback" not in "".join(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -94,6 +95,11 @@ def main() -> None:
         app(prog_name="trpo-deploy")
     except TrpoDeployError as error:
         print_error(error)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print_error(OSError(f"cannot write {error.filename or 'the output'}: the disk is full"))
         sys.exit(1)
     finally:
         with suppress(Exception):  # Python itself reports a closed pipe when it flushes again
