@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -169,6 +170,9 @@ def test_a_critics_layer_that_the_optimizer_does_not_have_is_not_trained(tmp_pat
     assert torch.equal(model.policy.value_net.weight, before)
 
 
+IMAGES = spaces.Box(0, 255, (4, 4, 1), np.uint8)
+
+
 class Custom(ActorCriticPolicy):
     """May compute anything."""
 
@@ -177,7 +181,8 @@ class Custom(ActorCriticPolicy):
     ("policy", "observations", "says"),
     [
         ("MlpPolicy", spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: {}"),
-        ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: Stable-Baselines3"),
+        ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: {}"),
+        ("MlpPolicy", IMAGES, "Update: standard MLP; rollout: Stable-Baselines3"),
         (Custom, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: Stable-Baselines3"),
     ],
 )

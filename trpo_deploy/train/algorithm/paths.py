@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -75,7 +75,7 @@ class MlpPath:
     ) -> Regression:
         """The critic's regression; it runs during the policy step if the graph supports it."""
         supported = (
-            is_as_written(buffer, RolloutBuffer)
+            is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
             and settings.n_updates > 0  # ONNX's Scan needs a non-empty sequence
             and can_regress(self.policy.optimizer, self.mlp.critic.parameters)
         )

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.spec.spaces import Array
@@ -29,22 +28,27 @@ from trpo_deploy.train.mlp.advantages import generalized_advantages
 from trpo_deploy.train.mlp.dense_products import DenseProducts
 from trpo_deploy.train.mlp.normalized_step import env_step
 from trpo_deploy.train.mlp.rollout_checks import WeightsOfRollout, unusable_output
+from trpo_deploy.train.mlp.rollout_observations import (
+    RolloutObservations,
+    has_flat_features,
+    make_features,
+)
 from trpo_deploy.train.mlp.sampler import make_sampler
 from trpo_deploy.train.mlp.standard_mlp import StandardMlp, network_input
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
 from trpo_deploy.train.update.as_written import is_as_written
+from trpo_deploy.train.update.samples import map_arrays
 
 
 def can_collect(model: OnPolicyAlgorithm) -> bool:
     """Whether :func:`collect_mlp_rollout` can replace SB3's rollout for a dense MLP."""
-    space, actions = model.observation_space, model.action_space
+    actions = model.action_space
     # A buffer with fewer digits than the policy would change the log-probabilities.
     exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
     return (
-        isinstance(space, spaces.Box)
-        and not is_image_space(space)
+        has_flat_features(model.observation_space)
         and exact
-        and is_as_written(model.rollout_buffer, RolloutBuffer)
+        and is_as_written(model.rollout_buffer, RolloutBuffer, DictRolloutBuffer)
         and model.device.type == "cpu"
         and getattr(model, "unrolled", True)  # an option of TRPO
     )
@@ -85,18 +89,19 @@ def collect_mlp_rollout(
         mlp.actor.activations,
         env.num_envs,
     )
+    features = make_features(model.observation_space, env.num_envs)
     sample = make_sampler(arithmetic, model, mlp, n_rollout_steps)
     step = env_step(arithmetic, env)
     is_box = isinstance(model.action_space, spaces.Box)
-    truncated: list[tuple[int, int, Array]] = []
+    truncated: list[tuple[int, int, Any]] = []
     last_obs: Any = model._last_obs
-    observations = np.empty((n_rollout_steps, *last_obs.shape), last_obs.dtype)
-    for n_steps, obs_tensor in enumerate(torch.from_numpy(observations)):  # noqa: B007 - a local
+    observations = RolloutObservations(last_obs, n_rollout_steps)
+    for n_steps, obs_tensor in enumerate(observations.tensors()):  # noqa: B007 - a local
         if model.use_sde and model.sde_sample_freq > 0 and n_steps % model.sde_sample_freq == 0:
             model.policy.reset_noise(env.num_envs)
         last_obs = model._last_obs
-        observations[n_steps] = last_obs  # the memory of obs_tensor
-        latent, output = forward(last_obs)
+        observations.write(n_steps, last_obs)  # the memory of obs_tensor
+        latent, output = forward(features(last_obs))
         # A logit of minus infinity excludes an action.
         if not (is_box or arithmetic.finite(output)) and np.isnan(output).any():
             raise unusable_output(output, last_obs, model.num_timesteps)
@@ -117,7 +122,7 @@ def collect_mlp_rollout(
             truncated += _truncated(n_steps, dones, infos)
         model._last_obs = new_obs
         model._last_episode_starts = dones
-    rollout_buffer.observations[:] = observations
+    observations.copy_to(rollout_buffer)
     n_steps = n_rollout_steps  # as callbacks find it in SB3's rollout
     weights.check_unchanged()
     _complete(model, mlp, rollout_buffer, truncated)
@@ -126,10 +131,11 @@ def collect_mlp_rollout(
     return True
 
 
-def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Array]]:
+def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Any]]:
     """Step, environment and last observation of each episode that a time limit ended."""
     return [
-        (step, i, np.array(infos[i]["terminal_observation"]))  # a copy: it may be reused
+        # Copies: the environment may reuse its arrays.
+        (step, i, map_arrays(np.array, infos[i]["terminal_observation"]))
         for i, done in enumerate(dones.tolist())
         if done and infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]
     ]
@@ -140,12 +146,14 @@ def _complete(
     model: OnPolicyAlgorithm,
     mlp: StandardMlp,
     buffer: RolloutBuffer,
-    truncated: list[tuple[int, int, Array]],
+    truncated: list[tuple[int, int, Any]],
 ) -> None:
     """Add values, log-probabilities, time-limit bootstraps, returns and advantages."""
     policy = model.policy
     shape = buffer.rewards.shape
-    observations = torch.from_numpy(buffer.observations.reshape(-1, *buffer.obs_shape))
+    observations = map_arrays(
+        lambda part: torch.from_numpy(part.reshape(-1, *part.shape[2:])), buffer.observations
+    )
     actions = torch.from_numpy(buffer.actions.reshape(-1, buffer.action_dim).astype(np.float32))
     if isinstance(model.action_space, spaces.Discrete):
         actions = actions.long().flatten()
@@ -155,13 +163,13 @@ def _complete(
     log_probs = MlpActor(policy, mlp, observations).distribution().log_prob(actions)
     buffer.log_probs[:] = log_probs.numpy().reshape(shape)
     if truncated:
-        final = torch.from_numpy(np.stack([obs for _, _, obs in truncated]).astype(np.float32))
+        final = _stacked([obs for _, _, obs in truncated])
         bootstraps = policy.predict_values(final).numpy().ravel()
         for (step, i, _), value in zip(truncated, bootstraps, strict=True):
             buffer.rewards[step, i] += model.gamma * value
     buffer.full = True
     last: Any = model._last_obs
-    last_values = policy.predict_values(torch.from_numpy(last.astype(np.float32)))
+    last_values = policy.predict_values(map_arrays(torch.from_numpy, last))
     dones: Any = model._last_episode_starts
     buffer.advantages[:] = generalized_advantages(
         buffer.rewards,
@@ -171,3 +179,10 @@ def _complete(
         buffer.gae_lambda,
     )
     buffer.returns[:] = buffer.advantages + buffer.values
+
+
+def _stacked(observations: list[Any]) -> Any:
+    """Single observations as one batch of tensors."""
+    if isinstance(observations[0], dict):
+        return {key: _stacked([each[key] for each in observations]) for key in observations[0]}
+    return torch.from_numpy(np.stack(observations))

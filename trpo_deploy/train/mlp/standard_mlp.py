@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
@@ -11,11 +12,19 @@ from stable_baselines3.common.distributions import (
     MultiCategoricalDistribution,
     StateDependentNoiseDistribution,
 )
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from stable_baselines3.common.policies import (
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+from stable_baselines3.common.torch_layers import (
+    CombinedExtractor,
+    FlattenExtractor,
+    MlpExtractor,
+)
 from torch import Tensor, nn
 
-from trpo_deploy.sb3.squashed import SquashedMlpPolicy
+from trpo_deploy.sb3.squashed import SquashedMlpPolicy, SquashedMultiInputPolicy
 from trpo_deploy.train.mlp.dense_network import DenseNetwork, dense_network
 from trpo_deploy.train.update.as_written import is_as_written
 
@@ -35,6 +44,12 @@ class StandardMlp:
         return [*([] if self.log_std is None else [self.log_std]), *self.actor.parameters]
 
 
+_POLICIES = (
+    ActorCriticPolicy,
+    MultiInputActorCriticPolicy,
+    SquashedMlpPolicy,
+    SquashedMultiInputPolicy,
+)
 _DISTRIBUTIONS = (
     BernoulliDistribution,
     CategoricalDistribution,
@@ -47,10 +62,10 @@ _DISTRIBUTIONS = (
 def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     """The policy as two dense networks, or None if it is, or may be, anything else."""
     known = (
-        is_as_written(policy, ActorCriticPolicy, SquashedMlpPolicy)
+        is_as_written(policy, *_POLICIES)
         and is_as_written(policy.mlp_extractor, MlpExtractor)
-        and is_as_written(policy.pi_features_extractor, FlattenExtractor)
-        and is_as_written(policy.vf_features_extractor, FlattenExtractor)
+        and _flattens(policy.pi_features_extractor)
+        and _flattens(policy.vf_features_extractor)
         and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
         and not getattr(policy.action_dist, "learn_features", False)
         and type(policy.action_net) is nn.Linear
@@ -72,6 +87,15 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     return found if in_networks == trained else None
 
 
+def _flattens(extractor: nn.Module) -> bool:
+    """Whether an extractor only flattens observations, or each part of a Dict."""
+    if is_as_written(extractor, FlattenExtractor):
+        return True
+    return is_as_written(extractor, CombinedExtractor) and all(
+        type(part) is nn.Flatten for part in extractor.extractors.values()
+    )
+
+
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -81,7 +105,7 @@ def _is_hooked(part: nn.Module | nn.Parameter) -> bool:
     return replaced or any(getattr(part, name, None) for name in _HOOKS)
 
 
-def network_input(policy: ActorCriticPolicy, observations: Tensor, extractor: nn.Module) -> Tensor:
+def network_input(policy: ActorCriticPolicy, observations: Any, extractor: nn.Module) -> Tensor:
     """Input of the actor's or the critic's network, ``(batch, features)``.
 
     ``ActorCriticPolicy.extract_features`` returns a pair where the two do not share an extractor.
