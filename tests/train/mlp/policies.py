@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -34,7 +36,17 @@ GSDE: dict[str, dict[str, Any]] = {
     "squashed": {"squash_output": True, "log_std_init": -1.0},
     "no hidden layer": {"net_arch": []},
 }
-ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
+FROM_VALUE: list[type[nn.Module]] = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
+FROM_INPUT: list[Callable[[], nn.Module]] = [
+    nn.SiLU,
+    nn.GELU,
+    partial(nn.GELU, approximate="tanh"),
+    nn.Softplus,
+    nn.Mish,
+    nn.Hardswish,
+]
+"""Activations whose derivative needs their input."""
+ACTIVATIONS: list[Callable[[], nn.Module]] = [*FROM_VALUE, *FROM_INPUT]
 
 
 def policy_of(action_space: spaces.Space[Any], inputs: int = 3, **kwargs: Any) -> ActorCriticPolicy:
@@ -61,12 +73,13 @@ def trained(
     n_envs: int = 2,
     n_updates: int = 2,
     observations: spaces.Space[Any] | None = None,
+    policy: str = "MlpPolicy",
     **kwargs: Any,
 ) -> TRPO:
     """A trained model, by the generic path if ``generic``."""
     env = DummyVecEnv([lambda: RandomEnv(space, observations)] * n_envs)
     arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
-    model = TRPO("MlpPolicy", env, **arguments)
+    model = TRPO(policy, env, **arguments)
     assert standard_mlp(model.policy) is not None
     with forced_path(generic=generic):
         return model.learn(n_updates * 64 * n_envs)

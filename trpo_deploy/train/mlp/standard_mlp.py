@@ -89,11 +89,10 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
 
 def _flattens(extractor: nn.Module) -> bool:
     """Whether an extractor only flattens observations, or each part of a Dict."""
-    if is_as_written(extractor, FlattenExtractor):
-        return True
-    return is_as_written(extractor, CombinedExtractor) and all(
-        type(part) is nn.Flatten for part in extractor.extractors.values()
-    )
+    if isinstance(extractor, CombinedExtractor):
+        only_flatten = all(type(part) is nn.Flatten for part in extractor.extractors.values())
+        return only_flatten and is_as_written(extractor, CombinedExtractor)
+    return is_as_written(extractor, FlattenExtractor)
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

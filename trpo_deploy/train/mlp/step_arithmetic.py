@@ -69,7 +69,7 @@ class StepArithmetic(Protocol):
 compiled: StepArithmetic | None = None
 """The compiled functions; None if the package was installed without a C compiler."""
 compiled_activations: tuple[str, ...] = ()
-"""Activations that the compiled functions support, as ONNX operators."""
+"""Names of the activations that the compiled functions support."""
 with suppress(ImportError):
     from trpo_deploy.train.mlp import _step_compiled
 
@@ -89,7 +89,7 @@ def choose_arithmetic(model: OnPolicyAlgorithm, mlp: StandardMlp) -> StepArithme
     if (
         compiled is not None
         and model.n_envs <= COMPILED_MAX_ENVS
-        and all(kernels.onnx in compiled_activations for kernels in mlp.actor.activations)
+        and all(kernels.name in compiled_activations for kernels in mlp.actor.activations)
         and (not isinstance(space, spaces.Box) or space.dtype == np.float32)
     ):
         return compiled
