@@ -237,6 +237,7 @@ def make_env(side: str, case: Case, seed: int) -> VecEnv:
         return make_training_env(
             TrainConfig(
                 case.env_id,
+                policy="MlpPolicy" if case.policy in OWN_POLICIES else case.policy,
                 vec_env=setting.vec_env,
                 n_envs=setting.n_envs,
                 normalize=case.normalize,

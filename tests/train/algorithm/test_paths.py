@@ -20,6 +20,7 @@ from tests.train.mlp.policies import (
     FROM_INPUT,
     FROM_VALUE,
     GSDE,
+    OwnNetworks,
     forced_path,
     trained,
 )
@@ -221,8 +222,21 @@ def test_a_critics_layer_that_the_optimizer_does_not_have_is_not_trained(tmp_pat
 IMAGES = spaces.Box(0, 255, (4, 4, 1), np.uint8)
 
 
-class Custom(ActorCriticPolicy):
+class Custom(OwnNetworks):
     """May compute anything."""
+
+    def get_distribution(self, obs: Any) -> Any:
+        """The same distribution."""
+        return super().get_distribution(obs)
+
+
+class CustomProperty(ActorCriticPolicy):
+    """Replaces a property."""
+
+    @property
+    def squash_output(self) -> bool:
+        """The same."""
+        return super().squash_output
 
 
 @pytest.mark.parametrize(
@@ -230,8 +244,10 @@ class Custom(ActorCriticPolicy):
     [
         ("MlpPolicy", spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: {}"),
         ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: {}"),
-        ("MlpPolicy", IMAGES, "Update: standard MLP; rollout: Stable-Baselines3"),
+        ("MlpPolicy", IMAGES, "Update: standard MLP; rollout: unrolled modules"),
+        (OwnNetworks, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: unrolled modules"),
         (Custom, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: Stable-Baselines3"),
+        (CustomProperty, IMAGES, "Update: generic; rollout: Stable-Baselines3"),
     ],
 )
 def test_the_paths_are_printed(

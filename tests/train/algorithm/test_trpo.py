@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import nn
 
 from tests.train.environments import RandomEnv
-from tests.train.mlp.policies import FROM_INPUT
+from tests.train.mlp.policies import FROM_INPUT, OwnNetworks
 from trpo_deploy import TRPO
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.train.algorithm.paths import update_path
@@ -84,6 +84,17 @@ CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], dict[str, Any]]] = 
         )
         for activation in FROM_INPUT
     },
+    "own networks": (VECTOR, spaces.Box(-1, 1, (2,)), {"policy": OwnNetworks}),
+    "own networks, separate": (
+        spaces.Discrete(3),
+        spaces.MultiDiscrete([2, 3]),
+        {"policy": OwnNetworks, **SEPARATE},
+    ),
+    "own networks, gSDE": (
+        VECTOR,
+        spaces.Box(-1, 1, (2,)),
+        {"policy": OwnNetworks, "use_sde": True, "sde_sample_freq": 4},
+    ),
     "empty net_arch": (VECTOR, spaces.Discrete(3), {"policy_kwargs": {"net_arch": []}}),
     "other net_arch": (
         VECTOR,

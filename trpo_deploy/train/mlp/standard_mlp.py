@@ -1,4 +1,4 @@
-"""Recognises policies that are two dense networks on flat features."""
+"""Recognises policies that are two dense networks on flat features, or have SB3's methods."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stable_baselines3.common.distributions import (
     StateDependentNoiseDistribution,
 )
 from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
     ActorCriticPolicy,
     BasePolicy,
     MultiInputActorCriticPolicy,
@@ -24,9 +25,9 @@ from stable_baselines3.common.torch_layers import (
 )
 from torch import Tensor, nn
 
-from trpo_deploy.sb3.squashed import SquashedMlpPolicy, SquashedMultiInputPolicy
+from trpo_deploy.sb3.squashed import SquashedCnnPolicy, SquashedMlpPolicy, SquashedMultiInputPolicy
 from trpo_deploy.train.mlp.dense_network import DenseNetwork, dense_network
-from trpo_deploy.train.update.as_written import is_as_written
+from trpo_deploy.train.update.as_written import computes_as, is_as_written
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +70,7 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
         and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
         and not getattr(policy.action_dist, "learn_features", False)
         and type(policy.action_net) is nn.Linear
-        and not any(_is_hooked(module) for module in policy.modules())
-        and not any(_is_hooked(parameter) for parameter in policy.parameters())
+        and not _is_hooked_anywhere(policy)
     )
     if not known:
         return None
@@ -87,6 +87,22 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     return found if in_networks == trained else None
 
 
+_BUILT_BY = frozenset(("__init__", "_build", "_build_mlp_extractor", "_get_constructor_parameters"))
+"""Methods of a policy that make its modules."""
+
+
+def has_sb3s_methods(policy: ActorCriticPolicy) -> bool:
+    """Whether a policy, with any modules, computes actions and values by SB3's methods.
+
+    A subclass may make other modules, and must not replace any other method.
+    """
+    return (
+        computes_as(policy, *_POLICIES, ActorCriticCnnPolicy, SquashedCnnPolicy, but=_BUILT_BY)
+        and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
+        and not _is_hooked_anywhere(policy)
+    )
+
+
 def _flattens(extractor: nn.Module) -> bool:
     """Whether an extractor only flattens observations, or each part of a Dict."""
     if isinstance(extractor, CombinedExtractor):
@@ -96,6 +112,10 @@ def _flattens(extractor: nn.Module) -> bool:
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _is_hooked_anywhere(policy: ActorCriticPolicy) -> bool:
+    return any(map(_is_hooked, [*policy.modules(), *policy.parameters()]))
 
 
 def _is_hooked(part: nn.Module | nn.Parameter) -> bool:
