@@ -87,7 +87,16 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     return found if in_networks == trained else None
 
 
-_BUILT_BY = frozenset(("__init__", "_build", "_build_mlp_extractor", "_get_constructor_parameters"))
+_BUILT_BY = frozenset(
+    (
+        "__init__",
+        "_build",
+        "_build_mlp_extractor",
+        "_get_constructor_parameters",
+        "init_weights",
+        "make_features_extractor",
+    )
+)
 """Methods of a policy that make its modules."""
 
 
@@ -115,7 +124,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def _is_hooked_anywhere(policy: ActorCriticPolicy) -> bool:
-    return any(map(_is_hooked, [*policy.modules(), *policy.parameters()]))
+    return any(map(_is_hooked, policy.modules())) or any(map(_is_hooked, policy.parameters()))
 
 
 def _is_hooked(part: nn.Module | nn.Parameter) -> bool:
