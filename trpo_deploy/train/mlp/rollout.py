@@ -59,6 +59,10 @@ def collect_unrolled(
 ) -> bool:
     """Fill the buffer; replaces ``OnPolicyAlgorithm.collect_rollouts``.
 
+    Callbacks find the locals of that function under the same names, except ``done``, ``idx``, and
+    ``values`` and ``log_probs``, which are computed after the last step. Until then the buffer
+    holds actions, rewards and episode starts.
+
     Args:
         model: The algorithm; its policy has a standard MLP, or SB3's methods.
         mlp: The policy as a standard MLP, or None if it has other modules.
@@ -66,10 +70,6 @@ def collect_unrolled(
         callback: Called as in SB3's rollout.
         rollout_buffer: The buffer to fill.
         n_rollout_steps: Number of steps of each environment.
-
-    Callbacks find the locals of that function under the same names, except ``done``, ``idx``, and
-    ``values`` and ``log_probs``, which are computed after the last step. Until then the buffer
-    holds actions, rewards and episode starts.
 
     Returns:
         Whether the rollout is complete; False if a callback ended it.
@@ -165,8 +165,9 @@ def _complete(
         for (step, i, _), value in zip(truncated, bootstraps, strict=True):
             buffer.rewards[step, i] += model.gamma * value
     buffer.full = True
-    last: Any = model._last_obs
-    last_values = policy.predict_values(map_arrays(torch.from_numpy, last))
+    # Copies, since torch warns of arrays that are not writable.
+    last = map_arrays(lambda part: torch.from_numpy(np.array(part)), model._last_obs)
+    last_values = policy.predict_values(last)
     dones: Any = model._last_episode_starts
     buffer.advantages[:] = generalized_advantages(
         buffer.rewards,
