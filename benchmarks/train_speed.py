@@ -3,7 +3,9 @@
 Each round trains both algorithms for the same number of steps with the same environment, seed and
 hyperparameters. It also steps the bare environment with random actions. Each of these runs in its
 own process, and ratios are taken within a round. Our environments are those of ``trpo-deploy
-train``. The time that a side's environments take alone is the part that no algorithm can save.
+train``, or SB3's for the cases with "SB3's environments". The time that a side's environments take
+alone is the part that no algorithm can save. Processor time counts all threads, so that it does
+not depend on other programs.
 Run it with
 
     python benchmarks/train_speed.py [--case NAME]... [--rounds N] [-o FOLDER]
@@ -28,7 +30,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from harness.algorithms import SIDES, Noise, algorithm, silence
+from harness.algorithms import SIDES, Noise, Samples, algorithm, silence
 from harness.peak_memory import peak_memory
 from harness.report import (
     RESULTS,
@@ -39,7 +41,9 @@ from harness.report import (
     with_spread,
     write_results,
 )
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
 
 PACKAGES = ("torch", "stable-baselines3", "sb3-contrib")
 BARE_STEPS = 6000
@@ -54,7 +58,68 @@ def frames(**_: Any) -> Noise:
     return Noise(spaces.Box(0, 255, (84, 84, 4), np.uint8), spaces.Discrete(6))
 
 
-gymnasium.register("Frames-v0", entry_point=frames, max_episode_steps=200)
+def digits(**_: Any) -> Samples:
+    """An environment with MultiDiscrete observations."""
+    return Samples(spaces.MultiDiscrete([10] * 5), spaces.Discrete(4))
+
+
+def goals(**_: Any) -> Samples:
+    """An environment with the observations of Gymnasium-Robotics' FetchReach."""
+    sizes = {"achieved_goal": 3, "desired_goal": 3, "observation": 10}
+    parts = {key: spaces.Box(-1, 1, (size,)) for key, size in sizes.items()}
+    return Samples(spaces.Dict(parts), spaces.Box(-1, 1, (4,)))
+
+
+for _name, _make in {"Frames-v0": frames, "Digits-v0": digits, "Goals-v0": goals}.items():
+    gymnasium.register(_name, entry_point=_make, max_episode_steps=200)
+
+
+class OwnExtractor(nn.Module):
+    """The networks of actor and critic, in a module of the user's own."""
+
+    latent_dim_pi = latent_dim_vf = 64
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.actor, self.critic = (
+            nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
+            for _ in range(2)
+        )
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents of actor and critic."""
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: Tensor) -> Tensor:
+        """Latent of the actor."""
+        return self.actor(features)  # type: ignore[no-any-return]
+
+    def forward_critic(self, features: Tensor) -> Tensor:
+        """Latent of the critic."""
+        return self.critic(features)  # type: ignore[no-any-return]
+
+
+class OwnPolicy(ActorCriticPolicy):
+    """A policy with :class:`OwnExtractor`, as SB3's documentation shows it."""
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = OwnExtractor(self.features_dim)  # type: ignore[assignment]
+
+
+class LayerNormPolicy(ActorCriticPolicy):
+    """A policy with a ``LayerNorm`` before each activation."""
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        for name in ("policy_net", "value_net"):
+            layers = []
+            for layer in getattr(self.mlp_extractor, name):
+                is_linear = isinstance(layer, nn.Linear)
+                layers += [layer, nn.LayerNorm(layer.out_features)] if is_linear else [layer]
+            setattr(self.mlp_extractor, name, nn.Sequential(*layers))
+
+
+OWN_POLICIES = {each.__name__: each for each in (LayerNormPolicy, OwnPolicy)}
 
 
 @dataclass(frozen=True)
@@ -62,7 +127,7 @@ class Setting:
     """How a side runs its environments."""
 
     vec_env: str = "sync"
-    """``sync``, ``subproc`` or ``envpool`` (ours only)."""
+    """``sync``, ``subproc``, ``envpool`` (ours only) or ``sb3``: as SB3's ``make_vec_env``."""
     n_envs: int = 2
     threads: int = 1
     """Torch threads."""
@@ -79,6 +144,8 @@ class Case:
     """Samples for each update, over all environments."""
     updates: int = 6
     policy: str = "MlpPolicy"
+    activation: str | None = None
+    """A class of ``torch.nn``; None for the policy's own."""
     normalize: bool = True
     ours: Setting = Setting()
     sb3_contrib: Setting = Setting()
@@ -92,6 +159,8 @@ CASES = {
     "HalfCheetah-v5": Case("HalfCheetah-v5", CHEETAH),
     "Hopper-v5": Case("Hopper-v5", MUJOCO),
     "Ant-v5": Case("Ant-v5", MUJOCO),
+    "HalfCheetah-v5, SB3's environments": Case("HalfCheetah-v5", CHEETAH, ours=Setting("sb3")),
+    "Hopper-v5, SB3's environments": Case("Hopper-v5", MUJOCO, ours=Setting("sb3")),
     "HalfCheetah-v5-best": Case(
         "HalfCheetah-v5",
         CHEETAH,
@@ -105,7 +174,33 @@ CASES = {
         sb3_contrib=BEST_OF_SB3_CONTRIB,
     ),
     "CartPole-v1": Case("CartPole-v1", CARTPOLE, rollout=1024, updates=10, normalize=False),
+    **{
+        f"CartPole-v1, {activation}": Case(
+            "CartPole-v1",
+            CARTPOLE,
+            rollout=1024,
+            updates=10,
+            activation=activation,
+            normalize=False,
+        )
+        for activation in ("SiLU", "GELU", "Softplus")
+    },
+    "CartPole-v1, LayerNorm": Case(
+        "CartPole-v1",
+        CARTPOLE,
+        rollout=1024,
+        updates=10,
+        policy="LayerNormPolicy",
+        normalize=False,
+    ),
+    "CartPole-v1, own extractor": Case(
+        "CartPole-v1", CARTPOLE, rollout=1024, updates=10, policy="OwnPolicy", normalize=False
+    ),
     "Pendulum-v1, gSDE": Case("Pendulum-v1", GSDE, normalize=False),
+    "Discrete observations": Case("FrozenLake-v1", {}, normalize=False),
+    "MultiDiscrete observations": Case("Digits-v0", {}, normalize=False),
+    "Dict observations": Case("Goals-v0", {}, policy="MultiInputPolicy", normalize=False),
+    "Dict observations, normalized": Case("Goals-v0", {}, policy="MultiInputPolicy"),
     "CnnPolicy": Case(
         "Frames-v0",
         {},
@@ -135,13 +230,14 @@ class Timed:
 def make_env(side: str, case: Case, seed: int) -> VecEnv:
     """The environments of a side, made as its users make them."""
     setting: Setting = getattr(case, side)
-    if side == "ours":
+    if side == "ours" and setting.vec_env != "sb3":
         from trpo_deploy.train.config.train_config import TrainConfig
         from trpo_deploy.train.run.environments import make_training_env
 
         return make_training_env(
             TrainConfig(
                 case.env_id,
+                policy="MlpPolicy" if case.policy in OWN_POLICIES else case.policy,
                 vec_env=setting.vec_env,
                 n_envs=setting.n_envs,
                 normalize=case.normalize,
@@ -151,7 +247,7 @@ def make_env(side: str, case: Case, seed: int) -> VecEnv:
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
-    kind: Any = {"sync": DummyVecEnv, "subproc": SubprocVecEnv}[setting.vec_env]
+    kind: Any = SubprocVecEnv if setting.vec_env == "subproc" else DummyVecEnv
     env = make_vec_env(case.env_id, setting.n_envs, seed=seed, vec_env_cls=kind)
     return VecNormalize(env) if case.normalize else env
 
@@ -165,26 +261,29 @@ def train(side: str, case: Case, seed: int) -> dict[str, float]:
     warnings.simplefilter("ignore")
     torch.set_num_threads(setting.threads)
     env = make_env(side, case, seed)
+    own = {"activation_fn": getattr(nn, case.activation)} if case.activation else {}
     model = algorithm(side)(
-        case.policy,
+        OWN_POLICIES.get(case.policy, case.policy),
         env,
         n_steps=case.rollout // setting.n_envs,
         seed=seed,
         device="cpu",
+        policy_kwargs=own,
         **case.hyperparameters,
     )
     silence(model)
     model.learn(case.rollout)  # the first update warms up
     model.collect_rollouts, model.train = Timed(model.collect_rollouts), Timed(model.train)
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), time.process_time()
     model.learn(case.updates * case.rollout, reset_num_timesteps=False)
-    elapsed = time.perf_counter() - start
+    elapsed, processor = time.perf_counter() - start, time.process_time() - processor_start
     memory = peak_memory()
     steps = case.updates * case.rollout
     environments = steps / stepped(env.unwrapped, seed)
     env.close()
     return {
         "steps_per_second": steps / elapsed,
+        "processor_seconds": processor,
         "environment_seconds": environments,
         "rollout_seconds": model.collect_rollouts.seconds,
         "update_seconds": model.train.seconds,
@@ -251,6 +350,9 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         },
         "bare_steps_per_second": spread(limits),
         "ratio_to_sb3_contrib": spread(ours[speed] / theirs[speed] for ours, theirs in pairs),
+        "processor_ratio_to_sb3_contrib": spread(
+            theirs["processor_seconds"] / ours["processor_seconds"] for ours, theirs in pairs
+        ),
         "ratio_to_bare": spread(
             ours[speed] / limit for ours, limit in zip(runs["ours"], limits, strict=True)
         ),
@@ -260,7 +362,8 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
 
 def ratios(rows: list[dict[str, Any]]) -> str:
     """Speeds and ratios."""
-    header = "case|ours, steps/s|sb3-contrib|bare|to sb3-contrib|to bare|memory to sb3-contrib"
+    header = "case|ours, steps/s|sb3-contrib|bare|to sb3-contrib|in processor time|to bare"
+    header += "|memory to sb3-contrib"
     return markdown_table(
         header.split("|"),
         [
@@ -269,6 +372,7 @@ def ratios(rows: list[dict[str, Any]]) -> str:
                 *(f"{row[side]['steps_per_second']['median']:,.0f}" for side in SIDES),
                 f"{row['bare_steps_per_second']['median']:,.0f}",
                 with_spread(row["ratio_to_sb3_contrib"]),
+                with_spread(row["processor_ratio_to_sb3_contrib"]),
                 with_spread(row["ratio_to_bare"]),
                 with_spread(row["memory_ratio"]),
             ]

@@ -42,6 +42,30 @@ class Noise(gymnasium.Env[Any, Any]):
         return window.reshape(self.observation_space.shape)
 
 
+class Samples(gymnasium.Env[Any, Any]):
+    """Observations and rewards drawn beforehand, from any space."""
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        observation_space.seed(0)
+        self._observations = [observation_space.sample() for _ in range(WINDOWS)]
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; it never ends by itself."""
+        super().reset(seed=seed, options=options)
+        return self._observations[self._steps % WINDOWS], {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ARG002
+        """Return the next observation, whatever the action."""
+        self._steps += 1
+        return self._observations[self._steps % WINDOWS], self._steps % 7 / 7, False, False, {}
+
+
 def algorithm(side: str) -> type[Any]:
     """The TRPO class of one side. Only this side is imported, so that its memory is its own."""
     if side == "ours":

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -14,8 +15,17 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from tests.train.environments import RandomEnv
-from tests.train.mlp.policies import ACTION_SPACES, ACTIVATIONS, GSDE, forced_path, trained
+from tests.train.mlp.policies import (
+    ACTION_SPACES,
+    FROM_INPUT,
+    FROM_VALUE,
+    GSDE,
+    OwnNetworks,
+    forced_path,
+    trained,
+)
 from trpo_deploy import TRPO
+from trpo_deploy.errors import ObservationError
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -23,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "uneven": {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [16, 4]}}},
     **{
         each.__name__: {"policy_kwargs": {"activation_fn": each}}
-        for each in ACTIVATIONS
+        for each in FROM_VALUE
         if each is not nn.Tanh
     },
     "sub-sampled": {"sub_sampling_factor": 3},
@@ -74,6 +84,46 @@ def test_both_paths_support_observations_of_several_axes_with_gsde(net_arch: lis
     observations, policy_kwargs = spaces.Box(-1, 1, (3, 4)), {"net_arch": net_arch}
     box = ACTION_SPACES["box"]
     check_both_paths(box, observations=observations, use_sde=True, policy_kwargs=policy_kwargs)
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("activation", FROM_INPUT, ids=lambda make: repr(make()))
+def test_both_paths_agree_where_the_slope_needs_the_input(activation: Any) -> None:
+    policy_kwargs = {"activation_fn": activation, "net_arch": [32, 8]}
+    check_both_paths(ACTION_SPACES["discrete"], policy_kwargs=policy_kwargs)
+
+
+KEYS = spaces.Dict(
+    {
+        "vector": spaces.Box(-1, 1, (3,), np.float64),
+        "matrix": spaces.Box(-1, 1, (2, 2)),
+        "mode": spaces.Discrete(4),
+        "digits": spaces.MultiDiscrete([2, 3]),
+        "bits": spaces.MultiBinary(3),
+    }
+)
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("use_sde", [False, True])
+@pytest.mark.parametrize("observations", [*KEYS.values(), KEYS], ids=str)
+def test_both_paths_agree_on_flat_observations(
+    observations: spaces.Space[Any], use_sde: bool
+) -> None:
+    policy = "MultiInputPolicy" if observations is KEYS else "MlpPolicy"
+    check_both_paths(
+        ACTION_SPACES["box"], observations=observations, policy=policy, use_sde=use_sde
+    )
+
+
+@pytest.mark.parametrize("value", [-1, 4])
+@pytest.mark.parametrize("space", [KEYS["mode"], KEYS["digits"]], ids=str)
+def test_an_integer_outside_of_its_space_is_refused(space: spaces.Space[Any], value: int) -> None:
+    env = RandomEnv(ACTION_SPACES["box"], space)
+    model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
+    vars(env)["step"] = lambda _: (space.sample() * 0 + value, 0.0, False, False, {})
+    with pytest.raises(ObservationError, match=rf"'obs': expected integers from 0 to .*{value}"):
+        model.learn(64)
 
 
 def check_both_paths(space: spaces.Space[Any], **kwargs: Any) -> None:
@@ -169,16 +219,35 @@ def test_a_critics_layer_that_the_optimizer_does_not_have_is_not_trained(tmp_pat
     assert torch.equal(model.policy.value_net.weight, before)
 
 
-class Custom(ActorCriticPolicy):
+IMAGES = spaces.Box(0, 255, (4, 4, 1), np.uint8)
+
+
+class Custom(OwnNetworks):
     """May compute anything."""
+
+    def get_distribution(self, obs: Any) -> Any:
+        """The same distribution."""
+        return super().get_distribution(obs)
+
+
+class CustomProperty(ActorCriticPolicy):
+    """Replaces a property."""
+
+    @property
+    def squash_output(self) -> bool:
+        """The same."""
+        return super().squash_output
 
 
 @pytest.mark.parametrize(
     ("policy", "observations", "says"),
     [
         ("MlpPolicy", spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: {}"),
-        ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: Stable-Baselines3"),
+        ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: {}"),
+        ("MlpPolicy", IMAGES, "Update: standard MLP; rollout: unrolled modules"),
+        (OwnNetworks, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: unrolled modules"),
         (Custom, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: Stable-Baselines3"),
+        (CustomProperty, IMAGES, "Update: generic; rollout: Stable-Baselines3"),
     ],
 )
 def test_the_paths_are_printed(

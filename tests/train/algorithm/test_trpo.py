@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import nn
 
 from tests.train.environments import RandomEnv
+from tests.train.mlp.policies import FROM_INPUT, OwnNetworks
 from trpo_deploy import TRPO
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.train.algorithm.paths import update_path
@@ -30,6 +31,14 @@ from trpo_deploy.train.algorithm.trpo import MAX_REFUSALS, PolicyStep
 VECTOR = spaces.Box(-1, 1, (3,))
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
 KEYS = spaces.Dict({"image": IMAGE, "vector": VECTOR, "mode": spaces.Discrete(3)})
+FLAT_KEYS = spaces.Dict(
+    {
+        "vector": VECTOR,
+        "mode": spaces.Discrete(3),
+        "digits": spaces.MultiDiscrete([2, 3]),
+        "bits": spaces.MultiBinary(2),
+    }
+)
 SEPARATE = {"policy_kwargs": {"share_features_extractor": False}}
 
 CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], dict[str, Any]]] = {
@@ -56,6 +65,36 @@ CASES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], dict[str, Any]]] = 
     "image, separate": (IMAGE, spaces.Discrete(3), {"policy": "CnnPolicy", **SEPARATE}),
     "keys, shared extractor": (KEYS, spaces.Box(-1, 1, (2,)), {"policy": "MultiInputPolicy"}),
     "keys, separate": (KEYS, spaces.Discrete(3), {"policy": "MultiInputPolicy", **SEPARATE}),
+    "flat keys": (FLAT_KEYS, spaces.Box(-1, 1, (2,)), {"policy": "MultiInputPolicy"}),
+    "flat keys, separate": (
+        FLAT_KEYS,
+        spaces.Discrete(3),
+        {"policy": "MultiInputPolicy", **SEPARATE},
+    ),
+    "flat keys, normalised": (
+        spaces.Dict({"vector": VECTOR, "matrix": spaces.Box(-1, 1, (2, 2))}),
+        spaces.Box(-1, 1, (2,)),
+        {"policy": "MultiInputPolicy", "normalize": True},
+    ),
+    **{
+        str(activation()): (
+            VECTOR,
+            spaces.Box(-1, 1, (2,)),
+            {"policy_kwargs": {"activation_fn": activation}},
+        )
+        for activation in FROM_INPUT
+    },
+    "own networks": (VECTOR, spaces.Box(-1, 1, (2,)), {"policy": OwnNetworks}),
+    "own networks, separate": (
+        spaces.Discrete(3),
+        spaces.MultiDiscrete([2, 3]),
+        {"policy": OwnNetworks, **SEPARATE},
+    ),
+    "own networks, gSDE": (
+        VECTOR,
+        spaces.Box(-1, 1, (2,)),
+        {"policy": OwnNetworks, "use_sde": True, "sde_sample_freq": 4},
+    ),
     "empty net_arch": (VECTOR, spaces.Discrete(3), {"policy_kwargs": {"net_arch": []}}),
     "other net_arch": (
         VECTOR,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -9,7 +12,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv
-from torch import nn
+from torch import Tensor, nn
 
 from tests.train.environments import RandomEnv
 from trpo_deploy import TRPO
@@ -34,7 +37,44 @@ GSDE: dict[str, dict[str, Any]] = {
     "squashed": {"squash_output": True, "log_std_init": -1.0},
     "no hidden layer": {"net_arch": []},
 }
-ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
+FROM_VALUE: list[type[nn.Module]] = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU]
+FROM_INPUT: list[Callable[[], nn.Module]] = [
+    nn.SiLU,
+    nn.GELU,
+    partial(nn.GELU, approximate="tanh"),
+    nn.Softplus,
+    nn.Mish,
+    nn.Hardswish,
+]
+"""Activations whose derivative needs their input."""
+ACTIVATIONS: list[Callable[[], nn.Module]] = [*FROM_VALUE, *FROM_INPUT]
+
+
+class OwnModule(nn.Module):
+    """Networks of actor and critic, with a common layer and a norm."""
+
+    latent_dim_pi, latent_dim_vf = 6, 5
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.common = nn.Sequential(nn.Linear(inputs, 8), nn.LayerNorm(8), nn.SiLU())
+        self.actor, self.critic = nn.Linear(8, 6), nn.Linear(8, 5)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: Tensor) -> Tensor:
+        return self.actor(self.common(features)).tanh()  # type: ignore[no-any-return]
+
+    def forward_critic(self, features: Tensor) -> Tensor:
+        return self.critic(self.common(features)).tanh()  # type: ignore[no-any-return]
+
+
+class OwnNetworks(ActorCriticPolicy):
+    """A policy with :class:`OwnModule`, as SB3's documentation shows it."""
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = OwnModule(self.features_dim)  # type: ignore[assignment]
 
 
 def policy_of(action_space: spaces.Space[Any], inputs: int = 3, **kwargs: Any) -> ActorCriticPolicy:
@@ -49,9 +89,10 @@ def policy_of(action_space: spaces.Space[Any], inputs: int = 3, **kwargs: Any) -
 
 
 def forced_path(*, generic: bool) -> Any:
-    """Context in which update and rollout take the generic path if ``generic``."""
-    decide = (lambda _: None) if generic else standard_mlp
-    return mock.patch.object(paths, "standard_mlp", decide)
+    """Context in which the update uses autograd and the rollout is SB3's if ``generic``."""
+    if not generic:
+        return nullcontext()
+    return mock.patch.multiple(paths, standard_mlp=lambda _: None, has_sb3s_methods=lambda _: False)
 
 
 def trained(
@@ -61,12 +102,13 @@ def trained(
     n_envs: int = 2,
     n_updates: int = 2,
     observations: spaces.Space[Any] | None = None,
+    policy: str = "MlpPolicy",
     **kwargs: Any,
 ) -> TRPO:
     """A trained model, by the generic path if ``generic``."""
     env = DummyVecEnv([lambda: RandomEnv(space, observations)] * n_envs)
     arguments = {"n_steps": 64, "batch_size": 64, "n_critic_updates": 3, "seed": 0, **kwargs}
-    model = TRPO("MlpPolicy", env, **arguments)
+    model = TRPO(policy, env, **arguments)
     assert standard_mlp(model.policy) is not None
     with forced_path(generic=generic):
         return model.learn(n_updates * 64 * n_envs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,10 +22,10 @@ from trpo_deploy.train.update.autograd_actor import AutogradActor
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda make: repr(make()))
 @pytest.mark.parametrize("space", ACTION_SPACES.values(), ids=ACTION_SPACES)
 def test_derivatives_equal_double_backwards(
-    space: spaces.Space[Any], activation: type[nn.Module], reduction: Any
+    space: spaces.Space[Any], activation: Callable[[], nn.Module], reduction: Any
 ) -> None:
     check_actor(policy_of(space, activation_fn=activation), reduction)
 
@@ -44,14 +45,17 @@ def test_layers_may_have_any_width(net_arch: list[int], actions: int, inputs: in
     check_actor(policy_of(space, inputs, net_arch=net_arch), "mean")
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda make: repr(make()))
 @pytest.mark.parametrize(
     ("net_arch", "keeps"),
     [([20, 40, 33], True), ([5, 32], True), ([40, 31], False), ([40, 31, 64], False)],
     ids=str,
 )
 def test_slopes_are_kept_for_wide_layers_and_give_the_same_product(
-    net_arch: list[int], keeps: bool, activation: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+    net_arch: list[int],
+    keeps: bool,
+    activation: Callable[[], nn.Module],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept: list[bool] = []
     keep_slopes = DenseProducts.keep_slopes

@@ -48,6 +48,10 @@ OBJECTS: dict[str, tuple[Callable[[TRPO], Any], tuple[str, ...]]] = {
     ),
     "normalizer": (normalizer, ("normalize_obs", "normalize_reward", "step_wait")),
     "statistics": (lambda model: normalizer(model).obs_rms, ("update",)),
+    "environments": (
+        lambda model: normalizer(model).venv,
+        ("step_async", "step_wait", "_save_obs"),
+    ),
     "returns": (lambda model: normalizer(model).ret_rms, ("update",)),
     "optimizer": (lambda model: model.policy.optimizer, ("step", "zero_grad")),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from tests.train.environments import RandomEnv
+from tests.train.mlp.policies import FROM_INPUT
 from trpo_deploy import TRPO
 from trpo_deploy.train.mlp import step_arithmetic, step_numpy
 from trpo_deploy.train.mlp.activation_kernels import ActivationKernels, activation_kernels
@@ -31,7 +33,7 @@ def compiled() -> StepArithmetic:
     return step_arithmetic.compiled
 
 
-def activations(*kinds: type[nn.Module]) -> list[ActivationKernels]:
+def activations(*kinds: Callable[[], nn.Module]) -> list[ActivationKernels]:
     found = [activation_kernels(kind()) for kind in kinds]
     return [each for each in found if each is not None]
 
@@ -82,9 +84,11 @@ def test_running_moments_equal_those_of_all_rows(compiled: StepArithmetic) -> No
 
 @pytest.mark.parametrize("n_envs", [1, 2, 8])
 @pytest.mark.parametrize("widths", [(3, 2), (17, 64, 64, 6), (5, 1, 30, 7)], ids=str)
-@pytest.mark.parametrize("kind", [nn.Tanh, nn.ReLU, nn.Sigmoid])
+@pytest.mark.parametrize(
+    "kind", [nn.Tanh, nn.ReLU, nn.Sigmoid, *FROM_INPUT], ids=lambda kind: repr(kind())
+)
 def test_forward_passes_are_equal(
-    compiled: StepArithmetic, kind: type[nn.Module], widths: tuple[int, ...], n_envs: int
+    compiled: StepArithmetic, kind: Callable[[], nn.Module], widths: tuple[int, ...], n_envs: int
 ) -> None:
     rng = np.random.default_rng(0)
     shapes = list(itertools.pairwise(widths))

@@ -1,7 +1,7 @@
 """Chooses how an update and a rollout are computed.
 
 A standard MLP takes the fast path of :mod:`trpo_deploy.train.mlp`. All other policies take
-autograd and SB3's rollout.
+autograd. Their rollout is unrolled too if they compute by SB3's methods, and else SB3's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -18,8 +18,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from trpo_deploy.train.mlp import step_numpy
 from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.regression import MlpRegression, can_regress
-from trpo_deploy.train.mlp.rollout import can_collect, collect_mlp_rollout
-from trpo_deploy.train.mlp.standard_mlp import StandardMlp, standard_mlp
+from trpo_deploy.train.mlp.rollout import can_collect, collect_unrolled
+from trpo_deploy.train.mlp.rollout_observations import has_flat_features
+from trpo_deploy.train.mlp.standard_mlp import StandardMlp, has_sb3s_methods, standard_mlp
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
 from trpo_deploy.train.update.actor import Actor
 from trpo_deploy.train.update.as_written import is_as_written
@@ -75,7 +76,7 @@ class MlpPath:
     ) -> Regression:
         """The critic's regression; it runs during the policy step if the graph supports it."""
         supported = (
-            is_as_written(buffer, RolloutBuffer)
+            is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
             and settings.n_updates > 0  # ONNX's Scan needs a non-empty sequence
             and can_regress(self.policy.optimizer, self.mlp.critic.parameters)
         )
@@ -98,16 +99,23 @@ def collect_rollout(
     n_rollout_steps: int,
 ) -> bool:
     """Fill the buffer by the fastest path; see ``OnPolicyAlgorithm.collect_rollouts``."""
-    mlp = standard_mlp(model.policy)
-    if mlp is not None and can_collect(model):
-        return collect_mlp_rollout(model, mlp, env, callback, rollout_buffer, n_rollout_steps)
+    mlp = rollout_mlp(model)
+    if can_collect(model) and (mlp is not None or has_sb3s_methods(model.policy)):
+        return collect_unrolled(model, mlp, env, callback, rollout_buffer, n_rollout_steps)
     return OnPolicyAlgorithm.collect_rollouts(model, env, callback, rollout_buffer, n_rollout_steps)
+
+
+def rollout_mlp(model: OnPolicyAlgorithm) -> StandardMlp | None:
+    """The policy as a standard MLP, or None if a rollout has to run its modules."""
+    return standard_mlp(model.policy) if has_flat_features(model.observation_space) else None
 
 
 def path_names(model: OnPolicyAlgorithm) -> tuple[str, str]:
     """Names of the current update path and rollout path, for logs."""
-    mlp = standard_mlp(model.policy)
-    update = "generic" if mlp is None else "standard MLP"
-    if mlp is None or not can_collect(model):
+    update = "generic" if standard_mlp(model.policy) is None else "standard MLP"
+    mlp = rollout_mlp(model)
+    if not can_collect(model) or (mlp is None and not has_sb3s_methods(model.policy)):
         return update, "Stable-Baselines3"
+    if mlp is None:
+        return update, "unrolled modules"
     return update, "NumPy" if choose_arithmetic(model, mlp) is step_numpy else "compiled"

@@ -4,12 +4,14 @@
 import numpy as np
 
 cimport numpy as cnp
-from libc.math cimport isfinite, sqrt
+from libc.math cimport erff, expf, isfinite, log1pf, sqrt
 
 cnp.import_array()
 
-ACTIVATIONS = ("Tanh", "Relu", "Sigmoid")
-"""Supported activations, as ONNX operators."""
+ACTIVATIONS = (
+    "Tanh", "ReLU", "Sigmoid", "SiLU", "GELU", "GELU, tanh", "Softplus", "Mish", "Hardswish"
+)
+"""Names of the supported activations."""
 
 cdef class _Layer:
     """One layer and the memory for its outputs."""
@@ -60,12 +62,45 @@ cdef class _Layer:
         if self.activation == "Tanh":
             for i in range(size):
                 y[i] = <float> tanh(y[i])
-        elif self.activation == "Relu":
+        elif self.activation == "ReLU":
             for i in range(size):
                 y[i] = 0 if y[i] < 0 else y[i]
         elif self.activation == "Sigmoid":
             for i in range(size):
                 y[i] = <float> (0.5 + 0.5 * tanh(0.5 * y[i]))
+        elif self.activation == "SiLU":
+            for i in range(size):
+                y[i] = y[i] / (1 + expf(-y[i]))
+        elif self.activation == "GELU":
+            for i in range(size):
+                y[i] = 0.5 * y[i] * (1 + erff(ROOT_HALF * y[i]))
+        elif self.activation == "GELU, tanh":
+            for i in range(size):
+                y[i] = y[i] / (1 + expf(-TWO_ROOT * (y[i] + CUBIC * y[i] * y[i] * y[i])))
+        elif self.activation == "Softplus":
+            for i in range(size):
+                y[i] = y[i] if y[i] > 20 else log1pf(expf(y[i]))
+        elif self.activation == "Mish":
+            for i in range(size):
+                y[i] = mish(y[i])
+        elif self.activation == "Hardswish":
+            for i in range(size):
+                y[i] = y[i] * min(max(y[i] + 3, 0), 6) / 6
+
+
+cdef float ROOT_HALF = 0.7071067811865476
+cdef float TWO_ROOT = 1.5957691216057308  # twice the root of 2 / pi
+cdef float CUBIC = 0.044715
+
+
+cdef inline float mish(float z) noexcept nogil:
+    """``z tanh(log(1 + e^z))``, where the tanh is n / (n + 2) with n = e^z (e^z + 2)."""
+    cdef float power, n
+    if z > 20:
+        return z
+    power = expf(z)
+    n = power * (power + 2)
+    return z * (n / (n + 2))
 
 
 cdef inline double tanh(double z) noexcept nogil:
@@ -92,7 +127,7 @@ cdef class DenseForward:
     cdef Py_ssize_t size
 
     def __init__(self, weights, biases, activations, Py_ssize_t n_envs):
-        names = [*(activation.onnx for activation in activations), ""]
+        names = [*(activation.name for activation in activations), ""]
         inputs = len(weights[0])
         self.layers = []
         self.size = n_envs * inputs

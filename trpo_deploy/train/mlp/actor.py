@@ -23,6 +23,7 @@ from trpo_deploy.train.mlp.fisher_metric import is_averaged, log_std_metric, out
 from trpo_deploy.train.mlp.standard_mlp import StandardMlp, network_input
 from trpo_deploy.train.update.flat import split_like
 from trpo_deploy.train.update.kl import KLReduction
+from trpo_deploy.train.update.samples import every_kth
 
 
 class MlpActor:
@@ -31,10 +32,10 @@ class MlpActor:
     Args:
         policy: The policy.
         mlp: The same policy as two networks.
-        observations: Observations as the policy takes them, ``(batch, ...)``.
+        observations: Observations as the policy takes them, ``(batch, ...)`` or a dict of these.
     """
 
-    def __init__(self, policy: ActorCriticPolicy, mlp: StandardMlp, observations: Tensor) -> None:
+    def __init__(self, policy: ActorCriticPolicy, mlp: StandardMlp, observations: Any) -> None:
         self._policy, self._mlp, self._observations = policy, mlp, observations
         with torch.no_grad():
             self._features = network_input(policy, observations, policy.pi_features_extractor)
@@ -62,7 +63,7 @@ class MlpActor:
     ) -> Callable[[Tensor], Tensor]:
         """``v -> (F + damping I) v``; see :class:`~trpo_deploy.train.update.actor.Actor`."""
         if every > 1:
-            actor = MlpActor(self._policy, self._mlp, self._observations[::every])
+            actor = MlpActor(self._policy, self._mlp, every_kth(self._observations, every))
             sub_sampled = copy.copy(actor.distribution())
             return actor.fisher_vector_product(sub_sampled, reduction, damping)
         batch, outputs = self._output.shape

@@ -16,7 +16,7 @@ MAX_SLOPES = 2**25
 """Maximum number of slopes that :meth:`DenseProducts.keep_slopes` stores: 128 MiB."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Layer:
     weight: Tensor
     weight_t: Tensor
@@ -25,6 +25,31 @@ class _Layer:
     value: Tensor
     change: Tensor
     change_t: Tensor
+    inputs: Tensor | None
+    """Inputs of an activation whose derivative needs them; its slopes once these are used."""
+    has_slopes: bool = False
+
+    def activate(self) -> None:
+        """Apply the activation to the values."""
+        if self.activation is None:
+            return
+        if self.inputs is not None:
+            self.inputs.copy_(self.value)
+            self.has_slopes = False
+        self.activation.apply(self.value)
+
+    def multiply_by_slope(self, gradient: Tensor) -> None:
+        """Multiply a gradient by the activation's derivative, in place."""
+        if self.activation is None:
+            return
+        if self.inputs is None:
+            self.activation.backward(gradient, self.value)
+            return
+        # Only here: the tries of a line search need no derivatives.
+        if not self.has_slopes and self.activation.slope is not None:
+            self.inputs.copy_(self.activation.slope(self.inputs))
+            self.has_slopes = True
+        self.activation.backward(gradient, self.inputs)
 
 
 class DenseProducts:
@@ -47,8 +72,10 @@ class DenseProducts:
         for linear, activation in zip(network.linears, (*network.activations, None), strict=True):
             weight, bias = linear.weight.detach(), linear.bias.detach()
             value, change = (_matrix(rows, weight) for _ in range(2))
+            needs_inputs = activation is not None and activation.slope is not None
+            inputs = torch.empty_like(value) if needs_inputs else None
             self._layers.append(
-                _Layer(weight, weight.t(), bias, activation, value, change, change.t())
+                _Layer(weight, weight.t(), bias, activation, value, change, change.t(), inputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,8 +89,7 @@ class DenseProducts:
         for layer in self._layers:
             torch.addmm(layer.bias, x, layer.weight_t, out=layer.value)
             latent, x = x, layer.value
-            if layer.activation is not None:
-                layer.activation.apply(x)
+            layer.activate()
         return latent, x
 
     def keep_slopes(self) -> bool:
@@ -91,8 +117,7 @@ class DenseProducts:
             slope = hidden[-1].change.copy_(weight)
             for index in range(len(hidden) - 1, -1, -1):
                 layer = hidden[index]
-                assert layer.activation is not None
-                layer.activation.backward(slope, layer.value)
+                layer.multiply_by_slope(slope)
                 if index > 0:
                     slope = torch.mm(slope, layer.weight, out=self._slopes[index - 1][i])
         return True
@@ -120,8 +145,7 @@ class DenseProducts:
             if moved is not None:
                 layer.change.addmm_(moved, layer.weight_t)
             moved = layer.change
-            if layer.activation is not None:
-                layer.activation.backward(moved, x)
+            layer.multiply_by_slope(moved)
         assert moved is not None
         for part in parts:
             moved += torch.from_numpy(part).t()
@@ -146,8 +170,7 @@ class DenseProducts:
                 # For one output the outer product is the same, and several times faster.
                 multiply = torch.mul if change.shape[1] == 1 else torch.mm
                 multiply(change, layer.weight, out=before.change)
-                assert before.activation is not None
-                before.activation.backward(before.change, before.value)
+                before.multiply_by_slope(before.change)
             change, change_t = before.change, before.change_t
         if x.shape[1] < 24:
             gradients[0].copy_(torch.mm(x.t(), change).t())

@@ -1,55 +1,75 @@
-"""``VecNormalize.step`` without its copies."""
+"""``VecNormalize.step`` and ``DummyVecEnv.step`` without their copies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from trpo_deploy.spec.spaces import Array
+from trpo_deploy.train.mlp.dummy_step import dummy_step
 from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic
 from trpo_deploy.train.update.as_written import is_as_written
+from trpo_deploy.train.update.samples import map_arrays
 
-Step: TypeAlias = Callable[[Array], tuple[Array, Array, Array, Any]]
+Step: TypeAlias = Callable[[Array], tuple[Any, Array, Array, Any]]
 """From actions to observations, rewards, dones and infos."""
 
 _NO_MEAN = np.zeros(())
 
 
 def env_step(arithmetic: StepArithmetic, env: VecEnv) -> Step:
-    """The step function of the environments, without copies for a plain ``VecNormalize``."""
-    if (
+    """The step function of the environments, without copies where they are as SB3 wrote them."""
+    if isinstance(env, DummyVecEnv) and is_as_written(env, DummyVecEnv):
+        return partial(dummy_step, env)
+    if not (
         isinstance(env, VecNormalize)
         and is_as_written(env, VecNormalize)
         and env.norm_obs
-        and isinstance(env.observation_space, spaces.Box)
-        and is_as_written(env.obs_rms, RunningMeanStd)
+        and all(is_as_written(rms, RunningMeanStd) for rms in _statistics(env).values())
         and is_as_written(env.ret_rms, RunningMeanStd)
     ):
-        return partial(_normalized_step, arithmetic, env)
-    return env.step  # type: ignore[return-value]
+        return env.step
+    return partial(_normalized_step, arithmetic, env, env_step(arithmetic, env.venv))
+
+
+def _statistics(env: VecNormalize) -> dict[str | None, RunningMeanStd]:
+    """Statistics of each normalized key; of the key None for observations without keys."""
+    if isinstance(env.observation_space, spaces.Dict):
+        return dict(env.obs_rms)
+    return {None: env.obs_rms}  # type: ignore[dict-item]
 
 
 def _normalized_step(
-    arithmetic: StepArithmetic, env: VecNormalize, actions: Array
-) -> tuple[Array, Array, Array, Any]:
+    arithmetic: StepArithmetic, env: VecNormalize, step: Step, actions: Array
+) -> tuple[Any, Array, Array, Any]:
     """Step and update ``env`` as ``VecNormalize.step`` does, up to rounding."""
-    raw: Any
-    raw, rewards, dones, infos = env.venv.step(actions)
+    raw, rewards, dones, infos = step(actions)
     env.old_obs, env.old_reward = raw, rewards
-    rms: RunningMeanStd = env.obs_rms  # type: ignore[assignment]
+    statistics = _statistics(env)
     if env.training:
-        _update(arithmetic, rms, raw)
+        for key, rms in statistics.items():
+            _update(arithmetic, rms, raw if key is None else raw[key])
         env.returns = arithmetic.discounted(env.returns, env.gamma, rewards)
         _update(arithmetic, env.ret_rms, env.returns)
 
-    def normalized(observations: Array) -> Array:
-        return arithmetic.normalized(observations, rms.mean, rms.var, env.epsilon, env.clip_obs)
+    def normalized(observations: Any) -> Any:
+        if None in statistics:
+            return part(observations, statistics[None])
+        keys = env.norm_obs_keys or ()
+        return {
+            key: part(values, statistics[key]) if key in keys else np.array(values)
+            for key, values in observations.items()
+        }
+
+    def part(values: Array, rms: RunningMeanStd) -> Array:
+        return arithmetic.normalized(values, rms.mean, rms.var, env.epsilon, env.clip_obs)
 
     if env.norm_reward:
         rewards = arithmetic.normalized(
@@ -61,9 +81,13 @@ def _normalized_step(
         env.returns[dones] = 0
         for info, done in zip(infos, dones.tolist(), strict=True):
             if done and "terminal_observation" in info:
-                final = np.asarray(info["terminal_observation"])
-                info["terminal_observation"] = normalized(final[None])[0]
+                final = map_arrays(_batch_of_one, info["terminal_observation"])
+                info["terminal_observation"] = map_arrays(itemgetter(0), normalized(final))
     return normalized(raw), rewards, dones, infos
+
+
+def _batch_of_one(values: Any) -> Array:
+    return np.asarray(values)[None]
 
 
 def _update(arithmetic: StepArithmetic, rms: RunningMeanStd, batch: Array) -> None:

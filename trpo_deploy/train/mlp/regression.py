@@ -28,6 +28,7 @@ from trpo_deploy.train.mlp.standard_mlp import network_input
 from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.flat import split_like
 from trpo_deploy.train.update.regression import NOT_FINITE, CriticFit, RegressionSettings
+from trpo_deploy.train.update.samples import map_arrays
 
 
 def can_regress(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> bool:
@@ -71,7 +72,7 @@ class MlpRegression:
     ) -> None:
         self._optimizer, self._parameters = policy.optimizer, critic.parameters
         with torch.no_grad():
-            observations = buffer.to_torch(buffer.observations)
+            observations = map_arrays(buffer.to_torch, buffer.observations)
             features = network_input(policy, observations, policy.vf_features_extractor)
         size = len(features)
         self._random_state = np.random.get_state()

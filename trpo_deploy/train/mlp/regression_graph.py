@@ -60,7 +60,8 @@ def _gradient(critic: DenseNetwork) -> list[str]:
     for i in layers:
         lines.append(f"z{i} = Gemm<transB = 1>(h{i}, w{i}, b{i})")
         if i < last:
-            lines.append(f"h{i + 1} = {critic.activations[i].onnx}(z{i})")
+            names = {"h": f"h{i + 1}", "z": f"z{i}"}
+            lines += [line.format(**names) for line in critic.activations[i].onnx]
     lines += [
         f"error = Sub(z{last}, y)",
         "square = ReduceSumSquare<keepdims = 0>(error)",
@@ -73,8 +74,8 @@ def _gradient(critic: DenseNetwork) -> list[str]:
             lines.append(f"g{parameter}{i}_flat = Reshape(g{parameter}{i}, flat)")
         if i > 0:
             lines.append(f"e{i} = MatMul(d{i}, w{i})")
-            slope = critic.activations[i - 1].onnx_slope
-            lines += [line.format(h=f"h{i}", slope=f"slope{i}") for line in slope]
+            names = {"h": f"h{i}", "z": f"z{i - 1}", "slope": f"slope{i}"}
+            lines += [line.format(**names) for line in critic.activations[i - 1].onnx_slope]
             lines.append(f"d{i - 1} = Mul(e{i}, slope{i})")
     parts = ", ".join(f"gw{i}_flat, gb{i}_flat" for i in layers)
     return [*lines, f"raw = Concat<axis = 0>({parts})"]

@@ -1,9 +1,10 @@
-"""Rollouts of a standard MLP: torch runs on the whole rollout, and hardly in a step.
+"""Unrolled rollouts: torch runs on the whole rollout, and as little as possible in a step.
 
 Torch's overhead for one small observation is many times the arithmetic, and evicting the
-environments' data from the cache costs as much again. So a step computes actions on copies of the
-weights, by :mod:`~trpo_deploy.train.mlp.step_arithmetic`. Values, log-probabilities and the
-bootstraps at time limits are computed for the whole rollout at its end.
+environments' data from the cache costs as much again. So a step of a standard MLP computes actions
+on copies of the weights, by :mod:`~trpo_deploy.train.mlp.step_arithmetic`. A step of another policy
+runs the modules of its actor. Values, log-probabilities and the bootstraps at time limits are
+computed for the whole rollout at its end.
 
 Noise is drawn at the start of the rollout, as torch's distributions would draw it step by step.
 MultiBinary actions and gSDE's matrices are drawn in each step. The rollout equals SB3's up to
@@ -17,42 +18,40 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.spec.spaces import Array
-from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.advantages import generalized_advantages
-from trpo_deploy.train.mlp.dense_products import DenseProducts
 from trpo_deploy.train.mlp.normalized_step import env_step
 from trpo_deploy.train.mlp.rollout_checks import WeightsOfRollout, unusable_output
+from trpo_deploy.train.mlp.rollout_observations import RolloutObservations
 from trpo_deploy.train.mlp.sampler import make_sampler
-from trpo_deploy.train.mlp.standard_mlp import StandardMlp, network_input
+from trpo_deploy.train.mlp.standard_mlp import StandardMlp
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
+from trpo_deploy.train.mlp.step_networks import MlpNetworks, ModuleNetworks, StepNetworks
 from trpo_deploy.train.update.as_written import is_as_written
+from trpo_deploy.train.update.samples import map_arrays
 
 
 def can_collect(model: OnPolicyAlgorithm) -> bool:
-    """Whether :func:`collect_mlp_rollout` can replace SB3's rollout for a dense MLP."""
-    space, actions = model.observation_space, model.action_space
+    """Whether :func:`collect_unrolled` can replace SB3's rollout, if the policy allows it."""
+    actions = model.action_space
     # A buffer with fewer digits than the policy would change the log-probabilities.
     exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
     return (
-        isinstance(space, spaces.Box)
-        and not is_image_space(space)
-        and exact
-        and is_as_written(model.rollout_buffer, RolloutBuffer)
+        exact
+        and is_as_written(model.rollout_buffer, RolloutBuffer, DictRolloutBuffer)
         and model.device.type == "cpu"
         and getattr(model, "unrolled", True)  # an option of TRPO
     )
 
 
-def collect_mlp_rollout(
+def collect_unrolled(
     model: OnPolicyAlgorithm,
-    mlp: StandardMlp,
+    mlp: StandardMlp | None,
     env: VecEnv,
     callback: BaseCallback,
     rollout_buffer: RolloutBuffer,
@@ -63,6 +62,14 @@ def collect_mlp_rollout(
     Callbacks find the locals of that function under the same names, except ``done``, ``idx``, and
     ``values`` and ``log_probs``, which are computed after the last step. Until then the buffer
     holds actions, rewards and episode starts.
+
+    Args:
+        model: The algorithm; its policy has a standard MLP, or SB3's methods.
+        mlp: The policy as a standard MLP, or None if it has other modules.
+        env: The environments.
+        callback: Called as in SB3's rollout.
+        rollout_buffer: The buffer to fill.
+        n_rollout_steps: Number of steps of each environment.
 
     Returns:
         Whether the rollout is complete; False if a callback ended it.
@@ -79,24 +86,21 @@ def collect_mlp_rollout(
     callback.on_rollout_start()
     weights = WeightsOfRollout(model.policy)
     arithmetic = choose_arithmetic(model, mlp)
-    forward = arithmetic.forward_pass(
-        [linear.weight.detach().numpy().T for linear in mlp.actor.linears],
-        [linear.bias.detach().numpy() for linear in mlp.actor.linears],
-        mlp.actor.activations,
-        env.num_envs,
+    networks: StepNetworks = (
+        ModuleNetworks(model.policy) if mlp is None else MlpNetworks(model, mlp, arithmetic)
     )
-    sample = make_sampler(arithmetic, model, mlp, n_rollout_steps)
+    sample = make_sampler(arithmetic, model, n_rollout_steps)
     step = env_step(arithmetic, env)
     is_box = isinstance(model.action_space, spaces.Box)
-    truncated: list[tuple[int, int, Array]] = []
+    truncated: list[tuple[int, int, Any]] = []
     last_obs: Any = model._last_obs
-    observations = np.empty((n_rollout_steps, *last_obs.shape), last_obs.dtype)
-    for n_steps, obs_tensor in enumerate(torch.from_numpy(observations)):  # noqa: B007 - a local
+    observations = RolloutObservations(last_obs, n_rollout_steps)
+    for n_steps, obs_tensor in enumerate(observations.tensors()):
         if model.use_sde and model.sde_sample_freq > 0 and n_steps % model.sde_sample_freq == 0:
             model.policy.reset_noise(env.num_envs)
         last_obs = model._last_obs
-        observations[n_steps] = last_obs  # the memory of obs_tensor
-        latent, output = forward(last_obs)
+        observations.write(n_steps, last_obs)  # the memory of obs_tensor
+        latent, output = networks.act(last_obs, obs_tensor)
         # A logit of minus infinity excludes an action.
         if not (is_box or arithmetic.finite(output)) and np.isnan(output).any():
             raise unusable_output(output, last_obs, model.num_timesteps)
@@ -117,19 +121,20 @@ def collect_mlp_rollout(
             truncated += _truncated(n_steps, dones, infos)
         model._last_obs = new_obs
         model._last_episode_starts = dones
-    rollout_buffer.observations[:] = observations
+    observations.copy_to(rollout_buffer)
     n_steps = n_rollout_steps  # as callbacks find it in SB3's rollout
     weights.check_unchanged()
-    _complete(model, mlp, rollout_buffer, truncated)
+    _complete(model, networks, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()
     return True
 
 
-def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Array]]:
+def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Any]]:
     """Step, environment and last observation of each episode that a time limit ended."""
     return [
-        (step, i, np.array(infos[i]["terminal_observation"]))  # a copy: it may be reused
+        # Copies: the environment may reuse its arrays.
+        (step, i, map_arrays(np.array, infos[i]["terminal_observation"]))
         for i, done in enumerate(dones.tolist())
         if done and infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]
     ]
@@ -138,30 +143,31 @@ def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Arra
 @torch.no_grad()
 def _complete(
     model: OnPolicyAlgorithm,
-    mlp: StandardMlp,
+    networks: StepNetworks,
     buffer: RolloutBuffer,
-    truncated: list[tuple[int, int, Array]],
+    truncated: list[tuple[int, int, Any]],
 ) -> None:
     """Add values, log-probabilities, time-limit bootstraps, returns and advantages."""
     policy = model.policy
     shape = buffer.rewards.shape
-    observations = torch.from_numpy(buffer.observations.reshape(-1, *buffer.obs_shape))
+    observations = map_arrays(
+        lambda part: torch.from_numpy(part.reshape(-1, *part.shape[2:])), buffer.observations
+    )
     actions = torch.from_numpy(buffer.actions.reshape(-1, buffer.action_dim).astype(np.float32))
     if isinstance(model.action_space, spaces.Discrete):
         actions = actions.long().flatten()
-    features = network_input(policy, observations, policy.vf_features_extractor)
-    values = DenseProducts(mlp.critic, len(features)).forward(features)
+    values, log_probs = networks.evaluate(observations, actions)
     buffer.values[:] = values.numpy().reshape(shape)
-    log_probs = MlpActor(policy, mlp, observations).distribution().log_prob(actions)
     buffer.log_probs[:] = log_probs.numpy().reshape(shape)
     if truncated:
-        final = torch.from_numpy(np.stack([obs for _, _, obs in truncated]).astype(np.float32))
+        final = _stacked([obs for _, _, obs in truncated])
         bootstraps = policy.predict_values(final).numpy().ravel()
         for (step, i, _), value in zip(truncated, bootstraps, strict=True):
             buffer.rewards[step, i] += model.gamma * value
     buffer.full = True
-    last: Any = model._last_obs
-    last_values = policy.predict_values(torch.from_numpy(last.astype(np.float32)))
+    # Copies, since torch warns of arrays that are not writable.
+    last = map_arrays(lambda part: torch.from_numpy(np.array(part)), model._last_obs)
+    last_values = policy.predict_values(last)
     dones: Any = model._last_episode_starts
     buffer.advantages[:] = generalized_advantages(
         buffer.rewards,
@@ -171,3 +177,10 @@ def _complete(
         buffer.gae_lambda,
     )
     buffer.returns[:] = buffer.advantages + buffer.values
+
+
+def _stacked(observations: list[Any]) -> Any:
+    """Single observations as one batch of tensors."""
+    if isinstance(observations[0], dict):
+        return {key: _stacked([each[key] for each in observations]) for key in observations[0]}
+    return torch.from_numpy(np.stack(observations))

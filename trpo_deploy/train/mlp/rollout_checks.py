@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -11,19 +13,20 @@ from trpo_deploy.spec.spaces import Array
 
 
 def unusable_output(
-    output: Array, observations: Array, timesteps: int
+    output: Array, observations: Any, timesteps: int
 ) -> ObservationError | TrainingError:
     """The error for actions or logits that must not reach the environments.
 
     Args:
         output: Actions or logits, ``(envs, ...)``; some number is not finite.
-        observations: What the policy observed, ``(envs, ...)``.
+        observations: What the policy observed, ``(envs, ...)`` or a dict of these.
         timesteps: Steps made so far.
 
     Returns:
         An ``ObservationError`` where an observation is the cause, or else a ``TrainingError``.
     """
-    for values in (observations, output):
+    parts = observations if isinstance(observations, dict) else {OBS: observations}
+    for key, values in [*parts.items(), (None, output)]:  # noqa: B007 - used below
         rows = values.reshape(len(values), -1)
         wrong = np.argwhere(~np.isfinite(rows))
         if len(wrong):
@@ -31,9 +34,9 @@ def unusable_output(
     env, index = wrong[0].tolist()
     where = f"environment {env} of {len(rows)}, after {timesteps} steps"
     found = f"{rows[env, index]} at index {index}"
-    if values is observations:
+    if key is not None:
         received = f"{found} from {where}"
-        return ObservationError(OBS, "finite numbers", received, kind="not_finite")
+        return ObservationError(key, "finite numbers", received, kind="not_finite")
     return TrainingError(
         f"the policy's output is {found} for {where}, and its observation is finite: the weights "
         "are not finite, or too large; lower the learning rate or target_kl"

@@ -15,7 +15,6 @@ from stable_baselines3.common.policies import BasePolicy
 
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp.noise import categorical_draw, normal_noise
-from trpo_deploy.train.mlp.standard_mlp import StandardMlp
 from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic
 
 Sampler: TypeAlias = Callable[[int, Array, Array], tuple[Array, Array]]
@@ -25,9 +24,7 @@ The first result is the distribution's actions, the second the actions for the e
 """
 
 
-def make_sampler(
-    arithmetic: StepArithmetic, model: OnPolicyAlgorithm, mlp: StandardMlp, n_steps: int
-) -> Sampler:
+def make_sampler(arithmetic: StepArithmetic, model: OnPolicyAlgorithm, n_steps: int) -> Sampler:
     """Sampler of a rollout, with the random numbers that torch's distributions would draw."""
     space, distribution = model.action_space, model.policy.action_dist
     if not isinstance(space, spaces.Box):
@@ -35,8 +32,7 @@ def make_sampler(
     low, high = _rows(space.low, model.n_envs), _rows(space.high, model.n_envs)
     if isinstance(distribution, StateDependentNoiseDistribution):
         return partial(_state_dependent, model.policy, distribution, low, high)
-    assert mlp.log_std is not None
-    deviation = _rows(mlp.log_std.detach().exp().numpy(), model.n_envs)
+    deviation = _rows(model.policy.log_std.detach().exp().numpy(), model.n_envs)
     noise = normal_noise(n_steps, deviation.shape)
     if model.policy.squash_output:
         return partial(_squashed, model.policy, noise, deviation, low.shape)

@@ -1,8 +1,9 @@
-"""Recognises policies that are two dense networks on flat features."""
+"""Recognises policies that are two dense networks on flat features, or have SB3's methods."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
@@ -11,13 +12,22 @@ from stable_baselines3.common.distributions import (
     MultiCategoricalDistribution,
     StateDependentNoiseDistribution,
 )
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+from stable_baselines3.common.torch_layers import (
+    CombinedExtractor,
+    FlattenExtractor,
+    MlpExtractor,
+)
 from torch import Tensor, nn
 
-from trpo_deploy.sb3.squashed import SquashedMlpPolicy
+from trpo_deploy.sb3.squashed import SquashedCnnPolicy, SquashedMlpPolicy, SquashedMultiInputPolicy
 from trpo_deploy.train.mlp.dense_network import DenseNetwork, dense_network
-from trpo_deploy.train.update.as_written import is_as_written
+from trpo_deploy.train.update.as_written import computes_as, is_as_written
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +45,12 @@ class StandardMlp:
         return [*([] if self.log_std is None else [self.log_std]), *self.actor.parameters]
 
 
+_POLICIES = (
+    ActorCriticPolicy,
+    MultiInputActorCriticPolicy,
+    SquashedMlpPolicy,
+    SquashedMultiInputPolicy,
+)
 _DISTRIBUTIONS = (
     BernoulliDistribution,
     CategoricalDistribution,
@@ -47,15 +63,14 @@ _DISTRIBUTIONS = (
 def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     """The policy as two dense networks, or None if it is, or may be, anything else."""
     known = (
-        is_as_written(policy, ActorCriticPolicy, SquashedMlpPolicy)
+        is_as_written(policy, *_POLICIES)
         and is_as_written(policy.mlp_extractor, MlpExtractor)
-        and is_as_written(policy.pi_features_extractor, FlattenExtractor)
-        and is_as_written(policy.vf_features_extractor, FlattenExtractor)
+        and _flattens(policy.pi_features_extractor)
+        and _flattens(policy.vf_features_extractor)
         and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
         and not getattr(policy.action_dist, "learn_features", False)
         and type(policy.action_net) is nn.Linear
-        and not any(_is_hooked(module) for module in policy.modules())
-        and not any(_is_hooked(parameter) for parameter in policy.parameters())
+        and not _is_hooked_anywhere(policy)
     )
     if not known:
         return None
@@ -72,7 +87,44 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     return found if in_networks == trained else None
 
 
+_BUILT_BY = frozenset(
+    (
+        "__init__",
+        "_build",
+        "_build_mlp_extractor",
+        "_get_constructor_parameters",
+        "init_weights",
+        "make_features_extractor",
+    )
+)
+"""Methods of a policy that make its modules."""
+
+
+def has_sb3s_methods(policy: ActorCriticPolicy) -> bool:
+    """Whether a policy, with any modules, computes actions and values by SB3's methods.
+
+    A subclass may make other modules, and must not replace any other method.
+    """
+    return (
+        computes_as(policy, *_POLICIES, ActorCriticCnnPolicy, SquashedCnnPolicy, but=_BUILT_BY)
+        and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
+        and not _is_hooked_anywhere(policy)
+    )
+
+
+def _flattens(extractor: nn.Module) -> bool:
+    """Whether an extractor only flattens observations, or each part of a Dict."""
+    if isinstance(extractor, CombinedExtractor):
+        only_flatten = all(type(part) is nn.Flatten for part in extractor.extractors.values())
+        return only_flatten and is_as_written(extractor, CombinedExtractor)
+    return is_as_written(extractor, FlattenExtractor)
+
+
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _is_hooked_anywhere(policy: ActorCriticPolicy) -> bool:
+    return any(map(_is_hooked, policy.modules())) or any(map(_is_hooked, policy.parameters()))
 
 
 def _is_hooked(part: nn.Module | nn.Parameter) -> bool:
@@ -81,7 +133,7 @@ def _is_hooked(part: nn.Module | nn.Parameter) -> bool:
     return replaced or any(getattr(part, name, None) for name in _HOOKS)
 
 
-def network_input(policy: ActorCriticPolicy, observations: Tensor, extractor: nn.Module) -> Tensor:
+def network_input(policy: ActorCriticPolicy, observations: Any, extractor: nn.Module) -> Tensor:
     """Input of the actor's or the critic's network, ``(batch, features)``.
 
     ``ActorCriticPolicy.extract_features`` returns a pair where the two do not share an extractor.

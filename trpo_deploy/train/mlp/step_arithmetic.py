@@ -69,7 +69,7 @@ class StepArithmetic(Protocol):
 compiled: StepArithmetic | None = None
 """The compiled functions; None if the package was installed without a C compiler."""
 compiled_activations: tuple[str, ...] = ()
-"""Activations that the compiled functions support, as ONNX operators."""
+"""Names of the activations that the compiled functions support."""
 with suppress(ImportError):
     from trpo_deploy.train.mlp import _step_compiled
 
@@ -83,13 +83,19 @@ COMPILED_MAX_ENVS = 8
 """With more environments NumPy's faster products outweigh the overhead of its calls."""
 
 
-def choose_arithmetic(model: OnPolicyAlgorithm, mlp: StandardMlp) -> StepArithmetic:
-    """The compiled functions, or NumPy's where those are faster or support more."""
+def choose_arithmetic(model: OnPolicyAlgorithm, mlp: StandardMlp | None) -> StepArithmetic:
+    """The compiled functions, or NumPy's where those are faster or support more.
+
+    Args:
+        model: The algorithm.
+        mlp: The policy as a standard MLP, or None if its own modules compute the forward pass.
+    """
     space = model.action_space
+    activations = () if mlp is None else mlp.actor.activations
     if (
         compiled is not None
         and model.n_envs <= COMPILED_MAX_ENVS
-        and all(kernels.onnx in compiled_activations for kernels in mlp.actor.activations)
+        and all(kernels.name in compiled_activations for kernels in activations)
         and (not isinstance(space, spaces.Box) or space.dtype == np.float32)
     ):
         return compiled
