@@ -82,6 +82,14 @@ class ConfigOptions:
         list[str] | None,
         typer.Option("--env-arg", metavar="KEY=VALUE", help="Environment argument. Repeatable."),
     ] = None
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Start from this policy: a policy zip, model folder or RL Zoo run folder.",
+            show_default="new weights",
+        ),
+    ] = None
     device: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +135,7 @@ class ConfigOptions:
             seed=self.seed,
             n_envs=self.n_envs,
             vec_env=None if self.vec_env is None else self.vec_env.value,
+            init=self.init,
             device=self.device,
             eval_every=self.eval_every,
             eval_episodes=self.eval_episodes,

@@ -74,6 +74,10 @@ class TrainConfig:
     """Stop the run when the mean evaluation return reaches this value."""
     checkpoint_every: int = 10_000
     """Environment steps between two checkpoints."""
+    init: str | None = None
+    """Policy to start from: a policy zip, a model folder or a run of RL Zoo."""
+    init_sha256: Mapping[str, str] | None = field(default=None, compare=False)
+    """Hex SHA-256 of its files by name, as the run found them; other files are refused."""
     preset: str | None = field(default=None, compare=False)
     """Preset or file that settings were taken from, for the run's card; it changes nothing."""
 
@@ -122,14 +126,18 @@ class TrainConfig:
         )
 
     @property
-    def own_classes(self) -> tuple[str, ...]:
-        """Wrappers, and policy classes outside torch and SB3, as ``package.module:Class``."""
+    def policy_classes(self) -> tuple[str, ...]:
+        """Classes of the policy outside torch and SB3, as ``package.module:Class``."""
         arguments = policy_arguments(self.hyperparameters.get("policy_kwargs") or {})
         classes = [value for value in arguments.values() if isinstance(value, type)]
         libraries = ("torch.", "stable_baselines3.")
         own = [each for each in classes if not each.__module__.startswith(libraries)]
-        named = tuple(f"{each.__module__}:{each.__qualname__}" for each in own)
-        return named + wrapper_classes(self.env_wrapper)
+        return tuple(f"{each.__module__}:{each.__qualname__}" for each in own)
+
+    @property
+    def own_classes(self) -> tuple[str, ...]:
+        """:attr:`policy_classes` and wrappers, as ``package.module:Class``."""
+        return self.policy_classes + wrapper_classes(self.env_wrapper)
 
     def algorithm_arguments(self) -> dict[str, Any]:
         """The keyword arguments of :class:`TRPO`, with classes and schedules in place of names."""

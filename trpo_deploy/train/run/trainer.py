@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback, Evalu
 from trpo_deploy.train.run.callbacks.progress import ProgressCallback, TimedCallbacks
 from trpo_deploy.train.run.csv_log import CsvLog
 from trpo_deploy.train.run.environments import make_evaluation_env, make_training_env
+from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import check_device, make_model
 from trpo_deploy.train.run.policy_files import save_policy
 from trpo_deploy.train.run.tensorboard_log import TensorBoardLog
@@ -104,6 +105,10 @@ def train(
         check_same_settings(checkpoint, config)
     with closed_after(make_training_env(config, reports.note)) as env:
         model = make_model(config, env)
+        if checkpoint is None and config.init is not None:
+            initial = read_initial_policy(config)
+            start_from(model, initial, reports.note)
+            config = replace(config, init_sha256=dict(initial.sha256))
         _note_flattened_images(model, env, config, reports.note)
         _note_renamed_keys(model, reports.note)
         with folder.claimed():
