@@ -157,7 +157,7 @@ def test_missing_statistics_and_statistics_of_another_policy_are_refused(tmp_pat
     with pytest.raises(ConfigError, match=r"shape \(4,\), but the observations \(3,\)"):
         initialized(init, "normalize=true")
     statistics.unlink()
-    with pytest.raises(ConfigError, match="statistics were not found; .* as vecnormalize.pkl"):
+    with pytest.raises(ConfigError, match=r"statistics were not found; .* as vecnormalize\.pkl"):
         initialized(init, "normalize=true")
 
 

@@ -27,7 +27,6 @@ _FIELDS = {each.name for each in fields(TrainConfig)} - {"env_id", "hyperparamet
 
 _UNSUPPORTED = {
     "vec_env_wrapper": "wrap single environments with env_wrapper",
-    "callback": "write a script that calls TRPO.learn(callback=...)",
     "preset": "use --preset",
 }
 """Settings that a run does not support, most of them RL Zoo's, and what to do instead."""
