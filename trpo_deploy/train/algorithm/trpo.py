@@ -53,6 +53,7 @@ from trpo_deploy.train.update.kl import KLReduction, mean_kl
 from trpo_deploy.train.update.line_search import line_search
 from trpo_deploy.train.update.regression import CriticFit, RegressionSettings
 from trpo_deploy.train.update.samples import every_kth_sample
+from trpo_deploy.train.vec_env.gymnasium_vector import VectorEnv
 
 SelfTRPO = TypeVar("SelfTRPO", bound="TRPO")
 
@@ -92,7 +93,7 @@ class TRPO(TranslatedAlgorithm):
     Args:
         policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"``, or a subclass of
             ``ActorCriticPolicy``.
-        env: Gymnasium environment, its id, or a ``VecEnv``.
+        env: Gymnasium environment, its id, a ``VecEnv``, or a ``VectorEnv`` of Gymnasium.
         learning_rate: Learning rate of the critic, or a schedule of the remaining progress
             (from 1 to 0).
         n_steps: Steps of each environment per update.
@@ -149,7 +150,7 @@ class TRPO(TranslatedAlgorithm):
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],
-        env: GymEnv | str,
+        env: GymEnv | VectorEnv | str,
         learning_rate: float | Schedule = 1e-3,
         n_steps: int = 2048,
         batch_size: int = 128,
