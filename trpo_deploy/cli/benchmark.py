@@ -45,7 +45,7 @@ def benchmark(
         typer.Option(
             "--preset",
             metavar="[NAME:]PRESET",
-            help="Preset as in train, likewise.",
+            help="Preset as in train, likewise. Repeatable.",
             show_default="the environment's",
         ),
     ] = None,

@@ -80,7 +80,12 @@ def test_discount_and_lambda_change_linearly_from_rollout_to_rollout(
         train(model)
 
     monkeypatch.setattr(TRPO, "train", recorded)
-    schedule = {"gamma": 0.9, "gamma_end": 0.5, "gae_lambda": 0.5, "gae_lambda_end": 0.9}
+    schedule: dict[str, Any] = {
+        "gamma": 0.9,
+        "gamma_end": 0.5,
+        "gae_lambda": 0.5,
+        "gae_lambda_end": 0.9,
+    }
     model = learned(generic=generic, target_kl=1e-12, learning_rate=0.0, **schedule)
     seen, rollouts[:] = rollouts.copy(), []
     assert [gamma for gamma, _, _ in seen] == pytest.approx([0.9, 0.8, 0.7, 0.6])

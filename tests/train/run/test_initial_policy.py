@@ -28,6 +28,7 @@ from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 from trpo_deploy.sb3.statistics import read_vecnormalize
 from trpo_deploy.train import TRPO, Reports, TrainConfig, load_config, train
+from trpo_deploy.train.checkpoint.learner_state import running_statistics
 from trpo_deploy.train.run.environments import make_training_env
 from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import make_model
@@ -81,8 +82,9 @@ def test_actor_critic_and_statistics_are_the_policys(
         return
     assert env is not None
     statistics = read_vecnormalize(init.with_name("vecnormalize.pkl"))
-    assert statistics.obs_rms.count == env.obs_rms.count > 128
-    np.testing.assert_array_equal(env.obs_rms.var, statistics.obs_rms.var)
+    ours, theirs = (running_statistics(each)["obs_rms"] for each in (env, statistics))
+    assert theirs.count == ours.count > 128
+    np.testing.assert_array_equal(ours.var, theirs.var)
     assert (env.ret_rms.var == statistics.ret_rms.var) == env.norm_reward
 
 

@@ -39,10 +39,10 @@ class Told(RandomEnv):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         *result, _ = super().step(action)
-        info = {"nested": {"step": self.steps}, "name": f"step {self.steps}"}
+        info: dict[str, Any] = {"nested": {"step": self.steps}, "name": f"step {self.steps}"}
         if self.steps % 2:
             info["odd"] = True
-        return (*result, info)  # type: ignore[return-value]
+        return (*result, info)
 
 
 KEYS = spaces.Dict({"speed": spaces.Box(-1, 1, (2,)), "lamp": spaces.Discrete(3)})
@@ -118,7 +118,8 @@ def test_infos_are_those_of_dummy_vec_env(vector: str) -> None:
         (*our_step, our_infos), (*their_step, their_infos) = (
             env.step(actions) for env in (ours, theirs)
         )
-        np.testing.assert_equal(our_step, [dict(their_step[0]), *their_step[1:]])
+        observation: Any = their_step[0]  # an OrderedDict
+        np.testing.assert_equal(our_step, [dict(observation), *their_step[1:]])
         for info, done in zip(our_infos, our_step[2], strict=True):
             assert ("episode" in info) == done
             info.pop("episode", None)
@@ -150,7 +151,8 @@ def test_attributes_and_methods_reach_the_environments() -> None:
 def test_a_saved_model_takes_a_vector_env_again(tmp_path: Path) -> None:
     model = learned(SyncVectorEnv(makers_of("box")), "MlpPolicy")
     model.save(tmp_path / "policy")
-    loaded = TRPO.load(tmp_path / "policy", env=SyncVectorEnv(makers_of("box")))
+    vector: Any = SyncVectorEnv(makers_of("box"))
+    loaded = TRPO.load(tmp_path / "policy", env=vector)
     loaded.learn(96)
     loaded.set_env(SyncVectorEnv(makers_of("box"), autoreset_mode=AutoresetMode.SAME_STEP))
     loaded.learn(96)

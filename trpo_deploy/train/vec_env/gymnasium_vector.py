@@ -49,7 +49,8 @@ class GymnasiumVecEnv(VecEnv):
         self._reset_seeds()
         self.reset_infos = [_info(infos, i, self.num_envs) for i in range(self.num_envs)]
         self._statistics.reset()
-        return _copied(observations)
+        first: VecEnvObs = _copied(observations)
+        return first
 
     def step_async(self, actions: Array) -> None:
         """Store the actions for :meth:`step_wait`."""
@@ -78,7 +79,7 @@ class GymnasiumVecEnv(VecEnv):
         self, batched: Mapping[str, Any], infos: list[dict[str, Any]], dones: Array
     ) -> None:
         """Put the infos of the last steps in place of those of the resets."""
-        for i in np.flatnonzero(dones):
+        for i in np.flatnonzero(dones).tolist():
             self.reset_infos[i] = {
                 name: value
                 for name, value in infos[i].items()
@@ -96,7 +97,7 @@ class GymnasiumVecEnv(VecEnv):
         Raises:
             EnvError: The environments cannot be reset one by one.
         """
-        for i in np.flatnonzero(dones):
+        for i in np.flatnonzero(dones).tolist():
             infos[i]["terminal_observation"] = _row(last, i)
         first, batched = self._vector.reset(options={"reset_mask": dones.copy()})
         if not _equal(first, last, ~dones):
@@ -106,7 +107,7 @@ class GymnasiumVecEnv(VecEnv):
                 "autoreset_mode=AutoresetMode.SAME_STEP, or with "
                 "gymnasium.make_vec(id, vectorization_mode='sync')"
             )
-        for i in np.flatnonzero(dones):
+        for i in np.flatnonzero(dones).tolist():
             self.reset_infos[i] = _info(batched, i, self.num_envs)
         return _copied(first)
 
