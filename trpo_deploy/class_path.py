@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -24,6 +25,51 @@ def class_path(path: str) -> str:
     return f"{module}:{name}" if module else name
 
 
+def class_list(setting: str, value: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Convert RL Zoo's three forms to one: ``[("module:Class", {argument: value}), ...]``.
+
+    Args:
+        setting: Name of the setting, for messages.
+        value: A name, a mapping of names to their arguments, a list of these, or None. A name is
+            ``module:Class``, or ``module.Class`` as in RL Zoo's files.
+
+    Raises:
+        ConfigError: The value has another form.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [(class_path(value), {})]
+    if isinstance(value, Mapping):
+        arguments = [each for each in value.values() if each is not None]
+        if all(isinstance(each, str) for each in value) and all(
+            isinstance(each, Mapping) for each in arguments
+        ):
+            return [(class_path(name), dict(each or {})) for name, each in value.items()]
+    elif isinstance(value, Sequence):
+        return [each for item in value for each in class_list(setting, item)]
+    raise ConfigError(
+        f"{setting}={value!r}: expected module:Class, or a list of names or of "
+        "{module:Class: {argument: value}}"
+    )
+
+
+def construct(setting: str, path: str, arguments: Mapping[str, Any], kind: type) -> Any:
+    """Make an instance of a class that :func:`import_class` imports.
+
+    Raises:
+        ConfigError: The class cannot be imported, or its constructor refuses the arguments.
+    """
+    made = import_class(setting, path, kind)
+    try:
+        return made(**arguments)
+    except Exception as error:  # a user's code raises anything
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{setting} {path} with {dict(arguments)}: {type(error).__name__}: {reason}"
+        ) from error
+
+
 def import_class(setting: str, path: str, *kinds: type) -> Any:
     """Import a class from an installed package or the working folder.
 
@@ -38,7 +84,7 @@ def import_class(setting: str, path: str, *kinds: type) -> Any:
     module, name = split_class_path(path)
     try:
         found = attrgetter(name)(import_module(module)) if module and name else None
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a user's module raises anything
         raise ConfigError(
             f"{setting}={path!r} cannot be imported ({error}); expected module:Class"
         ) from error

@@ -31,6 +31,24 @@ def benchmark(
             "--timesteps", "-n", parser=count, metavar="N", help="Environment steps per run."
         ),
     ] = 1_000_000,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="[NAME:]KEY=VALUE",
+            help="Setting as in train. With a name, of the settings to compare by that name. "
+            "Repeatable.",
+        ),
+    ] = None,
+    presets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preset",
+            metavar="[NAME:]PRESET",
+            help="Preset as in train, likewise. Repeatable.",
+            show_default="the environment's",
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Results folder; finished runs in it are kept.")
     ] = Path("benchmarks/results/returns"),
@@ -40,13 +58,18 @@ def benchmark(
 ) -> None:
     """Train each task with several seeds; write learning curves and tables.
 
+    With named settings, such as --set wide:target_kl=0.02, each task is trained
+    with the default and with each name, and one table and one plot compare them.
+
     Run it again to resume an interrupted benchmark.
     """
     require("train")
     from trpo_deploy.train.run.benchmark.runner import MUJOCO
     from trpo_deploy.train.run.benchmark.runner import benchmark as run
+    from trpo_deploy.train.run.benchmark.variants import parse_variants
 
     say_once_if_not_compiled(stdout_console())  # what its runs print is not shown
     processes = processes or os.cpu_count() or 1
-    run(envs or list(MUJOCO), seeds, timesteps, output, processes, say)
-    say((output / "table.md").read_text())
+    variants = parse_variants(presets or (), settings or ())
+    run(envs or list(MUJOCO), seeds, timesteps, output, processes, say, variants)
+    say((output / ("comparison.md" if len(variants) > 1 else "table.md")).read_text())

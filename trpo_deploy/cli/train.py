@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,6 +81,29 @@ class ConfigOptions:
         list[str] | None,
         typer.Option("--env-arg", metavar="KEY=VALUE", help="Environment argument. Repeatable."),
     ] = None
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Start from this policy: a policy zip, model folder or RL Zoo run folder.",
+            show_default="new weights",
+        ),
+    ] = None
+    callback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Your callback of Stable-Baselines3; with arguments, "
+            "'module:Class: {argument: value}'. Repeatable.",
+        ),
+    ] = None
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Your logger, a KVWriter of Stable-Baselines3; likewise. Repeatable.",
+        ),
+    ] = None
     device: Annotated[
         str | None,
         typer.Option(
@@ -126,11 +149,20 @@ class ConfigOptions:
             seed=self.seed,
             n_envs=self.n_envs,
             vec_env=None if self.vec_env is None else self.vec_env.value,
+            init=self.init,
+            callback=_yaml_values(self.callback),
+            logger=_yaml_values(self.logger),
             device=self.device,
             eval_every=self.eval_every,
             eval_episodes=self.eval_episodes,
             checkpoint_every=self.checkpoint_every,
         )
+
+
+def _yaml_values(texts: list[str] | None) -> list[Any] | None:
+    from trpo_deploy.files.yaml import parse_yaml_value
+
+    return [parse_yaml_value(text) for text in texts] if texts else None
 
 
 @dataclass(frozen=True)
@@ -218,6 +250,8 @@ def _train(config: TrainConfig, folder: ModelDir, run: RunOptions) -> TrainResul
 
 def _print_training(result: TrainResult, config: TrainConfig) -> None:
     reason = "return reached" if result.stopped_early else "all steps done"
+    if result.timesteps < config.n_timesteps and not result.stopped_early:
+        reason = "stopped by a callback"
     say(
         f"trained {result.timesteps:,} steps in {result.seconds:.0f} s ({reason}): return "
         f"{result.last.mean:.1f} ± {result.last.std:.1f}, in {escape(result.folder.root)}"

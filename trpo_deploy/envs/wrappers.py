@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -10,38 +9,22 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation, TransformObservation
 
-from trpo_deploy.class_path import class_path, import_class
+from trpo_deploy.class_path import class_list, import_class
 from trpo_deploy.errors import ConfigError, SpaceError
 
 AnyEnv = gymnasium.Env[Any, Any]
 
 
 def wrapper_list(env_wrapper: Any) -> list[dict[str, dict[str, Any]]]:
-    """Convert RL Zoo's three forms to one: ``[{"module:Class": {argument: value}}, ...]``.
+    """The wrappers as ``[{"module:Class": {argument: value}}, ...]``.
 
     Args:
-        env_wrapper: A name, a mapping of names to their arguments, a list of these, or None. A name
-            is ``module:Class``, or ``module.Class`` as in RL Zoo's files.
+        env_wrapper: See :func:`~trpo_deploy.class_path.class_list`.
 
     Raises:
         ConfigError: The value has another form.
     """
-    if env_wrapper is None:
-        return []
-    if isinstance(env_wrapper, str):
-        return [{class_path(env_wrapper): {}}]
-    if isinstance(env_wrapper, Mapping):
-        values = [each for each in env_wrapper.values() if each is not None]
-        if all(isinstance(each, str) for each in env_wrapper) and all(
-            isinstance(each, Mapping) for each in values
-        ):
-            return [{class_path(name): dict(each or {})} for name, each in env_wrapper.items()]
-    elif isinstance(env_wrapper, Sequence):
-        return [wrapper for item in env_wrapper for wrapper in wrapper_list(item)]
-    raise ConfigError(
-        f"env_wrapper={env_wrapper!r}: expected module:Class, or a list of names or of "
-        "{module:Class: {argument: value}}"
-    )
+    return [{name: arguments} for name, arguments in class_list("env_wrapper", env_wrapper)]
 
 
 def wrapper_classes(env_wrapper: Any) -> tuple[str, ...]:

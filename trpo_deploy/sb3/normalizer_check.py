@@ -40,14 +40,18 @@ def check_normalizer(
     Raises:
         ExportError: There is one that was not accepted.
     """
-    problem = _problem(record, statistics, configured)
+    problem = normalizer_problem(record, statistics, configured)
     if problem and not accept:
         raise ExportError(f"{problem}; {_ADVICE[problem]}")
     return problem
 
 
-def _problem(record: TrainingRecord, statistics: VecNormalize | None, configured: bool) -> str:
-    """A model keeps raw observations exactly if its environment had a ``VecNormalize``.
+def normalizer_problem(
+    record: TrainingRecord, statistics: VecNormalize | None, configured: bool
+) -> str:
+    """What contradicts the statistics, or their absence; empty if nothing does.
+
+    A model keeps raw observations exactly if its environment had a ``VecNormalize``.
 
     That may have normalised rewards only, which its statistics tell. A resumed run may have kept no
     raw observation.

@@ -62,6 +62,9 @@ class PolicyZip:
     training_record: TrainingRecord
     has_std: bool
     """False for gSDE with ``sde_net_arch`` (SB3 before 1.8), whose noise cannot be rebuilt."""
+    return_moments: Mapping[str, float] | None = None
+    """``mean``, ``var`` and ``count`` of the returns, in whose deviations our TRPO's critic with
+    ``scale_returns`` computes values; None without that option."""
 
     def build_policy(self) -> policies.ActorCriticPolicy:
         """Build SB3's policy with the zip's weights, on the CPU, in evaluation mode.
@@ -195,6 +198,7 @@ def read_policy_zip(path: Path, allow_import: Iterable[str] = ()) -> PolicyZip:
         training_record=record,
         skipped=entries.skipped(),
         has_std=not any(_is_old_noise(name) for name in weights),
+        return_moments=_return_moments(path, data),
     )
 
 
@@ -282,6 +286,21 @@ def _space(entries: Entries, name: str) -> spaces.Space[Any]:
     if isinstance(value, spaces.Space):
         return value
     raise PolicyZipError(f"{entries.path}: {name} is {type(value).__name__}, expected a space")
+
+
+def _return_moments(path: Path, data: Mapping[str, Any]) -> dict[str, float] | None:
+    if data.get("scale_returns") is not True:
+        return None
+    value = data.get("return_moments")
+    names = ("mean", "var", "count")
+    if isinstance(value, dict) and value.keys() == set(names):
+        numbers = [value[name] for name in names]
+        real = all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers)
+        if real and min(numbers[1:]) >= 0:
+            return dict(zip(names, map(float, numbers), strict=True))
+    raise PolicyZipError(
+        f"{path}: return_moments is {value!r}, expected the finite numbers mean, var and count"
+    )
 
 
 def _timesteps(data: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sb3_contrib
 import torch
@@ -63,6 +64,50 @@ def test_the_trust_region_changes_linearly_to_its_end(monkeypatch: pytest.Monkey
     assert [region for region, _ in updates] == pytest.approx([0.031, 0.022, 0.013, 0.004])
     for region, update in updates:
         assert 0.3 * region < update.kl < region  # the line search shrinks by 0.8
+
+
+@pytest.mark.parametrize("generic", [False, True])
+def test_discount_and_lambda_change_linearly_from_rollout_to_rollout(
+    monkeypatch: pytest.MonkeyPatch, generic: bool
+) -> None:
+    """A rollout with the values of a schedule is one with these values as constants."""
+    rollouts = []
+    train = TRPO.train
+
+    def recorded(model: TRPO) -> None:
+        buffer = model.rollout_buffer
+        rollouts.append((buffer.gamma, buffer.gae_lambda, buffer.advantages.copy()))
+        train(model)
+
+    monkeypatch.setattr(TRPO, "train", recorded)
+    schedule: dict[str, Any] = {
+        "gamma": 0.9,
+        "gamma_end": 0.5,
+        "gae_lambda": 0.5,
+        "gae_lambda_end": 0.9,
+    }
+    model = learned(generic=generic, target_kl=1e-12, learning_rate=0.0, **schedule)
+    seen, rollouts[:] = rollouts.copy(), []
+    assert [gamma for gamma, _, _ in seen] == pytest.approx([0.9, 0.8, 0.7, 0.6])
+    assert [each for _, each, _ in seen] == pytest.approx([0.5, 0.6, 0.7, 0.8])
+    logged = model.logger.name_to_value
+    assert logged["train/gamma"] == pytest.approx(0.6)
+    assert logged["train/gae_lambda"] == pytest.approx(0.8)
+    # RandomEnv has time limits, whose bootstraps are discounted as well.
+    learned(generic=generic, target_kl=1e-12, learning_rate=0.0, gamma=0.7, gae_lambda=0.7)
+    # The policies differ by steps of 1e-6, the values not at all.
+    np.testing.assert_allclose(seen[2][2], rollouts[2][2], rtol=0, atol=1e-5)
+    assert not np.allclose(seen[1][2], rollouts[1][2], rtol=0, atol=1e-2)
+
+
+def test_a_saved_model_restarts_the_schedule_of_the_discount(tmp_path: Path) -> None:
+    model = learned(gamma=0.9, gamma_end=0.5)
+    assert model.gamma == 0.9
+    model.save(tmp_path / "policy")
+    loaded = TRPO.load(tmp_path / "policy", env=model.get_env())
+    loaded.learn(256)
+    assert loaded.rollout_buffer.gamma == pytest.approx(0.7)
+    assert sb3_contrib.TRPO.load(tmp_path / "policy").gamma == 0.9
 
 
 def test_the_true_kl_is_summed_over_the_dimensions() -> None:

@@ -42,7 +42,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "full batch": {"critic_full_batch": True},
     "clipped": {"critic_max_grad_norm": 0.5},
     "truncated mini-batch": {"batch_size": 48},
-    "schedules": {"learning_rate_end": 1e-4, "target_kl_end": 0.005},
+    "schedules": {
+        "learning_rate_end": 1e-4,
+        "target_kl_end": 0.005,
+        "gamma_end": 0.9,
+        "gae_lambda_end": 0.5,
+    },
     "adam's own settings": {
         "policy_kwargs": {"optimizer_kwargs": {"betas": (0.8, 0.9), "eps": 1e-3}}
     },

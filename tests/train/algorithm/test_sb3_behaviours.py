@@ -236,13 +236,6 @@ def test_time_limits_are_bootstrapped_with_the_value_of_the_last_observation() -
     assert rewards.min() > 0.9 * 10 * 0.99**5
 
 
-def test_a_vector_env_of_gymnasium_is_refused_with_what_to_use() -> None:
-    env = gymnasium.make_vec("CartPole-v1", 2)
-    with pytest.raises(ValueError, match=r"VectorEnv of Gymnasium.*env_util\.make_vec_env"):
-        TRPO("MlpPolicy", env, **SMALL)  # type: ignore[arg-type]
-    env.close()
-
-
 def test_another_default_dtype_of_torch_is_refused() -> None:
     torch.set_default_dtype(torch.float64)
     try:

@@ -33,10 +33,10 @@ FORMAT_1 = Path(__file__).parents[2] / "fixtures" / "format-1"
     ("env_id", "settings", "flags"),
     [
         ("CartPole-v1", (), {}),
-        ("CartPole-v1", ("normalize=true",), {}),
+        ("CartPole-v1", ("normalize=true", "gamma_end=0.9"), {}),
         ("CartPole-v1", ("learning_rate=lin_0.002", "scale_returns=true"), {"vec_env": "subproc"}),
         ("Pendulum-v1", ("normalize=true",), {}),  # with gSDE, in the middle of episodes
-        ("Pendulum-v1", ("use_sde=true", "sde_sample_freq=-1"), {}),
+        ("Pendulum-v1", ("use_sde=true", "sde_sample_freq=-1", "gae_lambda_end=0.5"), {}),
         ("HalfCheetah-v5", (), {}),
         ("Keys-v0", ("policy=MultiInputPolicy", "normalize={norm_obs_keys: [speed]}"), {}),
         ("Pictures-v0", ("policy=CnnPolicy", "n_steps=32", "batch_size=32"), {"steps": 192}),

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from scipy import stats
 
 from tests.train.environments import RandomEnv
 from tests.train.registration import register
 from trpo_deploy.errors import ModelDirError, TrainingError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.config.load import load_config
+from trpo_deploy.train.run.benchmark.comparison import probability_of_improvement
 from trpo_deploy.train.run.benchmark.report import write_report
 from trpo_deploy.train.run.benchmark.results import TaskResult, load_result
 from trpo_deploy.train.run.benchmark.runner import benchmark
+from trpo_deploy.train.run.benchmark.variants import Variant, parse_variants
 
 
 def run_benchmark(output: Path, *env_ids: str, timesteps: int, seeds: int = 1) -> list[TaskResult]:
@@ -45,6 +48,79 @@ def test_all_tables_contain_the_same_numbers(tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_probability_of_improvement_is_mann_whitneys_averaged_over_tasks() -> None:
+    ours = [np.array([1.0, 4.0, 6.0]), np.array([5.0, 5.0])]
+    theirs = [np.array([2.0, 4.0]), np.array([5.0, 7.0])]
+    # Of six pairs three are won and one is a tie; of four pairs two are ties.
+    value, low, high = probability_of_improvement(ours, theirs)
+    assert value == pytest.approx(np.mean([3.5 / 6, 1 / 4]))
+    by_scipy = [
+        stats.mannwhitneyu(*task).statistic / (len(task[0]) * len(task[1]))
+        for task in zip(ours, theirs, strict=True)
+    ]
+    assert value == pytest.approx(np.mean(by_scipy))
+    assert 0 < low < value < high < 1
+    assert probability_of_improvement(theirs, ours)[0] == pytest.approx(1 - value)
+    assert np.isnan(probability_of_improvement([ours[0][:1]], [theirs[0]])[1])
+
+
+def test_the_interval_of_improvement_covers_the_true_probability() -> None:
+    """Normal returns of equal means win half the time."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(100):
+        ours, theirs = ([rng.normal(size=15) for _ in range(2)] for _ in range(2))
+        _, low, high = probability_of_improvement(ours, theirs)
+        covered += low <= 0.5 <= high
+    # 95 % intervals by percentiles of small samples cover a little less.
+    assert 85 <= covered <= 100
+
+
+def test_names_before_settings_and_presets_are_variants() -> None:
+    wrapper = "env_wrapper=own.wrappers:Slow"
+    assert parse_variants([], []) == [Variant()]
+    assert parse_variants(
+        ["zoo:trpo.yml"], ["wide:target_kl=0.02", wrapper, "wide:policy_kwargs={a: b}"]
+    ) == [
+        Variant(settings=(wrapper,)),
+        Variant("zoo", "trpo.yml", (wrapper,)),
+        Variant("wide", None, ("target_kl=0.02", wrapper, "policy_kwargs={a: b}")),
+    ]
+    assert [each.preset for each in parse_variants(["a.yml", "b:b.yml"], [])] == ["a.yml", "b.yml"]
+
+
+def test_settings_are_compared_in_one_table_and_one_plot(tmp_path: Path) -> None:
+    variants = parse_variants([], ["slow:learning_rate=1e-05", "far:target_kl=0.5"])
+    gain = {"default": 0.0, "slow": -50.0, "far": 2.0}
+    for variant in variants:
+        for env_id in ("CartPole-v1", "Acrobot-v1"):
+            for seed in (100, 101, 102):
+                last = 10.0 * (seed - 100) + gain[variant.name]
+                folder = variant.folder(tmp_path)
+                a_run(folder, env_id, seed, [0, 3000], 3000, *variant.settings, last=last)
+    env_ids, lines = ("CartPole-v1", "Acrobot-v1"), list[str]()
+    benchmark(env_ids, 3, 3000, tmp_path, 1, lines.append, variants)
+    assert "slow: Acrobot-v1 seed 102: -30.0" in lines
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        header, *rows = list(csv.reader(file))
+    assert header[-2] == "P(better than default)"
+    assert [row[:2] for row in rows] == [
+        *([env_id, name] for env_id in env_ids for name in gain),
+        ["all", "slow"],
+        ["all", "far"],
+    ]
+    better = {tuple(row[:2]): row[6] for row in rows}
+    assert better["CartPole-v1", "slow"] == "0.00"
+    assert better["all", "far"] == "0.67"  # of nine pairs six are won
+    assert rows[0][2:5] == ["3", "10.0", "10.0"]
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "variants" / "far" / "table.md").is_file()
+    # A name keeps its meaning: other settings under it are refused.
+    other = parse_variants([], ["far:target_kl=0.4"])
+    with pytest.raises(ModelDirError, match=r"variants.far have target_kl=0\.5 .* have 0\.4"):
+        benchmark(env_ids, 3, 3000, tmp_path, 1, lines.append, other)
+
+
 @pytest.mark.slow
 def test_only_missing_and_damaged_runs_are_trained(tmp_path: Path) -> None:
     run_benchmark(tmp_path, "CartPole-v1", timesteps=2048)
@@ -61,13 +137,24 @@ def test_only_missing_and_damaged_runs_are_trained(tmp_path: Path) -> None:
     assert load_result(tmp_path, "CartPole-v1", 10_000) is None
 
 
-def a_run(output: Path, env_id: str, seed: int, times: list[int], timesteps: int) -> Path:
+def a_run(
+    output: Path,
+    env_id: str,
+    seed: int,
+    times: list[int],
+    timesteps: int,
+    *settings: str,
+    last: float = 0.0,
+) -> Path:
     """A run as a repository keeps it: settings and evaluations, no policy."""
     folder = output / "runs" / env_id / f"seed-{seed}"
     folder.mkdir(parents=True)
-    config = load_config(env_id, n_timesteps=timesteps, seed=seed, eval_every=50_000)
+    config = load_config(
+        env_id, settings=settings, n_timesteps=timesteps, seed=seed, eval_every=50_000
+    )
     (folder / "config.yaml").write_text(to_yaml({**config.to_dict(), "versions": {"torch": "2"}}))
     results = np.zeros((len(times), 2))
+    results[-1] = last
     np.savez(folder / "evaluations.npz", timesteps=times, results=results, ep_lengths=results)
     return folder
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from trpo_deploy.envs.space_translation import action_from_sb3, observation_to_sb3
 from trpo_deploy.envs.spaces import space_from_gymnasium
+from trpo_deploy.train.vec_env.gymnasium_vector import GymnasiumVecEnv, VectorEnv
 from trpo_deploy.train.vec_env.normalizer import check_normalized_spaces
 from trpo_deploy.train.vec_env.space_translation import (
     TranslatedVecEnv,
@@ -38,14 +39,11 @@ class TranslatedAlgorithm(OnPolicyAlgorithm):
             self.env_action_space = self.env.venv.action_space
 
     @staticmethod
-    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        given: object = env
-        if isinstance(given, gymnasium.vector.VectorEnv):
-            raise ValueError(
-                f"{type(given).__name__} is a VectorEnv of Gymnasium, and a VecEnv of "
-                "Stable-Baselines3 is needed: make it with "
-                "stable_baselines3.common.env_util.make_vec_env(id, n_envs=...)"
-            )
+    def _wrap_env(
+        env: GymEnv | VectorEnv, verbose: int = 0, monitor_wrapper: bool = True
+    ) -> VecEnv:
+        if isinstance(env, gymnasium.vector.VectorEnv):
+            env = GymnasiumVecEnv(env)
         for space in (env.observation_space, env.action_space):
             # SB3 itself refuses nested Dicts; with other unsupported spaces it crashes.
             if not isinstance(space, spaces.Dict):
@@ -60,7 +58,7 @@ class TranslatedAlgorithm(OnPolicyAlgorithm):
             self._check_same_spaces(self.env)
         super()._setup_model()
 
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+    def set_env(self, env: GymEnv | VectorEnv, force_reset: bool = True) -> None:
         """Replace the environments; see ``BaseAlgorithm.set_env``."""
         wrapped = self._wrap_env(env, self.verbose)
         self._check_same_spaces(wrapped)

@@ -53,6 +53,7 @@ from trpo_deploy.train.update.kl import KLReduction, mean_kl
 from trpo_deploy.train.update.line_search import line_search
 from trpo_deploy.train.update.regression import CriticFit, RegressionSettings
 from trpo_deploy.train.update.samples import every_kth_sample
+from trpo_deploy.train.vec_env.gymnasium_vector import VectorEnv
 
 SelfTRPO = TypeVar("SelfTRPO", bound="TRPO")
 
@@ -92,7 +93,7 @@ class TRPO(TranslatedAlgorithm):
     Args:
         policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"``, or a subclass of
             ``ActorCriticPolicy``.
-        env: Gymnasium environment, its id, or a ``VecEnv``.
+        env: Gymnasium environment, its id, a ``VecEnv``, or a ``VectorEnv`` of Gymnasium.
         learning_rate: Learning rate of the critic, or a schedule of the remaining progress
             (from 1 to 0).
         n_steps: Steps of each environment per update.
@@ -123,6 +124,9 @@ class TRPO(TranslatedAlgorithm):
         kl_reduction: Reduction of the KL over action dimensions: ``"mean"`` as in
             ``sb3_contrib``, or ``"sum"`` as in the paper.
         target_kl_end: Size of the trust region at the end of the run, reached linearly.
+        gamma_end: Discount factor at the end of the run, reached linearly. A rollout has the value
+            of its start.
+        gae_lambda_end: ``gae_lambda`` at the end of the run, likewise.
         fisher_sub_sampling_factor: Compute the Fisher matrix on every k-th sample; the surrogate
             still uses all samples.
         critic_full_batch: Make each pass of the critic one step on the whole rollout.
@@ -146,7 +150,7 @@ class TRPO(TranslatedAlgorithm):
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],
-        env: GymEnv | str,
+        env: GymEnv | VectorEnv | str,
         learning_rate: float | Schedule = 1e-3,
         n_steps: int = 2048,
         batch_size: int = 128,
@@ -174,6 +178,8 @@ class TRPO(TranslatedAlgorithm):
         *,
         kl_reduction: KLReduction = "mean",
         target_kl_end: float | None = None,
+        gamma_end: float | None = None,
+        gae_lambda_end: float | None = None,
         fisher_sub_sampling_factor: int = 1,
         critic_full_batch: bool = False,
         scale_returns: bool = False,
@@ -226,6 +232,8 @@ class TRPO(TranslatedAlgorithm):
         self.sub_sampling_factor = sub_sampling_factor
         self.kl_reduction: KLReduction = kl_reduction
         self.target_kl_end = target_kl_end
+        self.gamma_end = gamma_end
+        self.gae_lambda_end = gae_lambda_end
         self.fisher_sub_sampling_factor = fisher_sub_sampling_factor
         self.critic_full_batch = critic_full_batch
         self.scale_returns = scale_returns
@@ -269,11 +277,15 @@ class TRPO(TranslatedAlgorithm):
     @property
     def current_target_kl(self) -> float:
         """Size of the trust region at this point of the run."""
-        if self.target_kl_end is None:
-            return self.target_kl
+        return self._scheduled(self.target_kl, self.target_kl_end)
+
+    def _scheduled(self, start: float, end: float | None) -> float:
+        """Value of a linear schedule at this point of the run; constant if it has no end."""
+        if end is None:
+            return start
         # The last rollout may exceed the requested number of steps.
         done = min(1.0 - self._current_progress_remaining, 1.0)
-        return self.target_kl + done * (self.target_kl_end - self.target_kl)
+        return start + done * (end - start)
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log. The count of iterations includes those of earlier ``learn`` calls."""
@@ -309,6 +321,26 @@ class TRPO(TranslatedAlgorithm):
         """Fill the buffer; see ``OnPolicyAlgorithm.collect_rollouts``."""
         self._normalizer_before = NormalizerSnapshot(self.get_vec_normalize_env())
         self._return_moments_before = self.return_moments
+        if self.gamma_end is None and self.gae_lambda_end is None:
+            return self._collect(env, callback, rollout_buffer, n_rollout_steps)
+        # SB3 updates the progress after a rollout: a resumed run has none before its first one.
+        self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+        start = self.gamma
+        # The bootstrap at time limits reads the model's gamma, the advantages the buffer's.
+        self.gamma = rollout_buffer.gamma = self._scheduled(start, self.gamma_end)
+        rollout_buffer.gae_lambda = self._scheduled(self.gae_lambda, self.gae_lambda_end)
+        try:
+            return self._collect(env, callback, rollout_buffer, n_rollout_steps)
+        finally:
+            self.gamma = start  # saved files and the next rollout start the schedule from it
+
+    def _collect(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
         if not self.scale_returns:
             return collect_rollout(self, env, callback, rollout_buffer, n_rollout_steps)
         assert self._last_episode_starts is not None
@@ -413,6 +445,12 @@ class TRPO(TranslatedAlgorithm):
         record("train/cg_residual", step.cg_residual)
         if hasattr(self.policy, "log_std"):
             record("train/std", torch.exp(self.policy.log_std).mean().item())
+        if self.target_kl_end is not None:
+            record("train/target_kl", self.current_target_kl)
+        if self.gamma_end is not None:
+            record("train/gamma", self.rollout_buffer.gamma)
+        if self.gae_lambda_end is not None:
+            record("train/gae_lambda", self.rollout_buffer.gae_lambda)
         record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _kl_dimensions(self) -> int:

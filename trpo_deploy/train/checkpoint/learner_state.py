@@ -38,18 +38,18 @@ def restore_learner(model: TRPO, state: dict[str, Any]) -> None:
 
 
 def _normalizer_state(env: VecNormalize) -> dict[str, Any]:
-    statistics = _statistics(env)
+    statistics = running_statistics(env)
     return {"returns": env.returns, **{name: vars(each) for name, each in statistics.items()}}
 
 
 def _restore_normalizer(env: VecNormalize, state: dict[str, Any]) -> None:
     env.returns = state["returns"].copy()
-    for name, each in _statistics(env).items():
+    for name, each in running_statistics(env).items():
         # In place: the evaluation environments share these objects.
         vars(each).update(state[name])
 
 
-def _statistics(env: VecNormalize) -> dict[str, RunningMeanStd]:
+def running_statistics(env: VecNormalize) -> dict[str, RunningMeanStd]:
     """All running statistics of a normaliser, by name."""
     named = {"ret_rms": env.ret_rms}
     if not env.norm_obs:

@@ -11,8 +11,8 @@ from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from trpo_deploy.train.config.differences import different_settings
 from trpo_deploy.train.config.train_config import TrainConfig
 
-_MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device")
-"""Settings that a resumed run may change: its length, its device, how often it writes."""
+_MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device", "logger")
+"""Settings that a resumed run may change: its length, its device, what it writes."""
 
 
 def settings_to_resume(folder: ModelDir) -> str | None:

@@ -36,6 +36,8 @@ class _Range:
 _RANGES = {
     "gamma": _Range(0, 1),
     "gae_lambda": _Range(0, 1),
+    "gamma_end": _Range(0, 1),
+    "gae_lambda_end": _Range(0, 1),
     "target_kl": _Range(0),
     "target_kl_end": _Range(0),
     "cg_damping": _Range(0),

@@ -32,5 +32,5 @@ def different_settings(
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """All settings on one level, without what tells their origin."""
     hyperparameters = config.get("hyperparameters") or {}
-    others = {"hyperparameters": None, "preset": None, "versions": None}
+    others = dict.fromkeys(("hyperparameters", "init_sha256", "preset", "versions"))
     return {**HYPERPARAMETERS, **config, **hyperparameters, **others}

@@ -27,7 +27,6 @@ _FIELDS = {each.name for each in fields(TrainConfig)} - {"env_id", "hyperparamet
 
 _UNSUPPORTED = {
     "vec_env_wrapper": "wrap single environments with env_wrapper",
-    "callback": "write a script that calls TRPO.learn(callback=...)",
     "preset": "use --preset",
 }
 """Settings that a run does not support, most of them RL Zoo's, and what to do instead."""
@@ -67,6 +66,8 @@ def load_config(
     origin = from_preset.pop(PRESET, None)
     values = _convert_rl_zoo_forms({**from_preset, **assigned, **given})
     _set_entries(values, entries)
+    if values.get("init") != from_preset.get("init"):
+        values.pop("init_sha256", None)  # of the preset's initial policy
     env_kwargs = values.pop("env_kwargs", None) or {}
     check_type("env_kwargs", env_kwargs, (dict,))
     _check_names(values)

@@ -9,8 +9,9 @@ from typing import Any, get_type_hints
 import numpy as np
 from stable_baselines3.common.vec_env import VecNormalize
 
+from trpo_deploy.class_path import class_list
 from trpo_deploy.envs.environment import Environment
-from trpo_deploy.envs.wrappers import wrapper_classes, wrapper_list
+from trpo_deploy.envs.wrappers import wrapper_classes
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.config.checks import (
@@ -74,6 +75,14 @@ class TrainConfig:
     """Stop the run when the mean evaluation return reaches this value."""
     checkpoint_every: int = 10_000
     """Environment steps between two checkpoints."""
+    callback: Any = None
+    """The user's callbacks as ``module:Class``, in the form of ``env_wrapper``."""
+    logger: Any = None
+    """The user's loggers as ``module:Class``, in the form of ``env_wrapper``."""
+    init: str | None = None
+    """Policy to start from: a policy zip, a model folder or a run of RL Zoo."""
+    init_sha256: Mapping[str, str] | None = field(default=None, compare=False)
+    """Hex SHA-256 of its files by name, as the run found them; other files are refused."""
     preset: str | None = field(default=None, compare=False)
     """Preset or file that settings were taken from, for the run's card; it changes nothing."""
 
@@ -82,7 +91,8 @@ class TrainConfig:
             check_setting(each.name, getattr(self, each.name), FIELD_TYPES[each.name])
         check_choice("vec_env", self.vec_env, VEC_ENVS)
         check_choice("policy", self.policy, TRPO.policy_aliases)
-        wrapper_list(self.env_wrapper)
+        for name in ("env_wrapper", "callback", "logger"):
+            class_list(name, getattr(self, name))
         self._check_hyperparameters()
         self._check_normalize()
 
@@ -122,14 +132,18 @@ class TrainConfig:
         )
 
     @property
-    def own_classes(self) -> tuple[str, ...]:
-        """Wrappers, and policy classes outside torch and SB3, as ``package.module:Class``."""
+    def policy_classes(self) -> tuple[str, ...]:
+        """Classes of the policy outside torch and SB3, as ``package.module:Class``."""
         arguments = policy_arguments(self.hyperparameters.get("policy_kwargs") or {})
         classes = [value for value in arguments.values() if isinstance(value, type)]
         libraries = ("torch.", "stable_baselines3.")
         own = [each for each in classes if not each.__module__.startswith(libraries)]
-        named = tuple(f"{each.__module__}:{each.__qualname__}" for each in own)
-        return named + wrapper_classes(self.env_wrapper)
+        return tuple(f"{each.__module__}:{each.__qualname__}" for each in own)
+
+    @property
+    def own_classes(self) -> tuple[str, ...]:
+        """:attr:`policy_classes` and wrappers, as ``package.module:Class``."""
+        return self.policy_classes + wrapper_classes(self.env_wrapper)
 
     def algorithm_arguments(self) -> dict[str, Any]:
         """The keyword arguments of :class:`TRPO`, with classes and schedules in place of names."""

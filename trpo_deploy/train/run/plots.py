@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from scipy import stats
 
 from trpo_deploy.spec.spaces import Array
 
@@ -91,6 +92,74 @@ def _format_steps(axes: Axes) -> None:
     """Start the horizontal axis at step 0 and write its numbers as 200k or 1M."""
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def comparison(
+    curves: Mapping[str, Mapping[str, tuple[Array, Array]]],
+    improvement: Mapping[str, tuple[float, float, float]],
+) -> bytes:
+    """Plot learning curves of several settings in one panel for each task, and how they compare.
+
+    A curve is the interquartile mean over the seeds with its pointwise 95 % bootstrap interval.
+
+    Args:
+        curves: By task and settings, the steps before each evaluation, shape ``(evaluations,)``,
+            and the mean returns, shape ``(seeds, evaluations)``.
+        improvement: By settings, the probability that they are better than the first ones, and
+            the bounds of its interval.
+
+    Returns:
+        The content of a PNG file.
+    """
+    n = len(curves) + 1
+    columns = min(n, 5)
+    rows = -(-n // columns)
+    with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(3.4 * columns, 2.8 * rows + 0.4), layout="constrained")
+        grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes, (env_id, of_task) in zip(grid, curves.items(), strict=False):
+            for name, (timesteps, returns) in of_task.items():
+                low, high = iqm_band(returns)
+                axes.fill_between(timesteps, low, high, alpha=0.2, linewidth=0)
+                axes.plot(timesteps, stats.trim_mean(returns, 0.25, axis=0), label=name)
+            _format_steps(axes)
+            axes.set_title(env_id, fontsize=10)
+            axes.set_xlabel("environment steps", fontsize=8)
+            axes.grid(alpha=0.3)
+        _plot_improvement(grid[n - 1], improvement, next(iter(next(iter(curves.values())))))
+        for axes in grid[n:]:
+            axes.set_axis_off()
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
+        figure.supylabel("return (IQM over seeds, 95 % interval)", fontsize=10)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def _plot_improvement(
+    axes: Axes, improvement: Mapping[str, tuple[float, float, float]], base: str
+) -> None:
+    axes.axvline(0.5, color="gray", linewidth=1)
+    for i, (value, low, high) in enumerate(improvement.values()):
+        color = f"C{i + 1}"  # that of its curve; the first curve is the base
+        axes.plot([low, high], [i, i], color=color, linewidth=3, alpha=0.5)
+        axes.plot([value], [i], "o", color=color)
+    axes.set_yticks(range(len(improvement)), list(improvement))
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(improvement) - 0.5, -0.5))
+    axes.set_title(f"P(better than {base})", fontsize=10)
+
+
+def iqm_band(returns: Array) -> tuple[Array, Array]:
+    """Pointwise 95 % bootstrap interval of the interquartile mean over the seeds.
+
+    Args:
+        returns: Shape ``(seeds, evaluations)``.
+    """
+    rng = np.random.default_rng(0)
+    resamples = rng.integers(len(returns), size=(500, len(returns)))
+    means = np.array([stats.trim_mean(returns[each], 0.25, axis=0) for each in resamples])
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return low, high
 
 
 def band(returns: Array, axis: int) -> tuple[Array, Array]:

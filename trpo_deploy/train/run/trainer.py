@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,15 @@ from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.callbacks.checkpoint import CheckpointCallback
 from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback, EvaluationPoint
 from trpo_deploy.train.run.callbacks.progress import ProgressCallback, TimedCallbacks
+from trpo_deploy.train.run.callbacks.user_callbacks import UserCallback, user_callbacks
 from trpo_deploy.train.run.csv_log import CsvLog
 from trpo_deploy.train.run.environments import make_evaluation_env, make_training_env
+from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import check_device, make_model
 from trpo_deploy.train.run.policy_files import save_policy
 from trpo_deploy.train.run.tensorboard_log import TensorBoardLog
 from trpo_deploy.train.run.training_card import card_text
+from trpo_deploy.train.run.user_log import user_logs
 from trpo_deploy.train.vec_env.make import closed_after
 
 
@@ -99,14 +103,22 @@ def train(
     torch.set_num_threads(1)
     reports = reports or Reports()
     check_device(config.device)
+    callbacks = user_callbacks(config.callback)
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
         check_same_settings(checkpoint, config)
     with closed_after(make_training_env(config, reports.note)) as env:
         model = make_model(config, env)
+        if checkpoint is None and config.init is not None:
+            initial = read_initial_policy(config)
+            start_from(model, initial, reports.note)
+            config = replace(config, init_sha256=dict(initial.sha256))
         _note_flattened_images(model, env, config, reports.note)
         _note_renamed_keys(model, reports.note)
-        with folder.claimed():
+        with folder.claimed(), ExitStack() as opened:
+            # Before the folder is emptied: the arguments of a logger may be wrong.
+            outputs: list[KVWriter] = [*user_logs(config.logger, reports.note)]
+            opened.callback(_close, outputs)
             if checkpoint is not None:
                 check_same_spaces(checkpoint, model)
                 folder.sweep()
@@ -115,13 +127,15 @@ def train(
                 if resume:
                     reports.note(f"no checkpoint in {folder.root} yet: starting from the beginning")
             # After the folder is made: TensorBoard's may be inside it.
-            outputs = [] if tensorboard is None else [TensorBoardLog(tensorboard, reports.note)]
+            if tensorboard is not None:
+                outputs.append(TensorBoardLog(tensorboard, reports.note))
             atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
             with closed_after(make_evaluation_env(config, env)) as evaluation_env:
                 evaluation = EvaluationCallback(
                     config, evaluation_env, folder, reports.evaluation, reports.note
                 )
-                return _learn(model, config, folder, evaluation, checkpoint, outputs, reports)
+                listeners = callbacks, outputs
+                return _learn(model, config, folder, evaluation, checkpoint, listeners, reports)
 
 
 def _learn(
@@ -130,17 +144,27 @@ def _learn(
     folder: ModelDir,
     evaluation: EvaluationCallback,
     checkpoint: Checkpoint | None,
-    outputs: Sequence[KVWriter],
+    listeners: tuple[Sequence[UserCallback], Sequence[KVWriter]],
     reports: Reports,
 ) -> TrainResult:
     """Train; however it ends, the folder then contains the last checkpoint and its policy."""
+    own, outputs = listeners
     log = CsvLog(folder, 0 if checkpoint is None else checkpoint.log["rows"], reports.log)
     model.set_logger(Logger(folder=None, output_formats=[log, *outputs]))
     if checkpoint is not None:
         model.num_timesteps = checkpoint.timesteps
         evaluation.restore(checkpoint.evaluation)
     checkpoints = CheckpointCallback(config, folder, evaluation, log, checkpoint, reports.note)
-    callbacks = TimedCallbacks([evaluation, checkpoints, ProgressCallback(reports.progress)])
+    for callback in own:
+        # The end of the run then evaluates and saves the policy of the last checkpoint.
+        callback.when_stopping(lambda: checkpoints.rewind(model))
+    # The user's last: what they change at the start of a rollout is not in its checkpoint, and
+    # they change it again after a resume.
+    callbacks = TimedCallbacks([evaluation, checkpoints, ProgressCallback(reports.progress), *own])
+    if own and checkpoint is not None:
+        reports.note(
+            "the callbacks start new: what they keep in attributes is not in the checkpoint"
+        )
     start = time.perf_counter()
     try:
         # SB3 adds the steps that have been made.
@@ -154,8 +178,6 @@ def _learn(
             folder.discard()
         raise
     finally:
-        for output in outputs:
-            output.close()
         if checkpoints.has_checkpoint:
             checkpoints.write()
             save_policy(model, folder)
@@ -171,6 +193,11 @@ def _learn(
         best=evaluation.best,
         stopped_early=evaluation.reached,
     )
+
+
+def _close(outputs: Sequence[KVWriter]) -> None:
+    for output in outputs:
+        output.close()
 
 
 def _note_flattened_images(

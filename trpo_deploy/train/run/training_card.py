@@ -50,7 +50,7 @@ In this folder, with the versions below:
 ```
 trpo-deploy train {config.env_id} --preset config.yaml -o ../again
 ```
-
+{_start(config)}
 ## Settings
 
 Settings that are not listed have the defaults of `sb3_contrib.TRPO`.
@@ -60,6 +60,15 @@ Settings that are not listed have the defaults of `sb3_contrib.TRPO`.
 ## Versions
 
 {_table(versions)}
+"""
+
+
+def _start(config: TrainConfig) -> str:
+    if config.init is None:
+        return ""
+    return f"""
+The run started from the weights of `{config.init}`. From another folder than the run's, add
+`--init PATH`.
 """
 
 

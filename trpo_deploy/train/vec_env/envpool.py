@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import gymnasium
@@ -14,6 +13,7 @@ from trpo_deploy.envs.environment import Environment
 from trpo_deploy.errors import ConfigError, EnvError
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.vec_env.envpool_import import import_envpool
+from trpo_deploy.train.vec_env.episode_statistics import EpisodeStatistics
 
 
 class EnvPoolVecEnv(VecEnv):
@@ -62,9 +62,7 @@ class EnvPoolVecEnv(VecEnv):
                     f"{expected}; use --vec-env sync"
                 )
         super().__init__(n_envs, reference.observation_space, reference.action_space)
-        self._start = time.time()
-        self._returns = np.zeros(n_envs)
-        self._lengths = np.zeros(n_envs, dtype=np.int64)
+        self._statistics = EpisodeStatistics(n_envs)
         self._actions: Array = np.zeros(0)
 
     def seed(self, seed: int | None = None) -> list[int | None]:
@@ -82,7 +80,7 @@ class EnvPoolVecEnv(VecEnv):
         """Reset all environments."""
         self._fresh_seed = None
         observations, _ = self._pool.reset()
-        self._returns[:], self._lengths[:] = 0, 0
+        self._statistics.reset()
         return self._observations(observations)
 
     def step_async(self, actions: Array) -> None:
@@ -95,23 +93,16 @@ class EnvPoolVecEnv(VecEnv):
         observations, rewards, terminated, truncated, _ = self._pool.step(self._actions)
         observations = self._observations(observations)
         dones = terminated | truncated
-        self._returns += rewards
-        self._lengths += 1
         infos: list[dict[str, Any]] = [
             {"TimeLimit.truncated": bool(cut)} for cut in truncated & ~terminated
         ]
         ended = np.flatnonzero(dones)
         for i in ended:
             infos[i]["terminal_observation"] = observations[i].copy()
-            infos[i]["episode"] = {
-                "r": round(float(self._returns[i]), 6),
-                "l": int(self._lengths[i]),
-                "t": round(time.time() - self._start, 6),
-            }
+        self._statistics.step(rewards, ended, infos)
         if len(ended):
             first, _ = self._pool.reset(ended.astype(np.int32))
             observations[ended] = self._observations(first)
-            self._returns[ended], self._lengths[ended] = 0, 0
         return observations, rewards.astype(np.float32), dones, infos
 
     def close(self) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 from trpo_deploy.errors import ModelDirError, TrainingError
@@ -17,6 +18,7 @@ from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.train.config.differences import different_settings
 from trpo_deploy.train.config.load import load_config
+from trpo_deploy.train.run.benchmark.comparison import write_comparison
 from trpo_deploy.train.run.benchmark.report import write_report
 from trpo_deploy.train.run.benchmark.results import (
     TaskResult,
@@ -25,6 +27,7 @@ from trpo_deploy.train.run.benchmark.results import (
     load_result,
     run_folder,
 )
+from trpo_deploy.train.run.benchmark.variants import Variant
 
 MUJOCO = tuple(
     f"{name}-{version}"
@@ -47,6 +50,7 @@ def benchmark(
     output: Path,
     processes: int,
     report: Callable[[str], None],
+    variants: Sequence[Variant] = (Variant(),),
 ) -> list[TaskResult]:
     """Train the missing runs, evaluate them as the published tables do, write curves and tables.
 
@@ -60,47 +64,81 @@ def benchmark(
         output: Folder for ``runs/``, ``curves.png`` and ``table.{md,csv,tex}``.
         processes: Number of runs at the same time.
         report: Called with a line of text after each run.
+        variants: Settings to compare, :data:`~.variants.DEFAULT` first. The others have their runs
+            and tables in ``variants/NAME/``, and ``comparison.{png,md,csv,tex}`` compares them.
+
+    Returns:
+        The results of the first variant.
 
     Raises:
         ModelDirError: A task has runs with other settings, such as another length or an earlier
             preset, so its row would mix two experiments.
         TrainingError: A run failed; all others were finished first.
     """
-    for env_id in env_ids:
-        _check_settings(output, env_id, timesteps)
-    runs = [(env_id, seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds) for env_id in env_ids]
+    for variant in variants:
+        for env_id in env_ids:
+            _check_settings(output, env_id, timesteps, variant)
+    every_seed = range(FIRST_SEED, FIRST_SEED + seeds)
+    runs = list(product(every_seed, env_ids, variants))
     failures: list[str] = []
 
-    def train_one(run: tuple[str, int]) -> None:
-        env_id, seed = run
-        folder = run_folder(output, env_id, seed)
+    def train_one(run: tuple[int, str, Variant]) -> None:
+        seed, env_id, variant = run
+        name = f"{env_id} seed {seed}"
+        if len(variants) > 1:
+            name = f"{variant.name}: {name}"
+        folder = run_folder(variant.folder(output), env_id, seed)
         if evaluated_timesteps(folder) < timesteps:
-            error = _train(env_id, seed, timesteps, folder)
+            error = _train(env_id, seed, timesteps, folder, variant)
             if error is not None:
-                failures.append(f"{env_id} seed {seed}: {error}")
+                failures.append(f"{name}: {error}")
                 return
-        report(f"{env_id} seed {seed}: {final_return(folder):.1f}")
+        report(f"{name}: {final_return(folder):.1f}")
 
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(train_one, runs))
     try:
-        tasks = _tasks(output, env_ids, timesteps)
-        found = [load_result(output, env_id, timesteps) for env_id in tasks]
+        results = {each.name: _report(each.folder(output), env_ids, timesteps) for each in variants}
     except ModelDirError as error:
         raise ModelDirError("; ".join([*failures, str(error)])) from error
+    _compare(results, env_ids, output)
+    if failures:
+        raise TrainingError("; ".join(failures))
+    return results[variants[0].name]
+
+
+def _report(output: Path, env_ids: Sequence[str], timesteps: int) -> list[TaskResult]:
+    """Write the curves and tables of the runs in a folder; their results."""
+    tasks = _tasks(output, env_ids, timesteps)
+    found = [load_result(output, env_id, timesteps) for env_id in tasks]
     results = [result for result in found if result is not None]
     if results:
         write_report(results, output)
-    if failures:
-        raise TrainingError("; ".join(failures))
     return results
 
 
-def _check_settings(output: Path, env_id: str, timesteps: int) -> None:
+def _compare(
+    results: Mapping[str, Sequence[TaskResult]], env_ids: Sequence[str], output: Path
+) -> None:
+    """Compare the variants on those of the tasks asked for that all of them have."""
+    finished = {name: {each.env_id: each for each in found} for name, found in results.items()}
+    common = [env_id for env_id in env_ids if all(env_id in found for found in finished.values())]
+    if len(results) > 1 and common:
+        ordered = {name: [found[env_id] for env_id in common] for name, found in finished.items()}
+        write_comparison(ordered, output)
+
+
+def _check_settings(output: Path, env_id: str, timesteps: int, variant: Variant) -> None:
     """Check that the existing runs of a task have the settings of new ones."""
     config = load_config(
-        env_id, n_timesteps=timesteps, eval_every=EVAL_EVERY, eval_episodes=EVAL_EPISODES
+        env_id,
+        preset=variant.preset,
+        settings=variant.settings,
+        n_timesteps=timesteps,
+        eval_every=EVAL_EVERY,
+        eval_episodes=EVAL_EPISODES,
     )
+    output = variant.folder(output)
     runs = run_folder(output, env_id, FIRST_SEED).root.parent
     for path in sorted(runs.glob("seed-*/config.yaml")):
         for name, existing, new in different_settings(read_yaml(path), config):
@@ -120,13 +158,17 @@ def _tasks(output: Path, env_ids: Sequence[str], timesteps: int) -> list[str]:
     return list(dict.fromkeys([*env_ids, *existing]))
 
 
-def _train(env_id: str, seed: int, timesteps: int, folder: ModelDir) -> str | None:
+def _train(
+    env_id: str, seed: int, timesteps: int, folder: ModelDir, variant: Variant
+) -> str | None:
     """Train one run in its own process; return its error message, or None."""
     command = [
         *(sys.executable, "-m", "trpo_deploy", "train", env_id, "-o", str(folder.root)),
         *("-n", str(timesteps), "--seed", str(seed)),
         *("--eval-every", str(EVAL_EVERY), "--eval-episodes", str(EVAL_EPISODES)),
         *("--checkpoint-every", str(EVAL_EVERY), "--no-export", "--no-progress"),
+        *(["--preset", variant.preset] if variant.preset is not None else []),
+        *(word for setting in variant.settings for word in ("--set", setting)),
         *(["--resume"] if folder.config.is_file() else []),
     ]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own command

@@ -140,7 +140,8 @@ class EvaluationCallback(BaseCallback):
             self._evaluate()
 
     def _steps_since_last(self) -> int:
-        return self.num_timesteps - (self.last.timesteps if self.last else 0)
+        # The model's count: a run that a callback stops returns to the start of the rollout.
+        return self.model.num_timesteps - (self.last.timesteps if self.last else 0)
 
     def _evaluate(self) -> None:
         self._env.seed(evaluation_seed(self._config))
@@ -153,7 +154,7 @@ class EvaluationCallback(BaseCallback):
         )
         assert isinstance(returns, list)
         assert isinstance(lengths, list)
-        point, best = _point(self.num_timesteps, returns), self.best
+        point, best = _point(self.model.num_timesteps, returns), self.best
         self._points.append(point)
         self._returns.append([float(each) for each in returns])
         self._lengths.append([int(each) for each in lengths])
