@@ -117,7 +117,7 @@ def act_on_nan(_: Path) -> object:
     names = [each.name for each in policy.spec.observation_components["obs"]][::-1]
     loop = controller(observation_order=names, max_age=0.1, on_fault="safe")
     broken = np.zeros(11)
-    broken[names.index("rootz.velocity")] = np.nan
+    broken[3] = np.nan  # as on the page
     action = loop.act(broken, time.monotonic())
     assert loop.last_fault is not None
     return f"{action}\n{loop.last_fault.text}"
@@ -163,7 +163,7 @@ ROBOT: list[tuple[str, Provoke]] = [
         lambda _: controller(period=0.02),
     ),
     (
-        "[0. 0. 0.]\nobservation 'obs': expected 'rootz.velocity' in [-…, …], received nan",
+        "[0. 0. 0.]\nobservation 'obs': expected 'rooty.velocity' in [-…, …], received nan",
         act_on_nan,
     ),
 ]

@@ -29,6 +29,7 @@ SPACES: dict[str, Space] = {
     "box of float64": BoxSpace(np.array([[0.1, -1e300]]), np.array([[0.2, 1e300]])),
     "image": BoxSpace(np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 3), 255, np.uint8)),
     "box of bool": BoxSpace(np.zeros((2, 3), bool), np.ones((2, 3), bool)),
+    "one bool": BoxSpace(np.array(False), np.array(True)),
     "discrete": DiscreteSpace(4, start=-2),
     "multi discrete": MultiDiscreteSpace(np.array([2, 5]), np.array([0, 3])),
     "multi binary": MultiBinarySpace((2, 3)),

@@ -192,7 +192,8 @@ class BoxSpace(Space):
     def sample(self, rng: np.random.Generator) -> Array:
         """Draw uniformly between two finite bounds, exponentially from one, normally from none."""
         if self.dtype.kind != "f":
-            return np.asarray(rng.integers(self.low, self.high, dtype=self.dtype, endpoint=True))
+            kind = self.dtype.type  # NumPy 1.24 calls it for one bool; a dtype cannot be called
+            return np.asarray(rng.integers(self.low, self.high, dtype=kind, endpoint=True))
         low, high = self.low.astype(np.float64), self.high.astype(np.float64)
         spread = rng.exponential(size=self.shape)
         value = rng.normal(size=self.shape)
