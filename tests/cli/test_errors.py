@@ -153,7 +153,7 @@ def test_a_port_in_use_is_named(model: ModelDir) -> None:
         (("export", "policy.zip"), "export"),
         (("evaluate", "m"), "train"),
         (("serve", "m"), "serve"),
-        (("demo", "-o", "m"), "train,export,serve"),
+        (("demo", "-o", "m"), "train,export,serve,video"),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else each,
 )

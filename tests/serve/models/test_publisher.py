@@ -355,7 +355,7 @@ def test_a_given_path_that_is_wrong_is_refused_at_the_start(
     (tmp_path / "empty").mkdir()
     for path, words in {
         publishing.models / "nothing": "does not exist",
-        tmp_path / "empty": "trpo-deploy export",
+        tmp_path / "empty": "has no policy.onnx",
         write_policy(publishing.models / "two words" / "policy.onnx").parent: "rename the folder",
         write_policy(tmp_path / "other" / "good" / "policy.onnx"): "rename one folder",
     }.items():
