@@ -61,7 +61,7 @@ def test_a_run_without_observation_normalisation_needs_no_statistics(
 
 def test_a_path_that_is_not_a_source_is_refused(tmp_path: Path) -> None:
     run_cli("export", tmp_path / "nothing").assert_one_clear_line("does not exist")
-    run_cli("export", tmp_path).assert_one_clear_line("neither policy.zip nor exactly one")
+    run_cli("export", tmp_path).assert_one_clear_line("has no policy zip")
     (tmp_path / "policy.zip").write_bytes(b"PK")
     run_cli("export", tmp_path).assert_one_clear_line("truncated")
     assert [path.name for path in tmp_path.iterdir()] == ["policy.zip"]

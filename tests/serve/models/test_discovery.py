@@ -62,7 +62,7 @@ def test_a_relative_path_has_the_name_of_its_folder(
 def test_a_path_without_a_model_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     assert find_models([]) == {}
     assert "does not exist" in errors(tmp_path / "nothing")["nothing"]
-    assert "trpo-deploy export" in errors(tmp_path)[tmp_path.name]
+    assert "give a model folder" in errors(tmp_path)[tmp_path.name]
     (tmp_path / "policy.zip").touch()
     assert "is a policy zip" in errors(tmp_path / "policy.zip")["policy.zip"]
 

@@ -21,7 +21,7 @@ def model(tmp_path: Path) -> Path:
 def test_a_path_without_a_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match="does not exist"):
         serve([tmp_path / "nothing"])
-    with pytest.raises(ServeError, match="trpo-deploy export"):
+    with pytest.raises(ServeError, match="give a model folder"):
         serve([tmp_path])
 
 
