@@ -36,7 +36,7 @@ from trpo_deploy.train.run.environments import make_evaluation_env, make_trainin
 from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import check_device, make_model
 from trpo_deploy.train.run.policy_files import save_policy
-from trpo_deploy.train.run.tensorboard_log import TensorBoardLog
+from trpo_deploy.train.run.tensorboard_log import tensorboard_log
 from trpo_deploy.train.run.training_card import card_text
 from trpo_deploy.train.run.user_log import user_logs
 from trpo_deploy.train.vec_env.make import closed_after
@@ -128,7 +128,7 @@ def train(
                     reports.note(f"no checkpoint in {folder.root} yet: starting from the beginning")
             # After the folder is made: TensorBoard's may be inside it.
             if tensorboard is not None:
-                outputs.append(TensorBoardLog(tensorboard, reports.note))
+                outputs.append(tensorboard_log(tensorboard, reports.note))
             atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
             with closed_after(make_evaluation_env(config, env)) as evaluation_env:
                 evaluation = EvaluationCallback(
