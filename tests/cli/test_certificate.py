@@ -84,7 +84,7 @@ def test_a_difference_is_told_in_words(tmp_path: Path) -> None:
         other.output,
     )
     spaces_differ = run_cli("verify", "discrete.zip", "one.onnx", cwd=tmp_path)
-    assert "the file's action_space is Box(3,) float32 in [-1, 1], the policy's Discrete(2)" in (
+    assert "the file's action space is Box(3,) float32 in [-1, 1], the policy's Discrete(2)" in (
         spaces_differ.output
     )
     for run in (other, spaces_differ):

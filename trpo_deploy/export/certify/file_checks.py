@@ -76,16 +76,23 @@ def _statistics(info: NormalizerInfo | None, told: NormalizerInfo | None) -> Jso
 def _differences(
     spec: PolicySpec, actor: ActorNetwork, differing: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """How the metadata differ from the policy, in words."""
+    """How the metadata differ from the policy, in words.
+
+    Other spaces explain all that differs; statistics are too many numbers for a sentence.
+    """
     spaces = {
         "observation_space": (spec.observation_space, actor.observation_space),
         "action_space": (spec.action_space, actor.action_space),
     }
+    other_spaces = differing.keys() & spaces
     for what, pair in differing.items():
-        found, expected = pair["found"], pair["expected"]
         if what in spaces:
             found, expected = (each.describe() for each in spaces[what])
-        yield f"the file's {what} is {found}, the policy's {expected}"
+            yield f"the file's {what.replace('_', ' ')} is {found}, the policy's {expected}"
+        elif not other_spaces and what == "statistics":
+            yield "the normalisation statistics in the file's metadata are not the policy's"
+        elif not other_spaces:
+            yield f"the file's {what} is {pair['found']}, the policy's {pair['expected']}"
 
 
 def check_guard(engine: Engine, spec: PolicySpec, ordinary: Inputs) -> Check:
