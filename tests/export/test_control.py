@@ -190,7 +190,7 @@ def test_the_certificate_finds_other_statistics_in_the_spec(tmp_path: Path) -> N
     mean[OBS] = mean[OBS] + 1e-12
     check = check_spec(file, actor)
     assert check.failed
-    assert check.note == "the normalisation statistics in the file's metadata are not the policy's"
+    assert check.note == "the file's normalisation statistics are not the policy's"
     mean.clear()  # an older file does not tell them
     vars(file.spec.normalizer)["std"].clear()
     assert check_spec(file, actor).passed

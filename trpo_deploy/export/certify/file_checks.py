@@ -90,7 +90,7 @@ def _differences(
             found, expected = (each.describe() for each in spaces[what])
             yield f"the file's {what.replace('_', ' ')} is {found}, the policy's {expected}"
         elif not other_spaces and what == "statistics":
-            yield "the normalisation statistics in the file's metadata are not the policy's"
+            yield "the file's normalisation statistics are not the policy's"
         elif not other_spaces:
             yield f"the file's {what} is {pair['found']}, the policy's {pair['expected']}"
 
