@@ -12,7 +12,12 @@ import pytest
 from tests.spec.test_policy_spec import SPACES, spec_of
 from trpo_deploy.errors import PolicyFileError
 from trpo_deploy.spec.component_table import component_tables, period_text
-from trpo_deploy.spec.components import Component, checked_action, checked_period
+from trpo_deploy.spec.components import (
+    Component,
+    checked_action,
+    checked_period,
+    periods_differ,
+)
 from trpo_deploy.spec.policy_spec import OBS, GuardInfo, NormalizerInfo, PolicySpec
 from trpo_deploy.spec.spaces import (
     BoxSpace,
@@ -210,3 +215,20 @@ def test_an_array_about_which_nothing_is_known_has_no_table() -> None:
     image = SPACES["image"]
     spec = replace(named(), observation_space=DictSpace({"image": image, OBS: BOX}))
     assert [table.title for table in component_tables(spec)] == ["observation obs", "action"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [
+        (0.3, 0.1 + 0.2, False),  # a time step times a frame skip
+        (1 / 60, 0.01667, True),
+        (0.008, 0.01, True),
+        (0.008, None, False),
+        (None, None, False),
+    ],
+)
+def test_periods_differ_by_more_than_rounding(
+    one: float | None, other: float | None, differ: bool
+) -> None:
+    assert periods_differ(one, other) is differ
+    assert periods_differ(other, one) is differ

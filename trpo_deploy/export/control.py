@@ -11,7 +11,7 @@ from trpo_deploy.files.names_file import names_template, read_names
 from trpo_deploy.files.runs import Run
 from trpo_deploy.sb3.from_files import load_source
 from trpo_deploy.sb3.source import LoadedSource, SourceOptions
-from trpo_deploy.spec.components import ControlSpec
+from trpo_deploy.spec.components import ControlSpec, periods_differ
 from trpo_deploy.spec.policy_spec import spaces_by_key
 from trpo_deploy.spec.spaces import DictSpace, Space
 
@@ -38,7 +38,7 @@ def control_of(
     known = fitting(found, spaces, action_space)
     if names is not None:
         stated = read_names(names, spaces, action_space)
-        if None not in (stated.period, known.period) and stated.period != known.period:
+        if periods_differ(stated.period, known.period):
             notes = (
                 *notes,
                 f"{names} states a period of {stated.period} s, but the environment's is "

@@ -51,8 +51,8 @@ Write: TypeAlias = Callable[[Array], object]
 def prepare_video(path: Path) -> None:
     """Check that a video can be written to a file of this name, before anything is played.
 
-    Where there is no display, it also makes MuJoCo and SDL render into memory. It must therefore
-    be called before the environment is made.
+    Call it before the environment is made: without a display, it makes MuJoCo and SDL render into
+    memory.
 
     Raises:
         ConfigError: The file name has another ending than ``.mp4``, ``.gif`` or ``.webp``.

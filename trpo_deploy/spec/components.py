@@ -161,6 +161,11 @@ def checked_period(value: object) -> float:
     raise ValueError(f"the period is {reprlib.repr(value)}, expected a positive number of seconds")
 
 
+def periods_differ(one: float | None, other: float | None) -> bool:
+    """Whether two control periods are known and differ by more than their rounding."""
+    return one is not None and other is not None and not math.isclose(one, other)
+
+
 def checked_action(value: object, space: Space) -> Array:
     """A safe action, as an array of the space's dtype and shape.
 

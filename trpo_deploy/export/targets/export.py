@@ -232,9 +232,10 @@ def _with_files(certificate: Certificate, found: TargetFolder, policy: PolicySpe
     stated, expected = found.spec.control.to_json(), policy.control.to_json()
     other = [key for key, value in expected.items() if stated.get(key) != value]
     if other:
+        facts = ", ".join(other).replace("_", " ")
         note = (
-            f"{POLICY} has another {', '.join(other)} than the policy; unless --names stated it, "
-            "export again with --force"
+            f"{POLICY} has another {facts} than the policy; unless --names stated it, export again "
+            "with --force"
         )
         how = "names, units, period and safe action, where the policy has them"
         checks = (*checks, Check("facts for a robot", None, how, note=note))

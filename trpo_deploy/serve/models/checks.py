@@ -11,7 +11,7 @@ from trpo_deploy.errors import ObservationError, ServeError
 from trpo_deploy.files.certificate import certificate_path
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve.models.served_model import ServedModel
-from trpo_deploy.spec.components import Component
+from trpo_deploy.spec.components import Component, periods_differ
 from trpo_deploy.spec.nested_lists import array_from_lists
 from trpo_deploy.spec.spaces import Array, Json
 
@@ -146,21 +146,17 @@ def _check_meaning(new: OnnxPolicy, old: OnnxPolicy) -> None:
         ("the action", before.action_components, after.action_components),
     ]:
         for index, (one, other) in enumerate(zip(was, now, strict=False)):
-            if one.name != other.name or _differ(one.unit, other.unit):
+            unit_differs = None not in (one.unit, other.unit) and one.unit != other.unit
+            if one.name != other.name or unit_differs:
                 raise ServeError(
                     f"{new.path} has {_words(other)} at index {index} of {what}, the served model "
                     f"has {_words(one)}; serve it under another name"
                 )
-    if _differ(before.period, after.period):
+    if periods_differ(before.period, after.period):
         raise ServeError(
             f"{new.path} has a control period of {after.period} s, the served model one of "
             f"{before.period} s; serve it under another name"
         )
-
-
-def _differ(one: object, other: object) -> bool:
-    """Whether both are known and not equal."""
-    return None not in (one, other) and one != other
 
 
 def _words(component: Component) -> str:

@@ -242,13 +242,17 @@ _Generators: TypeAlias = list[tuple[Callable[[Any], None], Any]]
 """Functions that restore the states of random generators, and these states."""
 
 
-def _generators(env: gymnasium.Env[Any, Any]) -> _Generators:
-    """The random generators of the process, and those of an environment and its wrappers."""
-    found: _Generators = [
+def _process_generators() -> _Generators:
+    return [
         (random.setstate, random.getstate()),
         (np.random.set_state, np.random.get_state()),
         (torch.set_rng_state, torch.get_rng_state()),
     ]
+
+
+def _generators(env: gymnasium.Env[Any, Any]) -> _Generators:
+    """The random generators of the process, and those of an environment and its wrappers."""
+    found = _process_generators()
     for layer in layers_of(env):
         for name, value in list(vars(layer).items()):
             for _, leaf in _leaves(name, value, _DEPTH):
@@ -277,10 +281,8 @@ def _restore(generators: _Generators) -> None:
 @contextmanager
 def _randomness_kept() -> Iterator[None]:
     """Restore the random generators of the process after the block."""
-    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    generators = _process_generators()
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(pytorch)
+        _restore(generators)
