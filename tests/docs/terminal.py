@@ -162,15 +162,16 @@ class Terminal:
 
     def _bash(self, text: str) -> tuple[int, str]:
         """Run commands until one fails; returns the exit code and what they printed."""
-        process = self._start(text)
+        process, output = self._start(text)
         try:
             code = process.wait(LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"runs for {LIMIT_SECONDS} s\n{self._output()}") from None
+            raise AssertionError(f"runs for {LIMIT_SECONDS} s\n{_text(output)}") from None
         self._here = Path((self._folder / "here").read_text().rstrip("\n"))
-        return code, self._output()
+        return code, _text(output)
 
-    def _start(self, text: str) -> Process:
+    def _start(self, text: str) -> tuple[Process, Path]:
+        """Start commands; returns their process and the file with what they print."""
         here, variables = self._folder / "here", self._folder / "variables"
         script = (
             f"save() {{ pwd > {here}; export -p > {variables}; }}\n"
@@ -178,7 +179,9 @@ class Terminal:
             f"test ! -e {variables} || . {variables}\n"
             f"set -eo pipefail\n{text}\n"
         )
-        with (self._folder / "output").open("wb") as output:
+        # A file for each process: a server prints while later commands run.
+        path = self._folder / f"output-{len(self._started)}"
+        with path.open("wb") as output:
             process = subprocess.Popen(
                 ["bash", "-c", script],
                 cwd=self._here,
@@ -189,19 +192,16 @@ class Terminal:
                 start_new_session=True,
             )
         self._started.append(process)
-        return process
-
-    def _output(self) -> str:
-        return (self._folder / "output").read_text(encoding="utf-8")
+        return process, path
 
     def _serve(self, text: str) -> None:
         """Run commands, the last of which is a server, until it answers."""
         self._stop_server()
-        self._server = self._start(text)
+        self._server, output = self._start(text)
         due = time.monotonic() + LIMIT_SECONDS
         while not _is_ready(self._port):
-            assert self._server.poll() is None, f"the server ended\n{self._output()}"
-            assert time.monotonic() < due, f"no answer\n{self._output()}"
+            assert self._server.poll() is None, f"the server ended\n{_text(output)}"
+            assert time.monotonic() < due, f"no answer\n{_text(output)}"
             time.sleep(0.1)
 
     def _stop_server(self) -> None:
@@ -210,6 +210,10 @@ class Terminal:
             self._server.send_signal(signal.SIGTERM)
             self._server.wait(LIMIT_SECONDS)
         self._server = None
+
+
+def _text(output: Path) -> str:
+    return output.read_text(encoding="utf-8")
 
 
 def _make_checkout(folder: Path) -> None:

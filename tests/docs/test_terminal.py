@@ -64,6 +64,11 @@ def test_folder_variables_files_and_names_stay(terminal: Terminal) -> None:
     terminal.run(block("python", "assert found == ['file']\n"))
 
 
+def test_what_an_earlier_command_prints_later_is_its_own(terminal: Terminal) -> None:
+    terminal.run(block("sh", "(while sleep 0.01; do echo late; done) &\n"))
+    terminal.run(block("console", "$ sleep 0.3; echo now\nnow\n"))
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
