@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -47,7 +48,8 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> Run:
     """Run ``trpo-deploy`` in this process, through the entry point of the installed command.
 
     Streams, working folder, environment variables, imports from the working folder, warning
-    filters and signal handlers are those of a new process, and are restored at the end.
+    filters and signal handlers are those of a new process, and are restored at the end; so are
+    the thresholds of the garbage collector.
     """
     with TemporaryFile() as output, TemporaryFile() as error:
         with (
@@ -130,6 +132,7 @@ def _process_state(arguments: tuple[object, ...], cwd: Path | None) -> Iterator[
         stack.enter_context(_signal_handlers())
         stack.enter_context(_torch_threads())
         stack.enter_context(_default_warnings())
+        stack.callback(gc.set_threshold, *gc.get_threshold())
         if cwd is not None:
             patch.chdir(cwd)
             stack.enter_context(_imports_from(cwd))

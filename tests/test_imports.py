@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+MODEL = Path(__file__).parents[1] / "models" / "Hopper-v5"
 HEAVY = {"torch", "stable_baselines3", "onnx", "gymnasium", "bentoml", "matplotlib"}
 
 
@@ -61,14 +62,13 @@ def run_as_on_windows(*lines: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_core_needs_no_module_that_windows_lacks() -> None:
-    model = Path(__file__).parents[1] / "models" / "Hopper-v5"
     run = run_as_on_windows(
         "from trpo_deploy import OnnxPolicy",
         "from trpo_deploy.runtime import Controller",
         "from trpo_deploy.files import exported, model_dir, runs",
-        f"print(OnnxPolicy({str(model / 'policy.onnx')!r}).predict([0.0] * 11)[0].shape)",
+        f"print(OnnxPolicy({str(MODEL / 'policy.onnx')!r}).predict([0.0] * 11)[0].shape)",
         "from trpo_deploy.cli.app import main",
-        f"sys.argv = ['trpo-deploy', 'inspect', {str(model)!r}]",
+        f"sys.argv = ['trpo-deploy', 'inspect', {str(MODEL)!r}]",
         "main()",
     )
     assert run.returncode == 0, run.stderr
@@ -78,10 +78,9 @@ def test_the_core_needs_no_module_that_windows_lacks() -> None:
 
 @pytest.mark.parametrize("command", ["serve", "bundle"])
 def test_the_service_says_that_it_needs_linux(command: str) -> None:
-    model = Path(__file__).parents[1] / "models" / "Hopper-v5"
     run = run_as_on_windows(
         "from trpo_deploy.cli.app import main",
-        f"sys.argv = ['trpo-deploy', {command!r}, {str(model)!r}]",
+        f"sys.argv = ['trpo-deploy', {command!r}, {str(MODEL)!r}]",
         "main()",
     )
     assert run.returncode == 1
@@ -95,6 +94,25 @@ def test_training_loads_onnxruntime_only_for_the_first_update() -> None:
     loaded = loaded_after(*modules)
     assert "torch" in loaded
     assert "onnxruntime" not in loaded
+
+
+def test_an_exported_file_is_played_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from trpo_deploy.play import evaluate\n"
+        f"evaluate(Path({str(MODEL)!r}), episodes=1)\n"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "gymnasium" in loaded.stdout.split()
+    assert not {"torch", "stable_baselines3"} & set(loaded.stdout.split())
+
+
+def test_a_learning_curve_is_drawn_without_scipy() -> None:
+    loaded = loaded_after("trpo_deploy.train.run.plots")
+    assert "matplotlib" in loaded
+    assert "scipy" not in loaded
 
 
 def test_the_package_exports_exactly_its_public_names() -> None:

@@ -16,8 +16,6 @@ from trpo_deploy.errors import EnvError, ModelDirError
 from trpo_deploy.files.exported import changed_sources, find_onnx
 from trpo_deploy.files.runs import Run, find_run, run_of_exported
 from trpo_deploy.play.video import prepare_video, record_episode
-from trpo_deploy.sb3.from_files import load_source
-from trpo_deploy.sb3.source import SourceOptions
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import Array
@@ -127,6 +125,10 @@ def _recorded(spec: PolicySpec, run: Run | None) -> EnvironmentSpec | None:
 def _torch(
     model: Path, env_id: str | None, deterministic: bool, allow_import: tuple[str, ...]
 ) -> tuple[Act, Environment]:
+    # Not at the top: torch takes seconds to import, and an exported file is played without it.
+    from trpo_deploy.sb3.from_files import load_source
+    from trpo_deploy.sb3.source import SourceOptions
+
     run = find_run(model)
     options = SourceOptions(env_id=env_id, allow_import=(*allow_import, *_names_of(run)))
     loaded = load_source(run, options)

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
-from scipy import stats
 
 from trpo_deploy.spec.spaces import Array
 
@@ -121,7 +120,7 @@ def comparison(
             for name, (timesteps, returns) in of_task.items():
                 low, high = iqm_band(returns)
                 axes.fill_between(timesteps, low, high, alpha=0.2, linewidth=0)
-                axes.plot(timesteps, stats.trim_mean(returns, 0.25, axis=0), label=name)
+                axes.plot(timesteps, iqm(returns), label=name)
             _format_steps(axes)
             axes.set_title(env_id, fontsize=10)
             axes.set_xlabel("environment steps", fontsize=8)
@@ -149,6 +148,19 @@ def _plot_improvement(
     axes.set_title(f"P(better than {base})", fontsize=10)
 
 
+def iqm(returns: Array) -> Array:
+    """Interquartile mean over the seeds.
+
+    Args:
+        returns: Shape ``(seeds, evaluations)``.
+    """
+    # Not at the top: a run that draws its learning curve need not wait a second for scipy.
+    from scipy.stats import trim_mean
+
+    mean: Array = trim_mean(returns, 0.25, axis=0)
+    return mean
+
+
 def iqm_band(returns: Array) -> tuple[Array, Array]:
     """Pointwise 95 % bootstrap interval of the interquartile mean over the seeds.
 
@@ -157,7 +169,7 @@ def iqm_band(returns: Array) -> tuple[Array, Array]:
     """
     rng = np.random.default_rng(0)
     resamples = rng.integers(len(returns), size=(500, len(returns)))
-    means = np.array([stats.trim_mean(returns[each], 0.25, axis=0) for each in resamples])
+    means = np.array([iqm(returns[each]) for each in resamples])
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return low, high
 
