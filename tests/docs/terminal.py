@@ -59,6 +59,8 @@ SHORTENED = (
     ),
     (r"\btrpo-deploy train\b(?!.*--resume)", r"\g<0> -n 4096 --eval-episodes 1"),
     (r"\btrpo-deploy evaluate\b(.*--episodes \d+)?", r"\g<0> --episodes 1"),
+    # One seed instead of two; tests/train/run/test_benchmark.py trains several.
+    (r"(\btrpo-deploy benchmark\b.*) --seeds \d+ -n \d+", r"\1 --seeds 1 -n 2048"),
     # A thousand frames take half a minute; tests/play/test_video.py writes shorter videos.
     (r"(\btrpo-deploy evaluate\b.*) --video \S+", r"\1"),
     # A certificate of a MuJoCo policy takes half a minute; those that ship have theirs.
@@ -75,7 +77,7 @@ class Terminal:
 
     Args:
         folder: An empty folder.
-        trained: What ``trpo-deploy train CartPole-v1`` wrote.
+        trained: What ``trpo-deploy train CartPole-v1`` wrote, for a page with this command.
         names: What Python has at the beginning.
 
     Attributes:

@@ -24,9 +24,12 @@ ROBOTS = ROOT / "docs" / "robots.md"  # has a test of its own, which brings a ro
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_the_blocks_of_a_page_run_in_its_order(
-    page: Path, trained: Path, tmp_path: Path, request: pytest.FixtureRequest
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if "rl-trained-agents/" in page.read_text():
+    text = page.read_text()
+    if "rl-trained-agents/" in text:
         request.getfixturevalue("agents")
+    trains = "trpo-deploy train CartPole-v1" in text
+    trained = request.getfixturevalue("trained") if trains else tmp_path / "trained"
     with closing(Terminal(tmp_path, trained, {})) as terminal:
         terminal.run_all(blocks_of(page))

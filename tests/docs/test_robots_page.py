@@ -21,9 +21,9 @@ ANT = ROOT / "models" / "Ant-v5" / "policy.onnx"
 
 
 @pytest.mark.slow
-def test_the_page_moves_a_robot(trained: Path, tmp_path: Path) -> None:
+def test_the_page_moves_a_robot(tmp_path: Path) -> None:
     robot = Robot(ANT)
-    with closing(Terminal(tmp_path, trained, {"robot": robot})) as terminal:
+    with closing(Terminal(tmp_path, tmp_path / "trained", {"robot": robot})) as terminal:
         terminal.run_all(blocks_of(PAGE))
         controller, order = terminal.names["controller"], terminal.names["order"]
     assert isinstance(controller, Controller)

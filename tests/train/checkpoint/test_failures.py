@@ -132,13 +132,17 @@ class Mended(RandomEnv):
 # One process imports everything once and forks a child for each part of the run. A child is killed
 # at a given write, before or after the new file takes its name, or after a random delay.
 LIVES = """
-import os, random, signal, sys, time
+import gc, importlib, os, random, signal, sys, time
 from pathlib import Path
 import torch
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train import load_config, train
 
 torch.set_num_threads(1)
+# What a training imports late takes longer than the training.
+for late in ("onnx", "onnxruntime", "torch._dynamo", "trpo_deploy.train.run.plots"):
+    importlib.import_module(late)
+gc.freeze()
 config = load_config(
     "CartPole-v1", settings=["n_steps=32", "batch_size=64", "checkpoint_every=1"],
     n_timesteps=768, eval_every=256, eval_episodes=2, normalize=True,
