@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,23 @@ import pytest
 AGENTS = Path(os.environ.get("TRPO_DEPLOY_AGENTS", Path(__file__).parents[2] / "shared" / "agents"))
 
 gc.set_threshold(10_000)  # as the command line does: a fifth of the time to collect the tests
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: tests of servers and robots often wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist distribute the files in the order in which they are collected."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of most slow tests, so that no worker has one left at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: slow[item.path], reverse=True)
 
 
 def pytest_collection_finish() -> None:

@@ -15,48 +15,57 @@ import yaml
 from trpo_deploy import TRPO
 from trpo_deploy.train.config.load import load_config
 
-# As in the documentation, for both commands.
+# As in the documentation, for all commands in one process: RL Zoo takes seconds to import.
 CLIENT = """
 import sys
 import rl_zoo3
 from trpo_deploy import TRPO
 
 rl_zoo3.ALGOS["trpo"] = TRPO
-from rl_zoo3.{command} import {command}
+from rl_zoo3.enjoy import enjoy
+from rl_zoo3.train import train
 
-{command}()
+for env_id in sys.argv[1:]:
+    flags = ["--algo", "trpo", "--env", env_id, "-f", "logs", "--verbose", "1"]
+    sys.argv[1:] = [*flags, "-n", "2500", "--eval-freq", "2000", "--eval-episodes", "1"]
+    train()
+    sys.argv[1:] = [*flags, "-n", "500", "--no-render"]
+    print("enjoy", env_id)
+    enjoy()
+    print("done", env_id)
 """
+ENV_IDS = ("CartPole-v1", "Pendulum-v1", "Acrobot-v1")
 
 
-def rl_zoo(command: str, *arguments: object, cwd: Path) -> str:
-    """Run a command of RL Zoo with this project's class for ``trpo``."""
-    code = CLIENT.format(command=command)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """RL Zoo's logs of training and playing with this project's class, and what it printed."""
+    folder = tmp_path_factory.mktemp("rl-zoo")
     done = subprocess.run(
-        [sys.executable, "-c", code, "--algo", "trpo", *map(str, arguments)],
+        [sys.executable, "-c", CLIENT, *ENV_IDS],
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # RL Zoo lets torch use all cores
         capture_output=True,
         text=True,
-        cwd=cwd,
+        cwd=folder,
         timeout=240,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
+    return folder / "logs", done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "Acrobot-v1"])
-def test_rl_zoo_trains_and_plays(env_id: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("env_id", ENV_IDS)
+def test_rl_zoo_trains_and_plays(env_id: str, trained: tuple[Path, str]) -> None:
     """Discrete actions, gSDE, and a normaliser, each with RL Zoo's hyperparameters."""
-    flags = ("--env", env_id, "-f", "logs", "--verbose", "1")
-    log = rl_zoo(
-        "train", *flags, "-n", 2500, "--eval-freq", 2000, "--eval-episodes", 1, cwd=tmp_path
-    )
-    assert "surrogate_gain" in log  # sb3-contrib's class does not have it
-    folder = tmp_path / "logs" / "trpo" / f"{env_id}_1"
+    logs, output = trained
+    train, _, enjoy = output.partition(f"done {env_id}\n")[0].rpartition(f"enjoy {env_id}\n")
+    train = train.rpartition("\ndone ")[2]
+    assert "surrogate_gain" in train  # sb3-contrib's class does not have it
+    assert "Mean reward" in enjoy
+    folder = logs / "trpo" / f"{env_id}_1"
     for name in (f"{env_id}.zip", "best_model.zip"):
         for algorithm in (TRPO, sb3_contrib.TRPO):
             assert algorithm.load(folder / name, device="cpu").num_timesteps >= 2000
-    assert "Mean reward" in rl_zoo("enjoy", *flags, "-n", 500, "--no-render", cwd=tmp_path)
 
 
 def test_every_preset_of_rl_zoo_is_read() -> None:
