@@ -24,5 +24,4 @@ def test_every_policy_is_right_in_gcc_clang_and_cpp(kind: str, tmp_path: Path) -
     folder = write_folder(tmp_path, verify=True, **KINDS[kind])
     for name in ("gcc", "clang"):
         build_and_run(folder, compiler(name), "-std=c99", "-O1", *WARNINGS, *SANITIZERS)
-    for source in sources(folder):
-        run([compiler("g++"), "-x", "c++", "-std=c++17", "-fsyntax-only", *WARNINGS, source])
+    run([compiler("g++"), "-x", "c++", "-std=c++17", "-fsyntax-only", *WARNINGS, *sources(folder)])
