@@ -13,11 +13,16 @@ MODEL = Path(__file__).parents[1] / "models" / "Hopper-v5"
 HEAVY = {"torch", "stable_baselines3", "onnx", "gymnasium", "bentoml", "matplotlib"}
 
 
-def loaded_after(*modules: str) -> set[str]:
-    """Top-level modules that are loaded after importing some modules in a new interpreter."""
-    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+def loaded_by(program: str) -> set[str]:
+    """Top-level modules that a new interpreter has loaded at the end of a program."""
+    code = f"{program}\nimport sys\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name.partition(".")[0] for name in run.stdout.split()}
+
+
+def loaded_after(*modules: str) -> set[str]:
+    """Top-level modules that are loaded after importing some modules in a new interpreter."""
+    return loaded_by(f"import {', '.join(modules)}")
 
 
 def test_core_and_command_line_and_service_load_no_heavy_package() -> None:
@@ -97,16 +102,13 @@ def test_training_loads_onnxruntime_only_for_the_first_update() -> None:
 
 
 def test_an_exported_file_is_played_without_torch() -> None:
-    code = (
-        "import sys\n"
+    loaded = loaded_by(
         "from pathlib import Path\n"
         "from trpo_deploy.play import evaluate\n"
-        f"evaluate(Path({str(MODEL)!r}), episodes=1)\n"
-        "print(*sys.modules)"
+        f"evaluate(Path({str(MODEL)!r}), episodes=1)"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "gymnasium" in loaded.stdout.split()
-    assert not {"torch", "stable_baselines3"} & set(loaded.stdout.split())
+    assert "gymnasium" in loaded
+    assert not {"torch", "stable_baselines3"} & loaded
 
 
 def test_a_learning_curve_is_drawn_without_scipy() -> None:
