@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread, the agents of 2021, and no skipped tests in CI."""
+"""Shared by all tests: their order, one torch thread, agents of 2021, no skipped tests in CI."""
 
 from __future__ import annotations
 
