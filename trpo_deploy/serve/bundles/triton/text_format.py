@@ -1,0 +1,43 @@
+"""Protocol Buffers' text format, as Triton reads its configurations.
+
+Specification: https://protobuf.dev/reference/protobuf/textformat-spec/. Written here, since the
+image of the service would otherwise need protobuf for one file that it never reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias, Union
+
+
+class Symbol(str):
+    """The name of an enum's value: text without quotes."""
+
+
+Value: TypeAlias = Union[str, int, bool, Symbol, "Message"]
+Message: TypeAlias = Mapping[str, "Value | Sequence[Value]"]
+
+
+def to_text(message: Message) -> str:
+    """Write a message; a repeated field has a line or block for each value."""
+    return "".join(f"{line}\n" for line in _lines(message))
+
+
+def _lines(message: Message) -> Iterator[str]:
+    for name, value in message.items():
+        repeated = isinstance(value, Sequence) and not isinstance(value, str)
+        for each in value if repeated else [value]:
+            if isinstance(each, Mapping):
+                inside = [f"  {line}" for line in _lines(each)]
+                yield from [f"{name} {{", *inside, "}"] if inside else [f"{name} {{ }}"]
+            else:
+                yield f"{name}: {_scalar(each)}"
+
+
+def _scalar(value: str | int | bool) -> str:
+    if isinstance(value, Symbol):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)  # its escapes are the format's, too
