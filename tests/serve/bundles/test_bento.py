@@ -21,7 +21,7 @@ from tests.serve.process.bentoml_server import bentoml_serve
 from trpo_deploy.errors import ServeError
 from trpo_deploy.files.signature import check_signature, sign
 from trpo_deploy.serve import bundle
-from trpo_deploy.serve.process.requirements import pin_requirements
+from trpo_deploy.serve.bundles.requirements import pin_requirements
 
 BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium tensorboard"
 

@@ -19,7 +19,7 @@ from trpo_deploy.serve.settings import ENV_PREFIX
 
 Manifest: TypeAlias = dict[str, Any]
 
-PORT = 3000
+PORT, PORT_NAME = 3000, "http"
 WORKERS = 1
 """Per pod: replicas are what a cluster scales, and a pod of one worker is the smallest step."""
 DRAIN_S = 10
@@ -34,8 +34,8 @@ _PROBE_S = 5
 
 RESOURCES: Manifest = {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
 RESOURCES_COMMENT = """\
-One worker uses one core. It needs 130 MB, and a new model 100 MB more while it is tried. Without
-a limit of CPU no request waits for the next scheduling period."""
+One worker uses one core and 130 MB, and 100 MB more while a new model is tried. Without a limit
+of CPU no request waits for the next scheduling period."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,11 @@ class Container:
         image: Name of the image.
         user: User and group ID in the image.
         models_in: A volume with the models; None if they are in the image.
-        port_name: Name of the port.
     """
 
     image: str
     user: int
     models_in: str | None = None
-    port_name: str = "http"
 
     def manifest(self, name: str) -> Manifest:
         """The container as an entry of a pod's ``containers``."""
@@ -67,10 +65,10 @@ class Container:
                 {"name": f"{ENV_PREFIX}DRAIN_SECONDS", "value": str(DRAIN_S)},
                 {"name": f"{ENV_PREFIX}LOG_FORMAT", "value": "json"},
             ],
-            "ports": [{"name": self.port_name, "containerPort": PORT, "protocol": "TCP"}],
-            "startupProbe": self._probe(health.READY, failures=START_S // _PROBE_S),
-            "readinessProbe": self._probe(health.READY, failures=2),
-            "livenessProbe": self._probe(health.LIVE, failures=6),
+            "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
+            "startupProbe": _probe(health.READY, failures=START_S // _PROBE_S),
+            "readinessProbe": _probe(health.READY, failures=2),
+            "livenessProbe": _probe(health.LIVE, failures=6),
             "resources": RESOURCES,
             "securityContext": {
                 "allowPrivilegeEscalation": False,
@@ -101,13 +99,14 @@ class Container:
             return options
         return ["python", "-m", "trpo_deploy", "serve", MODELS, "--host", "0.0.0.0", *options]  # noqa: S104
 
-    def _probe(self, path: str, failures: int) -> Manifest:
-        return {
-            "httpGet": {"path": path, "port": self.port_name},
-            "periodSeconds": _PROBE_S,
-            "timeoutSeconds": 3,
-            "failureThreshold": failures,
-        }
+
+def _probe(path: str, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": PORT_NAME},
+        "periodSeconds": _PROBE_S,
+        "timeoutSeconds": 3,
+        "failureThreshold": failures,
+    }
 
 
 def temporary_volume() -> Manifest:

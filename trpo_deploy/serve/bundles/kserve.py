@@ -34,10 +34,11 @@ from trpo_deploy.serve.bundles.triton.target import write_repository
 ONNX, IMAGE = "onnx", "image"
 """The two folders."""
 _SERVICE = "inferenceservice.yaml"
-_PORT_NAME = "http1"
-"""Knative takes only this name for HTTP/1."""
+_MODE = {"serving.kserve.io/deploymentMode": "RawDeployment"}
+"""KServe's other mode, on Knative, takes no ``terminationGracePeriodSeconds``. KServe 0.16 and later
+call this mode Standard, and still know the older name."""
 _STORAGE_COMMENT = """\
-Change this to where you copied the content of onnx/models: s3://, gs://, https:// or pvc://."""
+Change this to where you copied the content of onnx/models: s3://, gs:// or pvc://."""
 _REPLICAS_COMMENT = "Change both limits to what your robots need; the page Scale calculates it."
 _FORMAT_COMMENT = "KServe takes its Triton runtime for this, which needs protocolVersion v2."
 
@@ -52,7 +53,7 @@ def write(contents: Contents, folder: Path) -> None:
     _write(folder / ONNX, _onnx_service(name), comments)
     bento.mkdir(parents=True)
     build_bento(contents.models, bento)
-    service = _image_service(name, Container(name, user_of_image(bento), port_name=_PORT_NAME))
+    service = _image_service(name, Container(name, user_of_image(bento)))
     comments = {"resources": RESOURCES_COMMENT}
     _write(folder / IMAGE, service, comments, images=image_override(name))
 
@@ -83,12 +84,12 @@ def _write(folder: Path, service: Manifest, comments: Mapping[str, str], **field
     (folder / "kustomization.yaml").write_text(text, encoding="utf-8")
 
 
-def _inference_service(name: str, predictor: Manifest) -> Manifest:
+def _inference_service(name: str, predictor: Manifest, **metadata: object) -> Manifest:
     smallest, largest = REPLICAS
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {"name": name},
+        "metadata": {"name": name, **metadata},
         "spec": {"predictor": {"minReplicas": smallest, "maxReplicas": largest, **predictor}},
     }
 
@@ -108,4 +109,4 @@ def _image_service(name: str, container: Container) -> Manifest:
         "containers": [container.manifest("kserve-container")],
         "volumes": [temporary_volume()],
     }
-    return _inference_service(name, predictor)
+    return _inference_service(name, predictor, annotations=_MODE)

@@ -56,7 +56,5 @@ def check_models_from(target: str, place: str | None) -> str:
         return places[0] if places else ""
     if place not in places:
         expected = f"expected one of {', '.join(places)}" if places else "leave it out"
-        raise ServeError(
-            f"--models-from {place} does not apply to the target {target}; {expected}"
-        )
+        raise ServeError(f"--models-from {place} does not apply to the target {target}; {expected}")
     return place

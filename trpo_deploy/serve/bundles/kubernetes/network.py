@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trpo_deploy.serve.bundles.container import PORT, Container, Manifest
+from trpo_deploy.serve.bundles.container import PORT, PORT_NAME, Manifest
 from trpo_deploy.serve.bundles.kubernetes.workload import labels, metadata
 from trpo_deploy.serve.metrics import METRICS_PATH
 
@@ -12,7 +12,7 @@ Prometheus often is. Add the namespace of your ingress controller or gateway. Th
 connections itself, so none are allowed; --tracing needs one to the collector."""
 
 
-def service(name: str, container: Container) -> Manifest:
+def service(name: str) -> Manifest:
     """The Service."""
     return {
         "apiVersion": "v1",
@@ -20,12 +20,12 @@ def service(name: str, container: Container) -> Manifest:
         "metadata": metadata(name),
         "spec": {
             "selector": labels(name),
-            "ports": [{"name": container.port_name, "port": PORT, "targetPort": container.port_name}],
+            "ports": [{"name": PORT_NAME, "port": PORT, "targetPort": PORT_NAME}],
         },
     }
 
 
-def network_policy(name: str, container: Container) -> Manifest:
+def network_policy(name: str) -> Manifest:
     """The NetworkPolicy."""
     prometheus = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
     return {
@@ -38,14 +38,14 @@ def network_policy(name: str, container: Container) -> Manifest:
             "ingress": [
                 {
                     "from": [{"podSelector": {}}, {"namespaceSelector": prometheus}],
-                    "ports": [{"port": container.port_name, "protocol": "TCP"}],
+                    "ports": [{"port": PORT_NAME, "protocol": "TCP"}],
                 }
             ],
         },
     }
 
 
-def service_monitor(name: str, container: Container) -> Manifest:
+def service_monitor(name: str) -> Manifest:
     """The ServiceMonitor of the Prometheus operator."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -53,8 +53,6 @@ def service_monitor(name: str, container: Container) -> Manifest:
         "metadata": metadata(name),
         "spec": {
             "selector": {"matchLabels": labels(name)},
-            "endpoints": [
-                {"port": container.port_name, "path": METRICS_PATH, "interval": "15s"}
-            ],
+            "endpoints": [{"port": PORT_NAME, "path": METRICS_PATH, "interval": "15s"}],
         },
     }

@@ -79,17 +79,17 @@ def _manifests(
             workload.deployment(name, container, models.volume),
             {"resources": RESOURCES_COMMENT},
         ),
-        "service.yaml": (network.service(name, container), {}),
+        "service.yaml": (network.service(name), {}),
         "horizontalpodautoscaler.yaml": (
             workload.autoscaler(name),
             {"": workload.REPLICAS_COMMENT},
         ),
         "poddisruptionbudget.yaml": (workload.disruption_budget(name), {}),
         "networkpolicy.yaml": (
-            network.network_policy(name, container),
+            network.network_policy(name),
             {"ingress": network.POLICY_COMMENT},
         ),
-        MONITOR: (network.service_monitor(name, container), {}),
+        MONITOR: (network.service_monitor(name), {}),
     }
     for file, (manifest, comment) in models.resources.items():
         manifests[file] = manifest, {"": comment}
