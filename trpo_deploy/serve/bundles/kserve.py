@@ -35,8 +35,8 @@ ONNX, IMAGE = "onnx", "image"
 """The two folders."""
 _SERVICE = "inferenceservice.yaml"
 _MODE = {"serving.kserve.io/deploymentMode": "RawDeployment"}
-"""KServe's other mode, on Knative, takes no ``terminationGracePeriodSeconds``. KServe 0.16 and later
-call this mode Standard, and still know the older name."""
+"""KServe's other mode, on Knative, takes no ``terminationGracePeriodSeconds``. From 0.16 on this
+mode is also called Standard."""
 _STORAGE_COMMENT = """\
 Change this to where you copied the content of onnx/models: s3://, gs:// or pvc://."""
 _REPLICAS_COMMENT = "Change both limits to what your robots need; the page Scale calculates it."

@@ -323,7 +323,7 @@ class Supervisor:
     # Stop
 
     def _stop(self, received: list[int]) -> None:
-        """Let the workers finish their requests. Kill them on a second signal or if it takes long."""
+        """Let the workers finish their requests; kill them on a second signal, or after a time."""
         self._listener.close()
         self._zygote.close_listener()
         for worker in self._living():

@@ -87,6 +87,6 @@ def _check_size(model: str, folder: Path) -> None:
     size = sum(each.stat().st_size for each in folder.iterdir())
     if size > CONFIG_MAP_BYTES:
         raise ServeError(
-            f"model {model} has {size} bytes with its certificate, more than the {CONFIG_MAP_BYTES} "
-            "of a ConfigMap; take --models-from image or volume"
+            f"model {model} has {size} bytes with its certificate, expected at most "
+            f"{CONFIG_MAP_BYTES}, which a ConfigMap holds; take --models-from image or volume"
         )
