@@ -172,6 +172,19 @@ def test_a_pod_is_not_killed_before_the_service_has_stopped(
     assert probe["periodSeconds"] * probe["failureThreshold"] > settings.stuck_worker_seconds
 
 
+def test_a_volume_is_mounted_where_the_service_looks_for_models(bundled: Bundled) -> None:
+    """As ConfigMaps are, with which a server is started in ``test_pod``."""
+    pods = [
+        manifests(bundled("kubernetes", place))["Deployment"]["spec"]["template"]["spec"]
+        for place in ("volume", "configmap")
+    ]
+    assert pods[0]["containers"] == pods[1]["containers"]
+    (volume,) = (each for each in pods[0]["volumes"] if "persistentVolumeClaim" in each)
+    claim = manifests(bundled("kubernetes", "volume"))["PersistentVolumeClaim"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert volume["name"] in {each["name"] for each in pods[0]["containers"][0]["volumeMounts"]}
+
+
 def test_the_pod_has_no_rights(bundled: Bundled) -> None:
     deployment = manifests(bundled("kubernetes"))["Deployment"]
     pod = deployment["spec"]["template"]["spec"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.extras import require
+from trpo_deploy.files.atomic import folder_problem
 from trpo_deploy.serve.bundles.names import dns_label
 from trpo_deploy.serve.bundles.table import DEFAULT, check_models_from
 from trpo_deploy.serve.bundles.target import Contents, target_module
@@ -100,5 +101,5 @@ def _place(written: Path, output: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".trpo-deploy-", dir=output.parent) as beside:
             shutil.copytree(written, Path(beside, output.name)).rename(output)
     except OSError as error:  # shutil collects several as one with a list in place of the text
-        reason = error.strerror or "the disk may be full"
+        reason = folder_problem(output.parent, error) or "the disk may be full"
         raise ServeError(f"cannot write {output}: {reason}") from error

@@ -1,0 +1,67 @@
+"""The container of a Deployment without a cluster: its arguments, variables, and read-only root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.serve.bundles.conftest import manifests
+from tests.serve.server import Server, serving
+
+_ISOLATE = """\
+set -eu
+mount --bind "$BENTO" /mnt
+[ -z "$VOLUME" ] || { mount --bind "$VOLUME" /srv; mount -o remount,bind,ro /srv; }
+mount -t tmpfs tmpfs "$TEMPORARY"
+mount -o remount,bind,ro /
+mount -o remount,bind,ro /mnt
+if touch /mnt/x /var/x 2>/dev/null; then echo "the root can be written to"; exit 1; fi
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+"""A mount namespace of its own. The Bento and the volume are where their folders cannot be hidden
+by the new temporary folder."""
+
+
+@contextmanager
+def started_pod(base: Path, volume: Path | None = None) -> Iterator[Server]:
+    """Run the container of a base; skips where a process may not mount anything.
+
+    Args:
+        base: The folder of a Kustomize base.
+        volume: The content of the volume with the models, if it has one.
+    """
+    unshare = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"]).returncode:
+        pytest.skip("needs the right to make mount namespaces")
+    (container,) = manifests(base)["Deployment"]["spec"]["template"]["spec"]["containers"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    arguments = [{mounts.get("models"): "/srv"}.get(each, each) for each in container["args"]]
+    arguments[arguments.index("--port") + 1] = "0"
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "BENTO": str(base / "image"),
+        "VOLUME": "" if volume is None else str(volume),
+        "TEMPORARY": mounts["temporary"],
+        "BENTO_PATH": "/mnt",  # this and the next as in the Dockerfile
+        "BENTOML_HOME": "/home/bentoml/",
+        "HOME": "/home/bentoml",
+        **{each["name"]: each["value"] for each in container["env"]},
+    }
+    entrypoint = ["sh", "/mnt/env/docker/entrypoint.sh", *arguments]
+    process = subprocess.Popen(
+        [*unshare, "sh", "-c", _ISOLATE, "sh", *entrypoint],
+        env=environment,
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with serving(process) as server:
+        yield server
