@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -57,7 +57,7 @@ def test_manifests_are_valid_for_old_and_new_kubernetes(bundled: Bundled, place:
 def test_the_checks_refuse_a_field_that_kubernetes_does_not_have(bundled: Bundled) -> None:
     found = copy.deepcopy(dict(manifests(bundled("kubernetes"))))
     container_of(found["Deployment"])["readonlyRootFilesystem"] = True
-    with pytest.raises(jsonschema.ValidationError, match="readonlyRootFilesystem"):
+    with pytest.raises(kubernetes_validate.ValidationError, match="readonlyRootFilesystem"):
         check_kubernetes(found["Deployment"], NEWEST)
     found["ServiceMonitor"]["spec"]["endpoints"][0]["pathh"] = "/"
     with pytest.raises(AssertionError, match="pathh"):

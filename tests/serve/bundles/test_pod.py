@@ -82,4 +82,3 @@ def test_models_of_config_maps_are_served_and_replaced(bundled: Bundled, tmp_pat
         volume.update(config_map_files(base, {**models, "Hopper-v5": MODELS / "Hopper-v4"}))
         assert wait_until(lambda: version_of(server, "Hopper-v5") == sha_of("Hopper-v4"))
         assert states_of(server) == dict.fromkeys(SHIPPED, "ready")
-

@@ -10,7 +10,7 @@ REPLICAS = 2, 10
 IN_FLIGHT_TARGET = 4
 """Requests in flight per pod. A worker with the load r has r / (1 - r) requests in flight on
 average (M/M/1 queue), so 4 is a load of 80 %."""
-IN_FLIGHT_METRIC = IN_FLIGHT.describe()[0].name
+(_METRIC,) = IN_FLIGHT.describe()
 REPLICAS_COMMENT = """\
 The metric comes from the pods themselves, over an adapter in the cluster such as
 prometheus-adapter. Without one this only keeps minReplicas pods. Change both limits to what your
@@ -80,7 +80,7 @@ def autoscaler(name: str) -> Manifest:
                 {
                     "type": "Pods",
                     "pods": {
-                        "metric": {"name": IN_FLIGHT_METRIC},
+                        "metric": {"name": _METRIC.name},
                         "target": {"type": "AverageValue", "averageValue": str(IN_FLIGHT_TARGET)},
                     },
                 }

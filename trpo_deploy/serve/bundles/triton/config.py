@@ -8,12 +8,10 @@ client sends one frame at a time, with the sequence's number and a flag at its s
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from trpo_deploy.errors import ServeError
-from trpo_deploy.serve.bundles.triton.text_format import Message, Symbol, Value
+from trpo_deploy.serve.bundles.triton.text_format import Message, Symbol
 from trpo_deploy.serve.protocols.inference_v2.datatypes import DATATYPE_OF
 from trpo_deploy.serve.settings import Settings
 from trpo_deploy.spec.policy_spec import PolicySpec, StateSpec, TensorSpec
@@ -34,7 +32,7 @@ def model_config(name: str, spec: PolicySpec) -> Message:
     """
     states = {state.input.name for state in spec.states} | {state.output for state in spec.states}
     max_batch: int = Settings.model_fields["max_batch"].default
-    config: dict[str, Any] = {
+    config = {
         "name": name,
         "platform": "onnxruntime_onnx",
         "max_batch_size": max_batch,
@@ -57,7 +55,7 @@ def model_config(name: str, spec: PolicySpec) -> Message:
 
 def _tensor(model: str, tensor: TensorSpec) -> Message:
     """An input or output. Triton has none without axes: one number is a row of one, reshaped."""
-    value: dict[str, Value | list[Value]] = {
+    value = {
         "name": tensor.name,
         "data_type": _data_type(tensor),
         "dims": [*_sizes(model, tensor)] or [1],
@@ -71,7 +69,7 @@ def _state(model: str, state: StateSpec) -> Message:
             f"Triton cannot hold model {model}: its state {state.input.name!r} is a single number, "
             "expected an array; serve it with another target"
         )
-    kind: Message = {
+    kind = {
         "data_type": _data_type(state.input),
         "dims": [*_sizes(model, state.input)],
     }

@@ -7,16 +7,16 @@ image of the service would otherwise need protobuf for one file that it never re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias, Union
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+Message: TypeAlias = Mapping[str, Any]
+"""Fields by name. A value is text, a number, a :class:`Symbol` or a message; a list of these is a
+repeated field."""
 
 
 class Symbol(str):
     """The name of an enum's value: text without quotes."""
-
-
-Value: TypeAlias = Union[str, int, bool, Symbol, "Message"]
-Message: TypeAlias = Mapping[str, "Value | Sequence[Value]"]
 
 
 def to_text(message: Message) -> str:
@@ -26,8 +26,7 @@ def to_text(message: Message) -> str:
 
 def _lines(message: Message) -> Iterator[str]:
     for name, value in message.items():
-        repeated = isinstance(value, Sequence) and not isinstance(value, str)
-        for each in value if repeated else [value]:
+        for each in value if isinstance(value, list) else [value]:
             if isinstance(each, Mapping):
                 inside = [f"  {line}" for line in _lines(each)]
                 yield from [f"{name} {{", *inside, "}"] if inside else [f"{name} {{ }}"]
