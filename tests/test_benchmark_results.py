@@ -21,6 +21,22 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mujoco"
 
 
+def test_the_plan_for_robots_in_the_documentation_is_the_measured_one() -> None:
+    measured = (RESULTS.parent / "serve_robots.md").read_text()
+    documented = (ROOT / "docs" / "scale.md").read_text()
+    plan = measured[measured.index("| robots | 10 actions/s each |") :]
+    assert plan in documented
+    for transport, name in (
+        ("HTTP", "17 floats as JSON, few robots"),
+        ("WebSocket", "a WebSocket"),
+    ):
+        found = re.search(
+            rf"^\| 25 \| {transport} \| 1 \|(?:[^|]*\|){{3}} (\d+) \|", measured, re.M
+        )
+        assert found
+        assert re.search(rf"^\| {name}[^|]* \| {found[1]} µs \|$", documented, re.M), found[1]
+
+
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
     """A folder with the runs of the archive."""

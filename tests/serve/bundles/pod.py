@@ -14,19 +14,21 @@ import pytest
 
 from tests.serve.bundles.conftest import manifests
 from tests.serve.server import Server, serving
+from trpo_deploy.serve.bundles.bento import ENTRYPOINT
 
+_BENTO, _MODELS = "/mnt", "/srv"
+"""Where folders are mounted that the new temporary folder would hide."""
 _ISOLATE = """\
 set -eu
-mount --bind "$BENTO" /mnt
-[ -z "$VOLUME" ] || { mount --bind "$VOLUME" /srv; mount -o remount,bind,ro /srv; }
+mount --bind "$BENTO" "$BENTO_PATH"
+[ -z "$VOLUME" ] || { mount --bind "$VOLUME" "$MODELS"; mount -o remount,bind,ro "$MODELS"; }
 mount -t tmpfs tmpfs "$TEMPORARY"
 mount -o remount,bind,ro /
-mount -o remount,bind,ro /mnt
-if touch /mnt/x /var/x 2>/dev/null; then echo "the root can be written to"; exit 1; fi
+mount -o remount,bind,ro "$BENTO_PATH"
+if touch "$BENTO_PATH/x" /x 2>/dev/null; then echo "the root can be written to"; exit 1; fi
 exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
 """
-"""A mount namespace of its own. The Bento and the volume are where their folders cannot be hidden
-by the new temporary folder."""
+"""Commands in a mount namespace of its own."""
 
 
 @contextmanager
@@ -42,19 +44,20 @@ def started_pod(base: Path, volume: Path | None = None) -> Iterator[Server]:
         pytest.skip("needs the right to make mount namespaces")
     (container,) = manifests(base)["Deployment"]["spec"]["template"]["spec"]["containers"]
     mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
-    arguments = [{mounts.get("models"): "/srv"}.get(each, each) for each in container["args"]]
+    arguments = [{mounts.get("models"): _MODELS}.get(each, each) for each in container["args"]]
     arguments[arguments.index("--port") + 1] = "0"
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "BENTO": str(base / "image"),
         "VOLUME": "" if volume is None else str(volume),
         "TEMPORARY": mounts["temporary"],
-        "BENTO_PATH": "/mnt",  # this and the next as in the Dockerfile
-        "BENTOML_HOME": "/home/bentoml/",
-        "HOME": "/home/bentoml",
+        "MODELS": _MODELS,
+        "BENTO_PATH": _BENTO,
+        "BENTOML_HOME": "/nobody",  # as in the image, a folder that cannot be written to
+        "HOME": "/nobody",
         **{each["name"]: each["value"] for each in container["env"]},
     }
-    entrypoint = ["sh", "/mnt/env/docker/entrypoint.sh", *arguments]
+    entrypoint = ["sh", f"{_BENTO}/{ENTRYPOINT}", *arguments]
     process = subprocess.Popen(
         [*unshare, "sh", "-c", _ISOLATE, "sh", *entrypoint],
         env=environment,

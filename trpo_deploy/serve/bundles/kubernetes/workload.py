@@ -7,14 +7,15 @@ from trpo_deploy.serve.metrics import IN_FLIGHT
 
 REPLICAS = 2, 10
 """Smallest and largest number of pods."""
-IN_FLIGHT_TARGET = 4
-"""Requests in flight per pod. A worker with the load r has r / (1 - r) requests in flight on
-average (M/M/1 queue), so 4 is a load of 80 %."""
+LOAD = 0.6
+"""Planned load of a worker: requests seldom wait for others, and one of three may fail."""
+_IN_FLIGHT = LOAD / (1 - LOAD)
+"""Requests in flight at that load, on average, in an M/M/1 queue."""
 (_METRIC,) = IN_FLIGHT.describe()
-REPLICAS_COMMENT = """\
-The metric comes from the pods themselves, over an adapter in the cluster such as
-prometheus-adapter. Without one this only keeps minReplicas pods. Change both limits to what your
-robots need; the documentation's page Scale calculates it."""
+REPLICAS_COMMENT = f"""\
+Change minReplicas and maxReplicas to what your robots need; the documentation's page Scale
+calculates it. {_IN_FLIGHT:g} requests in flight are a load of {LOAD:.0%}. The pods' metric needs an adapter in the
+cluster, such as prometheus-adapter; without one minReplicas pods run."""
 
 
 def labels(name: str) -> Manifest:
@@ -81,7 +82,10 @@ def autoscaler(name: str) -> Manifest:
                     "type": "Pods",
                     "pods": {
                         "metric": {"name": _METRIC.name},
-                        "target": {"type": "AverageValue", "averageValue": str(IN_FLIGHT_TARGET)},
+                        "target": {
+                            "type": "AverageValue",
+                            "averageValue": f"{1000 * _IN_FLIGHT:.0f}m",
+                        },
                     },
                 }
             ],
