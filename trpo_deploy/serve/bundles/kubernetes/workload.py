@@ -14,8 +14,9 @@ _IN_FLIGHT = LOAD / (1 - LOAD)
 (_METRIC,) = IN_FLIGHT.describe()
 REPLICAS_COMMENT = f"""\
 Change minReplicas and maxReplicas to what your robots need; the documentation's page Scale
-calculates it. {_IN_FLIGHT:g} requests in flight are a load of {LOAD:.0%}. The pods' metric needs an adapter in the
-cluster, such as prometheus-adapter; without one minReplicas pods run."""
+calculates it. {_IN_FLIGHT:g} requests in flight are a load of {LOAD:.0%}.
+The metric needs an adapter in the cluster, such as prometheus-adapter. Without one, minReplicas
+pods run."""
 
 
 def labels(name: str) -> Manifest:
