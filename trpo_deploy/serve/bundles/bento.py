@@ -88,7 +88,9 @@ def build_bento(models: Mapping[str, Path], folder: Path) -> None:
         _write_build_file(context)
         built = _build(context, home)
         (built / ENTRYPOINT).write_text(_ENTRYPOINT)
+        mode = folder.stat().st_mode
         shutil.copytree(built, folder, dirs_exist_ok=True)
+        folder.chmod(mode)  # BentoML's own folder is closed to other users
 
 
 def _copy_service(context: Path) -> None:

@@ -40,17 +40,14 @@ of CPU no request waits for the next scheduling period."""
 
 @dataclass(frozen=True)
 class Container:
-    """The service's container.
-
-    Args:
-        image: Name of the image.
-        user: User and group ID in the image.
-        models_in: A volume with the models; None if they are in the image.
-    """
+    """The service's container."""
 
     image: str
+    """Name of the image."""
     user: int
+    """User and group ID in the image."""
     models_in: str | None = None
+    """Name of the volume with the models; None if they are in the image."""
 
     def manifest(self, name: str) -> Manifest:
         """The container as an entry of a pod's ``containers``."""
