@@ -21,7 +21,7 @@ from tests.runtime.policy_files import (
 )
 from tests.serve.bundles.conftest import MODELS, SHIPPED, Bundled
 from tests.serve.bundles.triton import TritonModel
-from tests.serve.model_names import DETERMINISTIC, SAMPLED, STACKED
+from tests.serve.model_names import ALL, DETERMINISTIC, SAMPLED, STACKED
 from trpo_deploy.errors import ServeError
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve import bundle
@@ -30,6 +30,8 @@ from trpo_deploy.serve.bundles.triton.text_format import to_text
 from trpo_deploy.spec.policy_spec import ACTION, METADATA_KEY, StateSpec, TensorSpec
 from trpo_deploy.spec.spaces import Array, DictSpace, DiscreteSpace
 
+FORMAT_1 = MODELS.parent / "tests" / "fixtures" / "format-1"
+
 
 def rows_for(model: TritonModel, inputs: dict[str, Array]) -> dict[str, Array]:
     """Inputs of the file in the shapes that Triton's clients send."""
@@ -37,9 +39,16 @@ def rows_for(model: TritonModel, inputs: dict[str, Array]) -> dict[str, Array]:
 
 
 @pytest.fixture(scope="module")
+def files(models: Path) -> dict[str, Path]:
+    """Policies of every kind of space, and an old export that stacks frames."""
+    found = {name: models / name / "policy.onnx" for name in ALL}
+    return {**found, FORMAT_1.name: FORMAT_1 / "policy.onnx"}
+
+
+@pytest.fixture(scope="module")
 def repository(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a model of every kind of space."""
-    return bundle([models], tmp_path_factory.mktemp("triton") / "out", "triton")
+    """A repository of these models."""
+    return bundle([models, FORMAT_1], tmp_path_factory.mktemp("triton") / "out", "triton")
 
 
 def assert_same_actions(model: TritonModel, file: Path) -> None:
@@ -66,13 +75,15 @@ def test_shipped_models_load_and_act_alike(bundled: Bundled) -> None:
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_every_kind_of_space(name: str, repository: Path, models: Path) -> None:
-    assert_same_actions(TritonModel(repository / name), models / name / "policy.onnx")
+def test_every_kind_of_space(name: str, repository: Path, files: dict[str, Path]) -> None:
+    assert_same_actions(TritonModel(repository / name), files[name])
 
 
-def test_all_outputs_of_a_file_are_outputs_of_the_model(repository: Path, models: Path) -> None:
+def test_all_outputs_of_a_file_are_outputs_of_the_model(
+    repository: Path, files: dict[str, Path]
+) -> None:
     for name in SAMPLED:
-        spec = OnnxPolicy(models / name / "policy.onnx").spec
+        spec = OnnxPolicy(files[name]).spec
         found = [each.name for each in TritonModel(repository / name).config.output]
         assert found == [each.name for each in spec.outputs]
 
@@ -84,10 +95,12 @@ def test_names_that_need_quoting() -> None:
     assert [each.name for each in config.input] == [*space.spaces]
 
 
-@pytest.mark.parametrize("name", STACKED)
-def test_stacked_frames_are_state_of_a_sequence(name: str, repository: Path, models: Path) -> None:
+@pytest.mark.parametrize("name", [*STACKED, FORMAT_1.name])
+def test_stacked_frames_are_state_of_a_sequence(
+    name: str, repository: Path, files: dict[str, Path]
+) -> None:
     """Two robots in turn, one of which starts a second episode."""
-    model, policy = TritonModel(repository / name), OnnxPolicy(models / name / "policy.onnx")
+    model, policy = TritonModel(repository / name), OnnxPolicy(files[name])
     assert model.config.WhichOneof("scheduling_choice") == "sequence_batching"
     assert [each.name for each in model.config.input] == ["obs"]
     assert [each.name for each in model.config.output] == ["action"]
