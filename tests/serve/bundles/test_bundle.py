@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,21 @@ def test_an_output_below_a_file(model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     run = run_cli("bundle", model, "--target", "triton", "-o", tmp_path / "file" / "out")
     run.assert_one_clear_line("cannot write", f"{tmp_path / 'file'} is a file, not a folder")
+
+
+def test_a_disk_that_gets_full(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for number, module in enumerate(("shutil.copyfile", "shutil.copytree")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, copy)
+            output = tmp_path / str(number) / "out"
+            run = run_cli("bundle", model, "--target", "triton", "-o", output)
+        run.assert_one_clear_line(f"cannot write {output}: No space left on device")
+        assert not output.exists()
 
 
 def test_an_unknown_target(model: Path, tmp_path: Path) -> None:

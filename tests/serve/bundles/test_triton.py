@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2
 
 from tests.command import run_cli
+from tests.files.signed import write_certified, write_keys
 from tests.runtime.policy_files import (
     ACTION_SPACES,
     IMAGE,
@@ -23,6 +24,7 @@ from tests.serve.bundles.conftest import MODELS, SHIPPED, Bundled
 from tests.serve.bundles.triton import TritonModel
 from tests.serve.model_names import ALL, DETERMINISTIC, SAMPLED, STACKED
 from trpo_deploy.errors import ServeError
+from trpo_deploy.files.signature import check_signature, sign
 from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.serve import bundle
 from trpo_deploy.serve.bundles.triton.config import model_config
@@ -113,6 +115,13 @@ def test_stacked_frames_are_state_of_a_sequence(
         rows = {"obs": observation[np.newaxis]}
         found = model.infer_in_sequence(robot, rows, start=start)
         np.testing.assert_array_equal(found["action"][0], expected)
+
+
+def test_a_signature_stays_valid(tmp_path: Path) -> None:
+    private, public = write_keys(tmp_path / "keys")
+    sign(write_certified(tmp_path / "signed" / "policy.onnx"), private)
+    folder = bundle([tmp_path / "signed"], tmp_path / "out", "triton")
+    check_signature(folder / "signed" / "1" / "model.onnx", [public])
 
 
 def write_policy_with_scalar_state(path: Path) -> None:

@@ -58,13 +58,17 @@ def pack(
     if output.exists():
         raise ServeError(f"{output} exists; choose another folder with -o")
     module = target_module(target)
-    with tempfile.TemporaryDirectory(prefix="trpo-deploy-bundle-") as folder:
-        store, written = Path(folder, "store"), Path(folder, "bundle")
-        store.mkdir()
-        written.mkdir()
-        contents = Contents(dns_label(output.absolute().name), _try(models, store), place)
-        module.write(contents, written)
-        _place(written, output)
+    try:
+        with tempfile.TemporaryDirectory(prefix="trpo-deploy-bundle-") as folder:
+            store, written = Path(folder, "store"), Path(folder, "bundle")
+            store.mkdir()
+            written.mkdir()
+            contents = Contents(dns_label(output.absolute().name), _try(models, store), place)
+            module.write(contents, written)
+            _place(written, output)
+    except OSError as error:  # shutil collects several in one that has no text
+        reason = folder_problem(output.parent, error) or "the disk may be full"
+        raise ServeError(f"cannot write {output}: {reason}") from error
     return Bundle(output, module.next_steps(contents, output))
 
 
@@ -91,15 +95,7 @@ def _try(models: Sequence[Path], store: Path) -> dict[str, Path]:
 
 
 def _place(written: Path, output: Path) -> None:
-    """Copy a finished folder to where it belongs: it appears there whole or not at all.
-
-    Raises:
-        ServeError: It cannot be written there.
-    """
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".trpo-deploy-", dir=output.parent) as beside:
-            shutil.copytree(written, Path(beside, output.name)).rename(output)
-    except OSError as error:  # shutil collects several as one with a list in place of the text
-        reason = folder_problem(output.parent, error) or "the disk may be full"
-        raise ServeError(f"cannot write {output}: {reason}") from error
+    """Copy a finished folder to where it belongs: it appears there whole or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".trpo-deploy-", dir=output.parent) as beside:
+        shutil.copytree(written, Path(beside, output.name)).rename(output)
