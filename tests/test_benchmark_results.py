@@ -21,6 +21,18 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mujoco"
 
 
+def test_the_plan_for_robots_in_the_documentation_is_the_measured_one() -> None:
+    measured = (RESULTS.parent / "serve_robots.md").read_text()
+    documented = (ROOT / "docs" / "scale.md").read_text()
+    plan = measured[measured.index("| robots | 10 actions/s each |") :]
+    assert plan in documented
+    rows = re.findall(r"^\| 25 \| (\w+) \| 1 \|(?:[^|]*\|){3} (\d+) \|", measured, re.MULTILINE)
+    names = {"HTTP": "17 floats as JSON, few robots", "WebSocket": "a WebSocket frame of 17 floats"}
+    assert [transport for transport, _ in rows] == [*names]
+    for transport, micros in rows:
+        assert f"| {names[transport]} | {micros} µs |" in documented
+
+
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
     """A folder with the runs of the archive."""

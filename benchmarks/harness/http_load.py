@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -71,7 +73,8 @@ def wrk(
         request: the request to repeat.
         connections: open connections, each with one request in flight.
         seconds: how long.
-        pause_ms: pause of a connection between two requests, in milliseconds.
+        pause_ms: mean pause of a connection between two requests, in milliseconds. It is drawn
+            uniformly from zero to twice this, so that connections do not stay in step.
 
     Raises:
         SystemExit: a request failed.
@@ -101,7 +104,7 @@ def _script(folder: Path, request: Request, pause_ms: int) -> Path:
     lines += [f'wrk.headers["{key}"] = "{value}"' for key, value in request.headers.items()]
     lines += [f'wrk.body = io.open("{folder}/body", "rb"):read("*all")']
     if pause_ms:
-        lines += [f"delay = function() return {pause_ms} end"]
+        lines += [f"delay = function() return math.random(0, {2 * pause_ms}) end"]
     lines += [
         "done = function(summary, latency, requests)",
         "  local errors = summary.errors",
@@ -128,3 +131,53 @@ def websocket_round_trips(server: Server, path: str, seconds: float) -> Load:
             count += 1
     cpu = 1e6 * (cpu_seconds(server.pid) - before) / count
     return Load(count / seconds, 1e3 * seconds / count, None, cpu)
+
+
+def websocket_robots(server: Server, path: str, robots: int, seconds: float, pause_ms: int) -> Load:
+    """Robots that each send a binary frame, wait for the answer, and pause.
+
+    The latencies are those of a client in Python, which is slower than the server.
+
+    Args:
+        server: the target.
+        path: path of the WebSocket.
+        robots: open WebSockets.
+        seconds: how long.
+        pause_ms: mean pause between an answer and the next frame, in milliseconds.
+    """
+    times = asyncio.run(_websocket_robots(server, path, robots, seconds, pause_ms))
+    found, spent = np.asarray(times.latencies), times.server_cpu
+    p50, p99 = 1e3 * np.percentile(found, (50, 99))
+    return Load(len(found) / seconds, float(p50), float(p99), 1e6 * spent / len(found))
+
+
+@dataclass
+class _Times:
+    latencies: list[float] = field(default_factory=list)
+    """Seconds of each round trip."""
+    server_cpu: float = 0.0
+    """Processor seconds of the server."""
+
+
+async def _websocket_robots(
+    server: Server, path: str, robots: int, seconds: float, pause_ms: int
+) -> _Times:
+    from websockets.asyncio.client import ClientConnection, connect
+
+    times, frame, pauses = _Times(), NUMBERS.tobytes(), random.Random(0)
+    address = server.url.replace("http", "ws") + path
+
+    async def run(connection: ClientConnection, end: float) -> None:
+        while time.perf_counter() < end:
+            await asyncio.sleep(pauses.uniform(0, 2e-3 * pause_ms))
+            start = time.perf_counter()
+            await connection.send(frame)
+            await connection.recv()
+            times.latencies.append(time.perf_counter() - start)
+
+    connections = [await connect(address, compression=None) for _ in range(robots)]
+    before, end = cpu_seconds(server.pid), time.perf_counter() + seconds
+    await asyncio.gather(*(run(each, end) for each in connections))
+    times.server_cpu = cpu_seconds(server.pid) - before
+    await asyncio.gather(*(each.close() for each in connections))
+    return times

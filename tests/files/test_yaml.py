@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from trpo_deploy.errors import ConfigError
-from trpo_deploy.files.yaml import parse_yaml_value, read_yaml, to_yaml
+from trpo_deploy.files.yaml import parse_yaml_value, read_yaml, to_commented_yaml, to_yaml
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,20 @@ def test_a_key_may_override_a_merged_one_but_not_itself(tmp_path: Path) -> None:
     path.write_text("a:\n  x: 1\n  x: 1\n")
     with pytest.raises(ConfigError, match="x twice in the mapping of line 2"):
         read_yaml(path)
+
+
+def test_comments_stand_before_the_lines_of_their_keys() -> None:
+    part = {"name": "a", "size": 1}
+    value = {"kind": "Test", "spec": {"parts": [part, part], "name": "x"}}
+    comments = {"": "First.", "parts": "Two\nlines.", "size": "A size."}
+    text = to_commented_yaml(value, comments)
+    assert text == (
+        "# First.\nkind: Test\nspec:\n  # Two\n  # lines.\n  parts:\n  - name: a\n    # A size.\n"
+        "    size: 1\n  - name: a\n    size: 1\n  name: x\n"
+    )
+    assert yaml.safe_load(text) == value
+
+
+def test_a_comment_without_its_key_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'names'"):
+        to_commented_yaml({"name": 1}, {"names": "?"})

@@ -68,12 +68,12 @@ class Server:
 def running(*models: Path, **options: Any) -> Iterator[Server]:
     """Start a server with options of ``serve``, and stop it by its own pid.
 
-    The option ``max_files`` is its limit of file descriptors.
+    The option ``max_files`` is its limit of file descriptors, and ``before`` code to run first.
     """
-    max_files = options.pop("max_files", None)
+    max_files, before = options.pop("max_files", None), options.pop("before", "")
     limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({max_files}, {max_files}))\n"
     code = (
-        f"import resource\n{limit if max_files else ''}"
+        f"import resource\n{limit if max_files else ''}{before}\n"
         "from pathlib import Path, PosixPath\nfrom trpo_deploy.serve import serve\n"
         f"serve([Path(p) for p in {[str(m) for m in models]!r}], port=0, **{options!r})\n"
         "print('stopped', flush=True)"

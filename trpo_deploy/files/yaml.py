@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text that looks like a number with quotes."""
+    """Writes text that looks like a number with quotes, and equal parts without references."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write a value that occurs twice in full each time."""
+        return True
 
 
 def _ordered_dict(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
@@ -93,6 +98,34 @@ def to_yaml(value: dict[str, Any]) -> str:
     """Write a mapping as YAML text, in the order given."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
+
+
+def to_commented_yaml(value: dict[str, Any], comments: Mapping[str, str]) -> str:
+    """Write a mapping as YAML text with comments for its readers.
+
+    PyYAML writes no comments. So they are put into its text: each before the line of its key, as
+    far in as the key.
+
+    Args:
+        value: The mapping.
+        comments: A comment of one or more lines by key; ``""`` for the start of the text. The
+            comment of a key stands where the key occurs first.
+
+    Raises:
+        ValueError: No line has a key.
+    """
+    lines = to_yaml(value).splitlines()
+    for key, comment in comments.items():
+        at = 0 if not key else next((i for i, line in enumerate(lines) if _key(line) == key), None)
+        if at is None:
+            raise ValueError(f"no line has the key {key!r}")
+        indent = " " * (len(lines[at]) - len(lines[at].lstrip(" ")) if key else 0)
+        lines[at:at] = [f"{indent}# {line}" for line in comment.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _key(line: str) -> str:
+    return line.lstrip(" -").partition(":")[0]
 
 
 def _load(text: str) -> Any:

@@ -16,6 +16,8 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
+METRICS_PATH = "/metrics"
+"""Where BentoML serves them."""
 MAX_MODELS = 100
 """With more models, their latencies are one histogram: each takes a series for every bucket."""
 ALL_MODELS = "*"

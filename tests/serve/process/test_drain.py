@@ -40,3 +40,14 @@ def test_sigterm_finishes_requests_in_flight_and_exits_with_status_0(tmp_path: P
         assert server.process.returncode == 0
         assert output == "stopped\n"
         assert all_gone(children)
+
+
+def test_a_long_drain_leaves_workers_their_time_to_stop(tmp_path: Path) -> None:
+    """The supervisor's own time limit, shortened here to 0.5 s, begins after the drain."""
+    model = write_policy(tmp_path / "cart" / "policy.onnx").parent
+    limit = "from trpo_deploy.serve.process import supervisor; supervisor.STOP_S = 0.5"
+    with running(model, drain_seconds=20, before=limit) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, 2)
+        time.sleep(1.5)
+        assert server.predict([1, 2, 3, 4]).status_code == 200

@@ -201,7 +201,7 @@ def test_workers_that_cannot_start_end_the_service(
         create_metric_files(1) as files,
     ):
         zygote = ZygoteProcess(listener, environment, 1, None)
-        supervisor = Supervisor(zygote, listener, 1, 10, files, Publisher(Settings(), tmp_path))
+        supervisor = Supervisor(zygote, listener, 1, 10, 0, files, Publisher(Settings(), tmp_path))
         with pytest.raises(ServeError, match="died 3 times before they were ready"):
             supervisor.run(lambda: pytest.fail("a worker became ready"))
     assert "nowhere" in capfd.readouterr().err

@@ -28,6 +28,7 @@ from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
 from trpo_deploy.serve.metrics import (
     IN_FLIGHT,
+    METRICS_PATH,
     OPEN_WEBSOCKETS,
     WAITING_JOBS,
     count_error,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from trpo_deploy.serve.tracing import Tracing
 
 _BENTOML_PATHS: dict[str, AccessLevel] = {
-    "/metrics": "key",
+    METRICS_PATH: "key",
     "/schema.json": "key",
     "/healthz": "open",
     "/static_content/swagger-ui.css": "open",

@@ -11,6 +11,8 @@ from trpo_deploy.serve.messages import Reply
 from trpo_deploy.serve.models.registry import Registry
 from trpo_deploy.spec.spaces import Json
 
+LIVE, READY = "/livez", "/readyz"
+"""Paths of the endpoints."""
 draining = Event()
 """Set in a worker that is about to stop: ``/readyz`` then answers 503."""
 

@@ -89,8 +89,8 @@ class Router:
         return [
             Endpoint("/predict", "POST", self.predictor.predict),
             Endpoint("/models", "GET", lambda _: self._catalog.list_models()),
-            Endpoint("/livez", "GET", live, "open"),
-            Endpoint("/readyz", "GET", ready, "open"),
+            Endpoint(health.LIVE, "GET", live, "open"),
+            Endpoint(health.READY, "GET", ready, "open"),
             Endpoint("/docs", "GET", docs, "open"),
             Endpoint("/", "GET", docs, "open"),
             Endpoint("/docs.json", "GET", openapi, slow=True),

@@ -1,1 +1,1 @@
-"""Processes of the service: supervisor, workers, the BentoML service in them, and bundles."""
+"""Processes of the service: supervisor, workers, and the BentoML service in them."""

@@ -83,8 +83,15 @@ def serve(
                 print(f"serving {_listed(names)} at {url} (docs: {url}/docs)", flush=True)
 
             zygote = ZygoteProcess(listener, environment, workers, tls)
-            stuck_seconds = settings.stuck_worker_seconds
-            supervisor = Supervisor(zygote, listener, workers, stuck_seconds, metrics, publisher)
+            supervisor = Supervisor(
+                zygote,
+                listener,
+                workers,
+                settings.stuck_worker_seconds,
+                settings.drain_seconds,
+                metrics,
+                publisher,
+            )
             supervisor.run(announce)
 
 

@@ -25,11 +25,12 @@ from trpo_deploy.serve.process.zygote_process import ZygoteProcess
 
 _TURN_S = 0.5
 """Maximum time between two looks at the workers' heartbeats."""
-_STOP_S = 40
-"""Kill workers after this time. Longer than a worker's own limit for requests in flight."""
+STOP_S = 40
+"""Kill workers this long after they should have drained. Longer than a worker's own limit for
+requests in flight."""
 _FORK_S = 60
 """Time for the zygote to import everything and fork a worker."""
-_START_S = 300
+START_S = 300
 """Time for a worker to load its models."""
 _MAX_START_FAILURES = 3
 """The service ends if this many workers in a row die before any was ready."""
@@ -100,6 +101,7 @@ class Supervisor:
         listener: The listening socket, which the workers inherit.
         workers: Number of workers.
         stuck_seconds: Replace a worker that sends no heartbeat for this long.
+        drain_seconds: Time after SIGTERM in which workers still accept requests.
         metrics: The files of the workers' metrics.
         source: Loads models for all workers.
     """
@@ -110,6 +112,7 @@ class Supervisor:
         listener: socket.socket,
         workers: int,
         stuck_seconds: float,
+        drain_seconds: float,
         metrics: MetricFiles,
         source: ModelSource,
     ) -> None:
@@ -117,6 +120,7 @@ class Supervisor:
         self._listener = listener
         self._slots = [_Slot(index) for index in range(workers)]
         self._stuck_s = stuck_seconds
+        self._drain_s = drain_seconds
         self._metrics = metrics
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake_end = socket.socketpair()
@@ -183,7 +187,7 @@ class Supervisor:
 
     def _kill_stuck(self, now: float) -> None:
         for worker in self._living():
-            limit = self._stuck_s if worker.ready else _START_S if worker.pid else _FORK_S
+            limit = self._stuck_s if worker.ready else START_S if worker.pid else _FORK_S
             if worker.stuck or now - worker.alive_at <= limit:
                 continue
             worker.stuck = True
@@ -319,17 +323,18 @@ class Supervisor:
     # Stop
 
     def _stop(self, received: list[int]) -> None:
-        """Let the workers finish their requests. Kill them on a second signal or after 40 s."""
+        """Let the workers finish their requests; kill them on a second signal, or after a time."""
         self._listener.close()
         self._zygote.close_listener()
         for worker in self._living():
             if not worker.pid:
                 self._bury(worker)  # it sees the end of the channel as soon as it exists
+        drain = signal.SIGTERM in received
         for worker in self._living():
-            send(worker.control, {"kind": "stop", "drain": signal.SIGTERM in received})
+            send(worker.control, {"kind": "stop", "drain": drain})
             if not worker.ready:
                 worker.kill()  # it serves nobody, and would load all its models first
-        deadline = monotonic() + _STOP_S
+        deadline = monotonic() + STOP_S + (self._drain_s if drain else 0)
         while self._living():
             if len(received) > 1 or monotonic() > deadline:
                 for worker in self._living():

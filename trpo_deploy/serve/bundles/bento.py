@@ -1,4 +1,4 @@
-"""``bundle``: build a Bento, a folder with models, the service's code and pinned requirements.
+"""The target ``bento``: a folder with models, the service's code and pinned requirements.
 
 The folder is self-contained: it runs from any location, and ``FOLDER/env/docker/Dockerfile`` builds
 an image, which runs ``trpo-deploy serve``. The code of the service is copied, so the image needs
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from trpo_deploy.errors import ServeError
-from trpo_deploy.extras import DISTRIBUTION, require
-from trpo_deploy.serve.models.publisher import Publisher
-from trpo_deploy.serve.process.requirements import pin_requirements
-from trpo_deploy.serve.settings import ENV_PREFIX, Settings
+from trpo_deploy.extras import DISTRIBUTION
+from trpo_deploy.serve.bundles.requirements import pin_requirements
+from trpo_deploy.serve.bundles.target import Contents
+from trpo_deploy.serve.settings import ENV_PREFIX
 
 _PACKAGE = Path(__file__).parents[2]
 _PARTS = (
@@ -41,57 +42,55 @@ esac
 exec "$@"
 """
 """BentoML's own runs ``bentoml serve``, under which not all limits hold."""
+DOCKERFILE = "env/docker/Dockerfile"
+"""In the Bento."""
+ENTRYPOINT = "env/docker/entrypoint.sh"
+"""In the Bento."""
 
 
-def bundle(models: Sequence[Path], output: Path) -> Path:
-    """Build a Bento of the latest versions of models.
+def write(contents: Contents, folder: Path) -> None:
+    """Write the Bento."""
+    build_bento(contents.models, folder)
+
+
+def next_steps(contents: Contents, folder: Path) -> Sequence[tuple[str, str]]:
+    """Serve the models here, or build an image and run it."""
+    models = shlex.quote(str(folder / "src" / "models"))
+    return [
+        ("here", f"trpo-deploy serve {models}"),
+        ("image", docker_build(folder, contents.name)),
+        ("run", f"docker run -p 3000:3000 {contents.name}"),
+    ]
+
+
+def docker_build(bento: Path, image: str) -> str:
+    """The command that builds the image of a Bento."""
+    dockerfile = shlex.quote(str(bento / DOCKERFILE))
+    return f"docker build -t {image} -f {dockerfile} {shlex.quote(str(bento))}"
+
+
+def build_bento(models: Mapping[str, Path], folder: Path) -> None:
+    """Build a Bento in an empty folder.
 
     Args:
-        models: Model folders, ONNX files, or folders of model folders.
-        output: The folder to create; it must not exist.
-
-    Returns:
-        ``output``.
+        models: The folder of each model, by name; they are copied.
+        folder: The folder.
 
     Raises:
-        ServeError: A model cannot be served, the folder exists, or BentoML fails to build.
-        MissingExtraError: The extra ``serve`` is not installed.
+        ServeError: BentoML fails.
     """
-    require("serve")
-    if output.exists():
-        raise ServeError(f"{output} exists; choose another folder with -o")
-    with tempfile.TemporaryDirectory(prefix="trpo-deploy-bundle-") as folder:
-        context, home, store = (Path(folder, name) for name in ("context", "home", "store"))
-        store.mkdir()
-        for name, key in _try(models, store).items():
-            shutil.copytree(store / key, context / "models" / name)
+    with tempfile.TemporaryDirectory(prefix="trpo-deploy-bundle-") as temporary:
+        context, home = Path(temporary, "context"), Path(temporary, "home")
+        context.mkdir()
+        for name, model in models.items():
+            shutil.copytree(model, context / "models" / name)
         _copy_service(context)
         _write_build_file(context)
         built = _build(context, home)
-        (built / "env" / "docker" / "entrypoint.sh").write_text(_ENTRYPOINT)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(built, output)
-    return output
-
-
-def _try(models: Sequence[Path], store: Path) -> dict[str, str]:
-    """Check models as the service does.
-
-    Returns:
-        The folder in the store of each model's latest version.
-
-    Raises:
-        ServeError: A model cannot be served.
-    """
-    publisher = Publisher(Settings(models=tuple(models)), store)
-    try:
-        publisher.open()
-    finally:
-        publisher.stop()
-    for view in publisher.view.models.values():
-        if view.error is not None:
-            raise ServeError(view.error)
-    return {name: [*view.versions.values()][-1] for name, view in publisher.view.models.items()}
+        (built / ENTRYPOINT).write_text(_ENTRYPOINT)
+        mode = folder.stat().st_mode
+        shutil.copytree(built, folder, dirs_exist_ok=True)
+        folder.chmod(mode)  # BentoML's own folder is closed to other users
 
 
 def _copy_service(context: Path) -> None:

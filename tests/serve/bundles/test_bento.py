@@ -21,7 +21,7 @@ from tests.serve.process.bentoml_server import bentoml_serve
 from trpo_deploy.errors import ServeError
 from trpo_deploy.files.signature import check_signature, sign
 from trpo_deploy.serve import bundle
-from trpo_deploy.serve.process.requirements import pin_requirements
+from trpo_deploy.serve.bundles.requirements import pin_requirements
 
 BLOCKED = "torch stable_baselines3 sb3_contrib gymnasium tensorboard"
 
@@ -131,7 +131,7 @@ def test_the_printed_lines_work_as_printed(tmp_path: Path) -> None:
     run = run_cli("bundle", "box", "-o", "My Bento", cwd=tmp_path)
     assert run.code == 0, run.error
     _, *lines = run.output.splitlines()
-    here, build, container = (shlex.split(line[len("  image:  ") :]) for line in lines)
+    here, build, container = (shlex.split(line.partition(":")[2]) for line in lines)
     assert here[:2] == ["trpo-deploy", "serve"]
     command = [sys.executable, "-m", "trpo_deploy", *here[1:], "--port", "0"]
     with started(command, tmp_path) as url:
@@ -141,13 +141,6 @@ def test_the_printed_lines_work_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / build[5]).is_file()
     assert (tmp_path / build[6] / "bento.yaml").is_file()
     assert container == ["docker", "run", "-p", "3000:3000", image]
-
-
-def test_bundle_refuses_an_existing_folder(tmp_path: Path) -> None:
-    file = write_policy(tmp_path / "box" / "policy.onnx")
-    (tmp_path / "out").mkdir()
-    with pytest.raises(ServeError, match="exists"):
-        bundle([file], tmp_path / "out")
 
 
 def test_bundle_refuses_a_model_that_cannot_be_served(tmp_path: Path) -> None:

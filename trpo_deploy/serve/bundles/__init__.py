@@ -1,0 +1,1 @@
+"""Bundles: policies packed for a container, Kubernetes, KServe or Triton."""

@@ -1,0 +1,1 @@
+"""The target ``kubernetes``: a Kustomize base of the service."""

@@ -1,0 +1,58 @@
+"""Who reaches the pods: the Service, the NetworkPolicy, and Prometheus."""
+
+from __future__ import annotations
+
+from trpo_deploy.serve.bundles.container import PORT, PORT_NAME, Manifest
+from trpo_deploy.serve.bundles.kubernetes.workload import labels, metadata
+from trpo_deploy.serve.metrics import METRICS_PATH
+
+POLICY_COMMENT = """\
+Who may send requests: all pods of this namespace, and those of the namespace "monitoring", where
+Prometheus often is. Add the namespace of your ingress controller or gateway. The service opens no
+connections itself, so none are allowed; --tracing needs one to the collector."""
+
+
+def service(name: str) -> Manifest:
+    """The Service."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(name),
+        "spec": {
+            "selector": labels(name),
+            "ports": [{"name": PORT_NAME, "port": PORT, "targetPort": PORT_NAME}],
+        },
+    }
+
+
+def network_policy(name: str) -> Manifest:
+    """The NetworkPolicy."""
+    prometheus = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(name),
+        "spec": {
+            "podSelector": {"matchLabels": labels(name)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [
+                {
+                    "from": [{"podSelector": {}}, {"namespaceSelector": prometheus}],
+                    "ports": [{"port": PORT_NAME, "protocol": "TCP"}],
+                }
+            ],
+        },
+    }
+
+
+def service_monitor(name: str) -> Manifest:
+    """The ServiceMonitor of the Prometheus operator."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": metadata(name),
+        "spec": {
+            "selector": {"matchLabels": labels(name)},
+            "endpoints": [{"port": PORT_NAME, "path": METRICS_PATH, "interval": "15s"}],
+        },
+    }
