@@ -48,8 +48,12 @@ class BodyReader:
             raise ClientGoneError
         if len(body) > self._max_bytes:
             raise self._too_large()
-        self._held += len(body)
+        self.hold(body)
         return body
+
+    def hold(self, body: bytes) -> None:
+        """Count a complete body until :meth:`release`."""
+        self._held += len(body)
 
     def release(self, body: bytes) -> None:
         """Stop counting a body: its request is answered."""
