@@ -97,21 +97,21 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
 
     async def _answer_call(self, method: Method, _: object, context: Any) -> bytes:
         """Answer a call with one request and one reply."""
-        started, request = perf_counter(), _Request()
+        started, request, peer = perf_counter(), _Request(), context.peer()
         try:
             self._check_key(method, context)
             self.waits.check()
-            with self.waits.waiting(context, context.peer()):
-                request.data = await _read(context)
+            with self.waits.waiting(context, peer):
+                request.data = await self._read(method, context, peer)
             if request.data is _EOF:
-                raise self._missing_request(context.peer())
+                raise RequestError(400, "invalid_message", "the call has no request")
             reply = await self._run(method, request)
         except Exception as error:
             failure = self._fail(method.path, request, started, error, context)
         else:
             self._count(method.path, reply.model, reply.status, started, context)
             # Until the call is done, its client has not taken the reply.
-            self.waits.begin(context, context.peer())
+            self.waits.begin(context, peer)
             context.add_done_callback(self.waits.end)
             return reply.body
         raise await _end(context, failure)
@@ -138,7 +138,7 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
 
     async def _answer_requests(self, method: Method, context: Any) -> None:
         peer = context.peer()
-        while (data := await self._next(context)) is not _EOF:
+        while (data := await self._next(method, context, peer)) is not _EOF:
             started, request = perf_counter(), _Request(data)
             try:
                 reply = await self._run(method, request)
@@ -150,16 +150,14 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
                 self._count(method.path, reply.model, reply.status, started, context)
             with self.waits.waiting(context, peer):
                 await _write(context, body)
-        if self._connections.refused_message(peer):
-            self._fail(method.path, _Request(), perf_counter(), self._too_large(), context)
 
-    async def _next(self, context: Any) -> Any:
+    async def _next(self, method: Method, context: Any, peer: str) -> Any:
         """The next request of a stream."""
         if not self._stopping:
             task = asyncio.current_task()
             self._idle.add(task)
             try:
-                return await _read(context)
+                return await self._read(method, context, peer)
             except asyncio.CancelledError:
                 if not self._stopping:
                     raise
@@ -168,17 +166,26 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
         stopping = _Failure(grpc.StatusCode.UNAVAILABLE, "the service is stopping", ())
         raise await _end(context, stopping)
 
-    def _missing_request(self, peer: str) -> RequestError:
-        """Why a call has no request."""
-        if self._connections.refused_message(peer):
-            return self._too_large()
-        return RequestError(400, "invalid_message", "the call has no request")
+    async def _read(self, method: Method, context: Any, peer: str) -> Any:
+        """The next message of the client, or ``EOF``.
 
-    def _too_large(self) -> RequestError:
-        """The error of a message that the core has refused, for the metrics."""
-        return RequestError(
-            413, "body_too_large", f"the message is longer than {self._max_bytes} bytes"
-        )
+        Raises:
+            CancelledError: The call has ended.
+        """
+        data: Any = _EOF
+        try:
+            data = await context.read()
+        except grpc.aio.BaseError:  # grpcio would log it with a traceback
+            raise asyncio.CancelledError from None
+        finally:
+            refused = data is _EOF and self._connections.refused_message(peer)
+            if refused:
+                text = f"the message is longer than {self._max_bytes} bytes"
+                error = RequestError(413, "body_too_large", text)
+                self._fail(method.path, _Request(), perf_counter(), error, context)
+        if refused:  # the core has told the client
+            raise asyncio.CancelledError
+        return data
 
     async def _refuse_unknown(self, _: object, context: Any) -> bytes:
         text = "no such method; the service has those of the Open Inference Protocol"
@@ -246,18 +253,6 @@ def _headers(context: Any, names: tuple[str, ...]) -> dict[bytes, bytes]:
         for name, value in metadata
         if name in names and isinstance(value, str)
     }
-
-
-async def _read(context: Any) -> Any:
-    """The next message of the client, or ``EOF``.
-
-    Raises:
-        CancelledError: The call has ended.
-    """
-    try:
-        return await context.read()
-    except grpc.aio.BaseError:  # grpcio would log it with a traceback
-        raise asyncio.CancelledError from None
 
 
 async def _write(context: Any, data: bytes) -> None:

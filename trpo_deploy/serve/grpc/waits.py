@@ -30,13 +30,12 @@ class Waits:
         """Client and start of each wait, the oldest first."""
 
     def check(self) -> None:
-        """Make room for another call.
+        """Make room for another call, if need be by closing connections with long waits.
 
         Raises:
             RequestError: There are too many waits (503).
         """
-        if len(self._since) >= self._maximum:
-            self._close_older_than(_YOUNG_S)
+        if len(self._since) >= self._maximum and not self._close_older_than(_YOUNG_S):
             raise RequestError.overloaded(
                 f"{self._maximum} calls wait for their clients; try again in a second"
             )
@@ -67,11 +66,15 @@ class Waits:
         """Close the connections of clients that take too long. Call it once a second."""
         self._close_older_than(self._seconds)
 
-    def _close_older_than(self, seconds: float) -> None:
+    def _close_older_than(self, seconds: float) -> bool:
+        """Close the connections of long waits, and return whether there were any."""
         oldest = monotonic() - seconds
+        closed = False
         for peer, since in self._since.values():
             if since > oldest:
-                return
+                break
             connection = self._connections.by_peer.get(peer)
             if connection is not None:
                 connection.transport.abort()
+                closed = True
+        return closed
