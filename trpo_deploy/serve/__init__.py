@@ -1,7 +1,7 @@
-"""Serve exported policies over HTTP and WebSocket as one BentoML service.
+"""Serve exported policies over HTTP, WebSocket and gRPC as one BentoML service.
 
-A request passes ``http`` (limits, key, body), ``protocols`` (parse, validate, batch) and the
-policy of ``models``. ``process`` starts and supervises the workers.
+A request passes ``http`` or ``grpc`` (limits, key, body), ``protocols`` (parse, validate, batch)
+and the policy of ``models``. ``process`` starts and supervises the workers.
 """
 
 import sys
