@@ -41,7 +41,7 @@ SERVER = re.compile(r"^(?:\S*/)?(?:trpo-deploy|bentoml) serve\b(?!.*&\s*$)")
 ADDRESSES = (
     (r"\b(127\.0\.0\.1|localhost):(3000|5005)\b", r"\1:PORT"),
     (r"(--port|robot_controller) 5005\b", r"\1 PORT"),
-    (r"(--grpc-port |\b127\.0\.0\.1:)3001\b", r"\1OTHER"),
+    (r"(--grpc-port |\b127\.0\.0\.1:)3001\b", r"\g<1>OTHER"),
 )
 REPLACED = (
     (r"\b(trpo-deploy|bentoml) serve\b", r"\g<0> --port PORT"),

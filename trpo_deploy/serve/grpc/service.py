@@ -199,20 +199,42 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
 
     async def _run(self, method: Method, request: _Request) -> Reply:
         """Call a method."""
-        edge, data = self._edge, request.data
-        edge.in_flight += 1
-        edge.bodies.hold(data)
+        if len(request.data) > INLINE_BYTES:
+            return await self._run_large(method, request)
+        self._take(request.data)
         try:
             if method.access != "open":
-                edge.check_load()
-            if len(data) > INLINE_BYTES:
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._large, _run_in_thread, method, request)
+                self._edge.check_load()
             result = _call(method, request)
         finally:
-            edge.in_flight -= 1
-            edge.bodies.release(data)
-        return result if isinstance(result, Reply) else await edge.batcher.run(result)
+            self._release(request.data)
+        return result if isinstance(result, Reply) else await self._edge.batcher.run(result)
+
+    async def _run_large(self, method: Method, request: _Request) -> Reply:
+        """Call a method in the thread for large messages.
+
+        The message counts until the thread has finished, also if the client cancels the call.
+        """
+        data = request.data
+        self._take(data)
+        try:
+            self._edge.check_load()
+            self._edge.bodies.check_held()
+        except RequestError:
+            self._release(data)
+            raise
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._large, _run_in_thread, method, request)
+        work.add_done_callback(lambda _: self._release(data))
+        return await asyncio.shield(work)
+
+    def _take(self, data: bytes) -> None:
+        self._edge.in_flight += 1
+        self._edge.bodies.hold(data)
+
+    def _release(self, data: bytes) -> None:
+        self._edge.in_flight -= 1
+        self._edge.bodies.release(data)
 
     def _fail(
         self, path: str, request: _Request, started: float, caught: Exception, context: Any
