@@ -118,7 +118,7 @@ def serve(
         typer.Option(help="Log as readable lines or as JSON objects.", show_default="text"),
     ] = None,
     access_log: Annotated[
-        bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
+        bool | None, typer.Option("--access-log", help="Log each HTTP request.", show_default=False)
     ] = None,
     tracing: Annotated[
         bool | None,

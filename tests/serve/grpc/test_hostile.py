@@ -19,6 +19,7 @@ from tests.runtime.policy_files import write_policy
 from tests.serve.grpc.raw_http2 import (
     DATA,
     END_STREAM,
+    RST_STREAM,
     RawClient,
     call_headers,
     frame,
@@ -26,6 +27,8 @@ from tests.serve.grpc.raw_http2 import (
 )
 from tests.serve.grpc.requests import MESSAGES, SERVICE, box_request
 from tests.serve.server import Server, running, wait_until
+
+pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 SLOW_S = 2
@@ -207,6 +210,13 @@ def test_frames_that_no_client_sends_do_no_harm(target: Server, data: bytes) -> 
         client.send(call_headers(1))
         client.send(data)
         assert client.receive_until_closed()
+
+
+def test_calls_that_are_opened_and_cancelled_at_once_do_no_harm(target: Server, good: Any) -> None:
+    with RawClient(target.grpc) as client:
+        for stream in range(1, 4001, 2):
+            client.send(call_headers(stream) + frame(RST_STREAM, 0, stream, bytes(4)))
+        assert good() == [1, 2]
 
 
 def test_clients_that_are_killed_are_forgotten(target: Server, good: Any) -> None:

@@ -25,6 +25,8 @@ from tests.serve.server import all_gone, running, wait_until
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve import serve
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-of-the-grpc-tests"
 BEARER = {"authorization": f"Bearer {KEY}"}
 BOX = triton_inputs({"obs": np.ones((1, 4), np.float32)})
@@ -86,6 +88,9 @@ def test_keys_and_renewed_certificates_are_those_of_https(model: Path, tmp_path:
 def test_connections_are_spread_and_a_killed_workers_are_answered_by_others(model: Path) -> None:
     with running(model, grpc_port=0, workers=2) as server, ExitStack() as stack:
         workers = server.workers()
+        zygote = server.zygote()
+        assert zygote is not None
+        assert zygote.num_threads() == 1  # otherwise a fork would not be safe
         for _ in range(20):
             stack.enter_context(RawClient(server.grpc))
 
