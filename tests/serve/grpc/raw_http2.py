@@ -72,6 +72,7 @@ class RawClient:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
+        self.socket.settimeout(30)
         with suppress(ConnectionError):
             self.socket.sendall(data)
 

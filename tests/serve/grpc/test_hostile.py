@@ -48,6 +48,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     with running(model, grpc_port=0, **options) as server:
         yield server
+        assert server.stop() == ["stopped"]  # what a client does is no error of the service
 
 
 @pytest.fixture(autouse=True)

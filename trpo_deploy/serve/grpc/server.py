@@ -5,6 +5,7 @@ It listens on a Unix socket only; :mod:`connection` passes the clients' connecti
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import grpc
@@ -20,6 +21,15 @@ _PING_S = 20
 """Clients that are gone are found by pings, as for WebSockets."""
 _CLIENTS_PING_S = 5
 """A client that pings more often is disconnected."""
+_CLIENT_GONE = "ExecuteBatchError raised"
+"""How grpcio's error begins if a client goes away while its reply is sent."""
+
+
+def _log_if_error(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_CLIENT_GONE)
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_log_if_error)
 
 
 class GrpcServer:
@@ -67,6 +77,14 @@ class GrpcServer:
     async def start(self) -> None:
         """Begin to answer calls."""
         await self._server.start()
+
+    async def wait(self) -> None:
+        """Wait until the core has stopped.
+
+        Raises:
+            Exception: It has stopped because of an error.
+        """
+        await self._server.wait_for_termination()
 
     async def stop(self, seconds: float) -> None:
         """Finish the calls in flight.

@@ -7,6 +7,7 @@ says so or has ended, and on SIGTERM, after a time in which ``/readyz`` answers 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import ssl
@@ -42,6 +43,7 @@ _KEEP_ALIVE_S = 65
 _GRACE_S = 30
 """Time for requests in flight after the worker stops accepting new ones."""
 _MODELS = "models"
+_log = logging.getLogger(__name__)
 
 
 def run_worker(
@@ -162,6 +164,8 @@ class _Server(uvicorn.Server):
         core = grpc_socket(settings.model_store, self._slot)
         self._grpc = GrpcServer(self._service.edge, settings, core)
         await self._grpc.start()
+        self._grpc_end = asyncio.create_task(self._grpc.wait())
+        self._grpc_end.add_done_callback(self._check_grpc_end)
         connections = self._grpc.connections
         tls = self._certificate
         self._accept(
@@ -206,6 +210,13 @@ class _Server(uvicorn.Server):
         )
         acceptor.start()
         self._acceptors.append(acceptor)
+
+    def _check_grpc_end(self, end: asyncio.Task[None]) -> None:
+        """Stop the worker if gRPC has stopped without it: another one takes its place."""
+        if not self.should_exit:
+            error = None if end.cancelled() else end.exception()
+            _log.error("gRPC has stopped, and this worker stops too: %r", error)
+            self._stop(False)
 
     def _make_protocol(self) -> asyncio.Protocol:
         make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
