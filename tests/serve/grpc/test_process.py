@@ -164,3 +164,20 @@ def test_a_folder_with_a_long_name_is_refused(
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     with pytest.raises(ServeError, match="at most 107 are possible; set TMPDIR"):
         serve([model], port=0, grpc_port=0)
+
+
+def test_connections_beyond_the_file_descriptors_are_closed(model: Path) -> None:
+    with running(model, grpc_port=0, max_files=200) as server, ExitStack() as stack:
+        workers = server.workers()
+        clients = [stack.enter_context(RawClient(server.grpc)) for _ in range(150)]
+        for client in clients:
+            client.receive(1)
+        closed = [client for client in clients if client.closed]
+        assert 0 < len(closed) < len(clients)
+        assert server.predict([1, 2, 3, 4]).status_code == 200
+        for client in clients:
+            client.socket.close()
+        with triton.InferenceServerClient(server.grpc) as good:
+            assert wait_until(lambda: answers(good))
+        assert server.workers() == workers
+        assert server.stop() == ["stopped"]
