@@ -90,13 +90,17 @@ class GrpcConnection(asyncio.Protocol):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        end = socket.socket(socket.AF_UNIX)
-        end.setblocking(False)
         try:
+            end = socket.socket(socket.AF_UNIX)
+        except OSError:  # there are no file descriptors
+            self.transport.abort()
+            return
+        try:
+            end.setblocking(False)
             end.bind("")  # the system gives it a name
             await loop.sock_connect(end, self._all.core)
             core, _ = await loop.create_unix_connection(lambda: _Core(self), sock=end)
-        except OSError:  # the core has stopped, or there are no file descriptors
+        except OSError:  # the core has stopped
             end.close()
             self.transport.abort()
             return

@@ -105,6 +105,8 @@ class Uploads:
 
     def add(self, stream: int, data: bytes) -> None:
         """Count a piece of a stream's data."""
+        if stream not in self._uploads and self._is_message(data):
+            return
         start = 0
         while start < len(data):
             upload = self._uploads.setdefault(stream, Upload())
@@ -125,6 +127,11 @@ class Uploads:
             self.held += start - before
             if done:
                 self.end(stream)
+
+    def _is_message(self, data: bytes) -> bool:
+        """Whether a piece is exactly one message, as nearly all are."""
+        size = len(data) - _MESSAGE_HEAD
+        return 0 <= size <= self._max_bytes and size == int.from_bytes(data[1:5], "big")
 
     def end(self, stream: int) -> None:
         """Forget a stream's message: it is complete, or will never be."""

@@ -86,27 +86,22 @@ def methods_of(registry: Registry, settings: Settings) -> Mapping[str, Method]:
 
     def model_metadata(message: Message) -> Reply:
         value = describe_model(registry, message.name or None, message.version or None)
-        return Reply(MESSAGES["ModelMetadata"](**value).SerializeToString(), value["name"])
+        encoded = MESSAGES["ModelMetadata"](**value).SerializeToString()
+        return Reply(encoded, value["name"])
 
     def health(message: Message) -> Reply:
         if message.service not in ("", SERVICE):
             known = f"{SERVICE!r} or no name, for all"
             text = f"no service {message.service[:64]!r}; expected {known}"
             raise RequestError(404, "unknown_service", text)
-        return _reply(
-            "HealthCheckResponse", status=_SERVING if is_ready(registry) else _NOT_SERVING
-        )
+        status = _SERVING if is_ready(registry) else _NOT_SERVING
+        return _reply("HealthCheckResponse", status=status)
 
     empty, model, request = (MESSAGES[name] for name in ("Empty", "Model", "InferRequest"))
     methods = [
-        Method(f"/{SERVICE}/ServerLive", empty, lambda _: _reply("Live", live=True), "open"),
+        Method(f"/{SERVICE}/ServerLive", empty, live, "open"),
         Method(f"/{SERVICE}/ServerReady", empty, ready, "open"),
-        Method(
-            f"/{SERVICE}/ServerMetadata",
-            empty,
-            lambda _: _reply("ServerMetadata", **SERVER),
-            "open",
-        ),
+        Method(f"/{SERVICE}/ServerMetadata", empty, server_metadata, "open"),
         Method(f"/{SERVICE}/ModelReady", model, model_ready),
         Method(f"/{SERVICE}/ModelMetadata", model, model_metadata),
         Method(f"/{SERVICE}/RepositoryIndex", empty, index),

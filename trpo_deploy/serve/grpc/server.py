@@ -63,7 +63,7 @@ class GrpcServer:
                 # The core keeps 64 KiB of a message that nobody waits for, and not more when the
                 # network is fast.
                 ("grpc.http2.bdp_probe", 0),
-                ("grpc.server_handshake_timeout_ms", 1000 * settings.slow_client_seconds),
+                ("grpc.server_handshake_timeout_ms", 1000 * max(1, settings.slow_client_seconds)),
                 ("grpc.max_connection_idle_ms", 1000 * _IDLE_S),
                 ("grpc.keepalive_time_ms", 1000 * _PING_S),
                 ("grpc.keepalive_timeout_ms", 1000 * _PING_S),

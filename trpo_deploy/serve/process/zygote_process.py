@@ -52,9 +52,8 @@ class ZygoteProcess:
         self.channel, theirs = open_channel()
         with theirs:
             fds = (theirs.fileno(), *chain(*self._ports))
-            http, grpc = [*self._ports, None][:2]
-            assert http is not None
-            plan = Plan(theirs.fileno(), http, grpc, self._workers, self._tls)
+            http, *grpc = self._ports
+            plan = Plan(theirs.fileno(), http, (*grpc, None)[0], self._workers, self._tls)
             module = "trpo_deploy.serve.process.zygote"
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", module, plan.to_json()],
