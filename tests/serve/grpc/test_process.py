@@ -62,7 +62,6 @@ def test_keys_and_renewed_certificates_are_those_of_https(model: Path, tmp_path:
                 client.infer("cart", BOX, headers=headers)
         refused: Queue[Any] = Queue()
         client.start_stream(lambda result, error: refused.put((result, error)))
-        client.async_stream_infer("cart", BOX)
         assert "missing or unknown key" in refused.get(timeout=30)[1].message()
         client.stop_stream()
 
