@@ -29,11 +29,16 @@ class Server:
 
 @contextmanager
 def trpo_deploy_serve(
-    policy: Path, folder: Path, *, checkout: Path = ROOT, workers: int = 1
+    policy: Path,
+    folder: Path,
+    *,
+    checkout: Path = ROOT,
+    workers: int = 1,
+    options: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Run ``trpo-deploy serve`` from a checkout; ``folder`` is made and takes its log."""
     port = free_port()
-    arguments = [str(policy), "--port", str(port), "--workers", str(workers)]
+    arguments = [str(policy), "--port", str(port), "--workers", str(workers), *options]
     command = [sys.executable, "-m", "trpo_deploy", "serve", *arguments]
     with _running(command, port, folder, checkout, {}) as server:
         yield server

@@ -37,10 +37,11 @@ SHARED = ("LICENSE", "README.md", "constraints.txt", "docs", "pyproject.toml", "
 COPIED = ("benchmarks", "examples", "models")
 SERVER = re.compile(r"^(?:\S*/)?(?:trpo-deploy|bentoml) serve\b(?!.*&\s*$)")
 
-# What a test changes in a block before it runs it. PORT is a free port.
+# What a test changes in a block before it runs it. PORT and OTHER are free ports.
 ADDRESSES = (
     (r"\b(127\.0\.0\.1|localhost):(3000|5005)\b", r"\1:PORT"),
     (r"(--port|robot_controller) 5005\b", r"\1 PORT"),
+    (r"(--grpc-port |\b127\.0\.0\.1:)3001\b", r"\g<1>OTHER"),
 )
 REPLACED = (
     (r"\b(trpo-deploy|bentoml) serve\b", r"\g<0> --port PORT"),
@@ -89,7 +90,11 @@ class Terminal:
         self.names: dict[str, Any] = {"__name__": "__main__", **names}
         self._here = folder / "checkout"
         self._port = _free_port()
-        self._values = {"PORT": str(self._port), "TRAINED": shlex.quote(str(trained))}
+        self._values = {
+            "PORT": str(self._port),
+            "OTHER": str(_free_port()),
+            "TRAINED": shlex.quote(str(trained)),
+        }
         self._server: Process | None = None
         self._started: list[Process] = []
         _make_checkout(self._here)

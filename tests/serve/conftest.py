@@ -30,5 +30,5 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
     """One server with all models, for the tests that do not change it."""
-    with running(models) as server:
+    with running(models, grpc_port=0) as server:
         yield server

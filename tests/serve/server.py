@@ -21,9 +21,11 @@ _START_S = 60
 class Server:
     """A running ``serve`` and a client for it."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, grpc: str = "") -> None:
         self.process = process
         self.url = url
+        self.grpc = grpc
+        """Address of gRPC; empty if it is off."""
         self.client = httpx.Client(base_url=url, timeout=20)
 
     def predict(self, observation: Any, **more: Any) -> httpx.Response:
@@ -96,7 +98,8 @@ def serving(process: subprocess.Popen[str]) -> Iterator[Server]:
             assert line, "".join(log)
         found = re.search(r" at (https?://\S+)", line)
         assert found, line
-        server = Server(process, found[1])
+        grpc = re.search(r"gRPC at (\S+)", line)
+        server = Server(process, found[1], grpc[1] if grpc else "")
         with server.client:
             yield server
     finally:

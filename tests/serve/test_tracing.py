@@ -7,6 +7,7 @@ import socket
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.runtime.policy_files import write_policy
@@ -15,6 +16,7 @@ from tests.serve.server import Server, running
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve import serve
 
+LIVE = "/inference.GRPCInferenceService/ServerLive"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -47,8 +49,11 @@ def test_a_collector_sees_method_route_model_and_status(
 ) -> None:
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        with running(model, tracing=True) as server:
+        with running(model, tracing=True, grpc_port=0) as server:
             send_all_kinds(server)
+            with grpc.insecure_channel(server.grpc) as channel:
+                trace = ("traceparent", f"00-{TRACE}-b7ad6b7169203331-01")
+                channel.unary_unary(LIVE)(b"", metadata=[trace])
             # The next batch is sent after five seconds, or at the end.
             assert stop(server) == "stopped\n"
         assert set(collector.paths) == {"/v1/traces"}
@@ -62,6 +67,7 @@ def test_a_collector_sees_method_route_model_and_status(
         seen = [tuple(attributes(span)[key] for key in keys) for span in collector.spans]
         assert sorted(seen) == [
             ("GET", "unknown", "", 404),
+            ("POST", LIVE, "", 200),
             ("POST", "/models/NAME/predict", "", 404),
             ("POST", "/models/NAME/predict", "cart", 200),
             ("POST", "/predict", "cart", 200),
@@ -69,8 +75,8 @@ def test_a_collector_sees_method_route_model_and_status(
             ("POST", "unknown", "", 404),
         ]
         assert not any("private" in str(span) or "secret" in str(span) for span in collector.spans)
-        (joined,) = [span for span in collector.spans if span.trace_id.hex() == TRACE]
-        assert joined.name == "POST /predict"
+        joined, call = [span for span in collector.spans if span.trace_id.hex() == TRACE]
+        assert (joined.name, call.name) == ("POST /predict", f"POST {LIVE}")
         assert 0 < joined.end_time_unix_nano - joined.start_time_unix_nano < 60e9
 
 

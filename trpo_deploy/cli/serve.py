@@ -1,4 +1,4 @@
-"""``trpo-deploy serve``: serve policies over HTTP."""
+"""``trpo-deploy serve``: serve policies over HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -87,6 +87,15 @@ def serve(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 3000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the Open Inference Protocol over gRPC; 0 picks a free one.",
+            show_default="no gRPC",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of worker processes.")] = 1,
     access: AccessOptions,
     out_of_bounds: Annotated[
@@ -109,7 +118,7 @@ def serve(
         typer.Option(help="Log as readable lines or as JSON objects.", show_default="text"),
     ] = None,
     access_log: Annotated[
-        bool | None, typer.Option("--access-log", help="Log each request.", show_default=False)
+        bool | None, typer.Option("--access-log", help="Log each HTTP request.", show_default=False)
     ] = None,
     tracing: Annotated[
         bool | None,
@@ -120,7 +129,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve policies over HTTP with BentoML."""
+    """Serve policies over HTTP, and optionally gRPC, with BentoML."""
     require("serve")
     from trpo_deploy.serve import serve as run
 
@@ -128,6 +137,7 @@ def serve(
         models,
         host=host,
         port=port,
+        grpc_port=grpc_port,
         workers=workers,
         tls=access.tls(),
         api_key_file=access.api_key_file,

@@ -1,8 +1,8 @@
-"""Serve exported policies over HTTP and WebSocket as one BentoML service.
+"""Serve exported policies over HTTP, WebSocket and gRPC as one BentoML service.
 
-A request passes ``http`` (limits, key, body), ``protocols`` (parse, validate, batch) and the
-policy of ``models``. ``process`` starts and supervises the workers. ``bundles`` packs models with
-the service for a container or a cluster.
+A request passes ``http`` or ``grpc`` (limits, key, body), ``protocols`` (parse, validate, batch)
+and the policy of ``models``. ``process`` starts and supervises the workers. ``bundles`` packs
+models with the service for a container or a cluster.
 
 The names below are resolved when they are first used, so that the command line can list the
 targets of ``bundles`` on any system.

@@ -60,6 +60,9 @@ WAITING_JOBS = Gauge(
 OPEN_WEBSOCKETS = Gauge(
     "trpo_deploy_open_websockets", "Open WebSockets", multiprocess_mode="livesum"
 )
+OPEN_STREAMS = Gauge(
+    "trpo_deploy_open_grpc_streams", "Open gRPC streams", multiprocess_mode="livesum"
+)
 WORKER_RESTARTS = Counter("trpo_deploy_worker_restarts", "Workers that died and were replaced")
 _RELOADS = Counter(
     "trpo_deploy_model_reloads", "Changed models that were taken up (ok) or refused", ["result"]

@@ -50,15 +50,18 @@ class Settings(BaseSettings):
     run_seconds: Annotated[float, Field(gt=0)] = 5
     """Stop a run of a policy that takes longer than this; the request gets 503."""
     max_body_bytes: Count = 8 * 1024 * 1024
-    """Maximum size of a request body and of a WebSocket message; larger ones get 413."""
+    """Maximum size of a request body, a WebSocket message and a gRPC message; larger ones get 413
+    or ``RESOURCE_EXHAUSTED``."""
     max_bytes_in_flight: Count = 64 * 1024 * 1024
     """Maximum size of all request bodies that a worker holds at a time, at least
     ``max_body_bytes``; then 503. Bodies that arrive at once are not refused. Also the maximum size
-    of all unfinished WebSocket messages; then close code 1013."""
+    of all unfinished WebSocket messages; then close code 1013. The same for gRPC messages; then
+    their connection is closed."""
     max_batch: Count = 1024
     """Maximum number of observations in one request."""
     max_concurrent: Count = 512
-    """Maximum number of requests in flight, and of WebSockets, in one worker; then 503."""
+    """Maximum number of requests in flight, of WebSockets, and of gRPC streams, in one worker; then
+    503 or ``RESOURCE_EXHAUSTED``."""
     slow_client_seconds: Count = 10
     """Close a connection whose request takes longer than this to arrive, or whose client does not
     read its answer for this long."""

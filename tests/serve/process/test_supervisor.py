@@ -200,8 +200,9 @@ def test_workers_that_cannot_start_end_the_service(
         socket.create_server(("127.0.0.1", 0)) as listener,
         create_metric_files(1) as files,
     ):
-        zygote = ZygoteProcess(listener, environment, 1, None)
-        supervisor = Supervisor(zygote, listener, 1, 10, 0, files, Publisher(Settings(), tmp_path))
+        zygote = ZygoteProcess([listener], environment, 1, None)
+        source = Publisher(Settings(), tmp_path)
+        supervisor = Supervisor(zygote, [listener], 1, 10, 0, files, source)
         with pytest.raises(ServeError, match="died 3 times before they were ready"):
             supervisor.run(lambda: pytest.fail("a worker became ready"))
     assert "nowhere" in capfd.readouterr().err

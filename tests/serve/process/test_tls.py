@@ -40,6 +40,7 @@ def test_a_renewed_certificate_is_presented_and_a_broken_one_is_not(tmp_path: Pa
         second = renewed.read_text()
         assert wait_until(lambda: all(presented(server) == second for _ in range(8)))
 
+        time.sleep(1.5)  # the process that forks workers has looked, too
         cert.write_text("nothing")
         time.sleep(3)
         assert presented(server) == second

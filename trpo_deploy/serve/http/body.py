@@ -48,8 +48,12 @@ class BodyReader:
             raise ClientGoneError
         if len(body) > self._max_bytes:
             raise self._too_large()
-        self._held += len(body)
+        self.hold(body)
         return body
+
+    def hold(self, body: bytes) -> None:
+        """Count a complete body until :meth:`release`."""
+        self._held += len(body)
 
     def release(self, body: bytes) -> None:
         """Stop counting a body: its request is answered."""
@@ -78,6 +82,14 @@ class BodyReader:
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
             raise self._too_large()
+        self.check_held()
+
+    def check_held(self) -> None:
+        """Check the bytes of all bodies.
+
+        Raises:
+            RequestError: Too many bytes are in flight (503).
+        """
         if self._held > self._max_bytes_in_flight:
             raise RequestError.overloaded(
                 f"{self._max_bytes_in_flight} bytes of request bodies are in flight; "

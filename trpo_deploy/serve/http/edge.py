@@ -62,6 +62,13 @@ class Edge:
         inner: BentoML's application.
         settings: Limits, key files and allowed hosts.
         open_registry: Returns the models. Called once, when the worker has started.
+
+    Attributes:
+        access: Checks keys.
+        bodies: Reads bodies, and counts their bytes.
+        batcher: Runs the policies.
+        in_flight: Number of requests that are being answered.
+        tracing: Records a span for each request; None if it is off.
     """
 
     def __init__(
@@ -74,20 +81,20 @@ class Edge:
         self._settings = settings
         self._max_concurrent = settings.max_concurrent
         self._open_registry = open_registry
-        self._access = AccessControl(settings)
+        self.access = AccessControl(settings)
         self._hosts = AllowedHosts(settings)
-        self._websockets = WebSocketHandshake(self._access, self._hosts, settings.max_concurrent)
-        self._bodies = BodyReader(settings)
-        self._batcher = Batcher()
-        self._in_flight = 0
-        self._tracing = _open_tracing() if settings.tracing else None
+        self._websockets = WebSocketHandshake(self.access, self._hosts, settings.max_concurrent)
+        self.bodies = BodyReader(settings)
+        self.batcher = Batcher()
+        self.in_flight = 0
+        self.tracing = _open_tracing() if settings.tracing else None
 
     @cached_property
     def router(self) -> Router:
         """The endpoints. The first access loads the models."""
         registry = self._open_registry()
         use_models(lambda: len(registry.entries))
-        return Router(registry, self._settings, self._access)
+        return Router(registry, self._settings, self.access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, one WebSocket, or the lifespan of the worker."""
@@ -109,7 +116,7 @@ class Edge:
                 await self._forward(request, scope, receive, send)
                 return
             result = await self._handle(endpoint, scope["method"], request, receive)
-            reply = result if isinstance(result, Reply) else await self._batcher.run(result)
+            reply = result if isinstance(result, Reply) else await self.batcher.run(result)
         except ClientGoneError:
             count_error("client_gone", self.router.predictor.served_name(name))
             return
@@ -123,8 +130,8 @@ class Edge:
         label = "unknown" if endpoint is None else endpoint.label
         seconds = perf_counter() - started
         count_request(label, reply.model, reply.status, seconds)
-        if self._tracing is not None:
-            self._tracing.record(
+        if self.tracing is not None:
+            self.tracing.record(
                 scope["method"], label, reply.model, reply.status, seconds, request.headers
             )
 
@@ -144,22 +151,31 @@ class Edge:
             return _answer_options(endpoint.method, method, _example(endpoint, request))
         if b"origin" in request.headers and endpoint.access != "open":
             self._hosts.check_origin(request.headers)
-        self._access.check_key(endpoint.access, request.headers)
-        request.body = await self._bodies.read(request.headers, receive)
+        self.access.check_key(endpoint.access, request.headers)
+        request.body = await self.bodies.read(request.headers, receive)
         # Counted from here on: a request that is still arriving costs bytes, but no time.
-        self._in_flight += 1
+        self.in_flight += 1
         try:
-            if self._in_flight > self._max_concurrent and endpoint.access != "open":
-                raise RequestError.overloaded(
-                    f"{self._max_concurrent} requests are in flight; try again in a second"
-                )
+            if endpoint.access != "open":
+                self.check_load()
             if endpoint.slow or len(request.body) > INLINE_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(None, _handle_in_thread, endpoint, request)
             return endpoint.handler(request)
         finally:
-            self._in_flight -= 1
-            self._bodies.release(request.body)
+            self.in_flight -= 1
+            self.bodies.release(request.body)
+
+    def check_load(self) -> None:
+        """Check the number of requests in flight, the one that asks included.
+
+        Raises:
+            RequestError: There are too many (503).
+        """
+        if self.in_flight > self._max_concurrent:
+            raise RequestError.overloaded(
+                f"{self._max_concurrent} requests are in flight; try again in a second"
+            )
 
     async def _forward(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward a request to BentoML."""
@@ -171,7 +187,7 @@ class Edge:
             return
         if access != "open":
             self._hosts.check_origin(request.headers)
-        self._access.check_key(access, request.headers)
+        self.access.check_key(access, request.headers)
         await self._publish()  # the numbers of other workers are up to a second old
 
         async def send_nosniff(message: Message) -> None:
@@ -194,8 +210,8 @@ class Edge:
         finally:
             background.stop()
             await self._publish()
-            if self._tracing is not None:
-                self._tracing.close()
+            if self.tracing is not None:
+                self.tracing.close()
 
     def _start_background_tasks(self) -> None:
         """Refresh models, keys and metrics once a second. No task waits for another."""
@@ -205,12 +221,12 @@ class Edge:
         gc.freeze()
         background.start("metrics", self._publish)
         background.start_in_thread("models", registry.refresh)
-        background.start_in_thread("keys", self._access.refresh)
+        background.start_in_thread("keys", self.access.refresh)
 
     async def _publish(self) -> None:
         """Write the metrics to the files that ``/metrics`` of every worker reads."""
-        IN_FLIGHT.set(self._in_flight)
-        WAITING_JOBS.set(self._batcher.waiting)
+        IN_FLIGHT.set(self.in_flight)
+        WAITING_JOBS.set(self.batcher.waiting)
         OPEN_WEBSOCKETS.set(self._websockets.open)
         count_reloads(self.router.predictor.registry.entries)
         publish()

@@ -29,15 +29,18 @@ def ready(registry: Registry, *, with_models: bool) -> Reply:
         registry: The served models.
         with_models: Add the status of each model. Their names are not for everybody.
     """
-    entries = registry.entries
-    overdue = background.overdue()
-    has_model = any(entry.versions for entry in entries.values())
-    is_ready = has_model and not overdue and not draining.is_set()
+    good = is_ready(registry)
     value: Json = {
-        "ready": is_ready,
+        "ready": good,
         "draining": draining.is_set(),
-        "overdue_tasks": overdue,
+        "overdue_tasks": background.overdue(),
     }
     if with_models:
-        value["models"] = {name: entry.status for name, entry in entries.items()}
-    return Reply(orjson.dumps(value), status=200 if is_ready else 503)
+        value["models"] = {name: entry.status for name, entry in registry.entries.items()}
+    return Reply(orjson.dumps(value), status=200 if good else 503)
+
+
+def is_ready(registry: Registry) -> bool:
+    """Whether at least one model is served, and the worker works and stays."""
+    has_model = any(entry.versions for entry in registry.entries.values())
+    return has_model and not background.overdue() and not draining.is_set()

@@ -1,7 +1,7 @@
 """Accepts the connections of one worker.
 
-In place of uvicorn's listening: connections are spread over the workers, file descriptors cannot
-run out, and a TLS handshake has a time limit and the certificate of the moment.
+In place of uvicorn's and gRPC's own listening: connections are spread over the workers, file
+descriptors cannot run out, and a TLS handshake has a time limit and the certificate of the moment.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import logging
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Sized
 from contextlib import suppress
 
 from trpo_deploy.serve.process.connection_counts import ConnectionCounts
-from trpo_deploy.serve.process.tls import Certificate
 
 _YIELD_S = 0.002
 """How long to leave a connection to a worker with fewer."""
@@ -24,14 +24,15 @@ _RETRY_S = 0.2
 _RESERVE = 64
 """File descriptors that connections must leave free: for models, keys, logs and refusals."""
 _LINGER_S = 1.0
-_REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
-    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-)
 _BODY = (
     b'{"error":{"code":"overloaded","message":"the worker has no more connections; try again in a'
     b' second","field":null,"expected":null,"received":null}}'
 )
+HTTP_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+) % (len(_BODY), _BODY)
+"""Answer to a connection for which there is no place."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,8 +44,10 @@ class Acceptor:
         make_protocol: Makes the protocol of a connection.
         open_connections: The connections of this worker, kept up to date by their protocols.
         counts: The numbers of connections of all workers.
-        certificate: For HTTPS.
+        tls: Returns the context of a new connection; None without TLS.
         handshake_seconds: Time for a TLS handshake.
+        maximum: Maximum number of connections.
+        refusal: What to send before a connection beyond them is closed.
     """
 
     def __init__(
@@ -53,20 +56,23 @@ class Acceptor:
         make_protocol: Callable[[], asyncio.Protocol],
         open_connections: Sized,
         counts: ConnectionCounts,
-        certificate: Certificate | None,
+        tls: Callable[[], ssl.SSLContext] | None,
         handshake_seconds: float,
+        maximum: int,
+        refusal: bytes,
     ) -> None:
         self._listener = listener
         self._make_protocol = make_protocol
         self._open = open_connections
         self._counts = counts
-        self._certificate = certificate
+        self._tls = tls
         self._handshake_seconds = handshake_seconds
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._refusing = 0
         self._paused: asyncio.TimerHandle | None = None
-        self._maximum = _max_connections()
+        self._maximum = maximum
+        self._refusal = refusal
         self._closed = False
 
     def start(self) -> None:
@@ -126,24 +132,24 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     async def _open_connection(self, connection: socket.socket) -> None:
-        tls = self._certificate
+        tls = self._tls
         try:
             await self._loop.connect_accepted_socket(
                 self._make_protocol,
                 connection,
-                ssl=None if tls is None else tls.context,
+                ssl=None if tls is None else tls(),
                 ssl_handshake_timeout=None if tls is None else self._handshake_seconds,
             )
         except (OSError, EOFError):  # includes ssl.SSLError: the client's handshake failed
             connection.close()
 
     def _refuse(self, connection: socket.socket) -> None:
-        """Answer 503. The reserve of file descriptors bounds how many are refused at once."""
-        if self._certificate is not None or self._refusing >= _RESERVE // 2:
+        """Refuse a connection. The reserve of descriptors bounds how many are refused at once."""
+        if not self._refusal or self._refusing >= _RESERVE // 2:
             connection.close()
             return
         with suppress(OSError):
-            connection.send(_REFUSAL % (len(_BODY), _BODY))
+            connection.send(self._refusal)
             connection.shutdown(socket.SHUT_WR)
         # Closing at once could discard the answer: the client's request has not been read.
         self._refusing += 1
@@ -154,8 +160,8 @@ class Acceptor:
         connection.close()
 
 
-def _max_connections() -> int:
-    """How many connections the limit of file descriptors leaves room for."""
+def free_descriptors() -> int:
+    """How many file descriptors the limit leaves for connections."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     used = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 32
     return max(8, limit - used - _RESERVE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from trpo_deploy.serve.http.hosts import hosts_of_listener
 from trpo_deploy.serve.http.key_file import check_key_file
 from trpo_deploy.serve.models.publisher import Publisher
 from trpo_deploy.serve.models.store import new_store
+from trpo_deploy.serve.process.grpc_socket import check_grpc_socket
 from trpo_deploy.serve.process.listener import listen, url_of
 from trpo_deploy.serve.process.logs import supervisor_logs
 from trpo_deploy.serve.process.metric_files import create_metric_files
@@ -34,6 +36,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 3000,
+    grpc_port: int | None = None,
     workers: int = 1,
     tls: tuple[Path, Path] | None = None,
     **flags: Any,
@@ -44,6 +47,7 @@ def serve(
         models: Model folders, ONNX files, or folders of model folders.
         host: Address to listen on; ``0.0.0.0`` for all addresses of the machine.
         port: TCP port; 0 for any free one.
+        grpc_port: TCP port for gRPC, which is off without it; 0 for any free one.
         workers: Number of processes; each has all models. One per core is enough.
         tls: PEM files of the certificate chain and its private key, for HTTPS.
         flags: Fields of :class:`Settings`. A field that is None or not given is taken from the
@@ -63,7 +67,7 @@ def serve(
     with supervisor_logs(settings.log_format):
         _check(settings, tls)
         with (
-            listen(host, port) as listener,
+            _listen(host, port, grpc_port) as listeners,
             create_metric_files(workers) as metrics,
             _published(settings) as publisher,
         ):
@@ -75,17 +79,23 @@ def serve(
                 **workers_settings.to_environment(),
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics.folder),
                 "BENTOML_DO_NOT_TRACK": "True",
+                # gRPC's core writes lines of its own to the log, for each client that goes away.
+                "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "NONE"),
             }
-            url = url_of(listener, tls=tls is not None)
+            if grpc_port is not None:
+                check_grpc_socket(publisher.store, workers)
+            url, *grpc = (url_of(each, tls=tls is not None) for each in listeners)
+            and_grpc = f", gRPC at {grpc[0].partition('://')[2]}" if grpc else ""
             _log.info("starting %d worker%s for %s", workers, "s" * (workers > 1), url)
 
             def announce() -> None:
-                print(f"serving {_listed(names)} at {url} (docs: {url}/docs)", flush=True)
+                docs = f"docs: {url}/docs"
+                print(f"serving {_listed(names)} at {url} ({docs}){and_grpc}", flush=True)
 
-            zygote = ZygoteProcess(listener, environment, workers, tls)
+            zygote = ZygoteProcess(listeners, environment, workers, tls)
             supervisor = Supervisor(
                 zygote,
-                listener,
+                listeners,
                 workers,
                 settings.stuck_worker_seconds,
                 settings.drain_seconds,
@@ -93,6 +103,17 @@ def serve(
                 publisher,
             )
             supervisor.run(announce)
+
+
+@contextmanager
+def _listen(host: str, port: int, grpc_port: int | None) -> Iterator[list[socket.socket]]:
+    """Listen for HTTP, and for gRPC if it has a port."""
+    with listen(host, port) as http:
+        if grpc_port is None:
+            yield [http]
+            return
+        with listen(host, grpc_port, "--grpc-port") as grpc:
+            yield [http, grpc]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,12 +12,13 @@ _BACKLOG = 2048
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
+def listen(host: str, port: int, option: str = "--port") -> Iterator[socket.socket]:
     """Open a listening TCP socket.
 
     Args:
         host: Name or address of this machine.
         port: TCP port; 0 for any free one.
+        option: The option that chooses the port, for messages.
 
     Raises:
         ServeError: The address is invalid or in use.
@@ -38,7 +39,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             raise ServeError(
                 f"cannot listen on {host} port {port}: {error.strerror}; stop the program that "
-                "uses it, or choose another port with --port"
+                f"uses it, or choose another port with {option}"
             ) from error
         yield listener
 

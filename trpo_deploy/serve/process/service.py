@@ -57,11 +57,18 @@ def open_registry() -> Registry:
 
 
 class EdgeService(bentoml.Service[Any]):  # type: ignore[misc] # bentoml exports it untyped
-    """A BentoML service with :class:`Edge` as its outermost ASGI layer."""
+    """A BentoML service with :class:`Edge` as its outermost ASGI layer.
+
+    Attributes:
+        edge: That of the application.
+    """
+
+    edge: Edge
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """The application of a worker."""
-        return add_middleware(Edge(super().to_asgi(is_main), _SETTINGS, open_registry), _SETTINGS)
+        self.edge = Edge(super().to_asgi(is_main), _SETTINGS, open_registry)
+        return add_middleware(self.edge, _SETTINGS)
 
 
 def add_middleware(edge: Edge, settings: Settings) -> AsgiApp:

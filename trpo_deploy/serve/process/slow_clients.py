@@ -15,12 +15,14 @@ from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from trpo_deploy.serve.grpc.connection import GrpcConnection
+
 
 class SlowClients:
     """Finds and closes slow connections.
 
     Args:
-        connections: uvicorn's set of protocol objects, which it keeps up to date.
+        connections: Set of protocol objects that is kept up to date.
         seconds: Maximum time for a request to arrive, and without progress in reading an answer.
     """
 
@@ -50,13 +52,15 @@ def _unfinished(connection: Any) -> object:
     Returns:
         The number of unread bytes if part of an answer waits for the client to read, True if only
         that keeps a closed connection open, the connection if headers are missing, the request
-        (uvicorn's cycle) if part of its body is missing, otherwise None.
+        (uvicorn's cycle) or gRPC message if part of it is missing, otherwise None.
     """
     if connection.transport.is_closing():
         return True
     unread = _unread(connection.transport)
     if unread:
         return unread
+    if isinstance(connection, GrpcConnection):
+        return connection.uploads.oldest()
     if not hasattr(connection, "cycle"):
         return None  # a WebSocket; pings detect those that are gone
     request = connection.cycle

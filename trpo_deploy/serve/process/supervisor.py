@@ -11,7 +11,7 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -98,7 +98,7 @@ class Supervisor:
 
     Args:
         zygote: Forks the workers.
-        listener: The listening socket, which the workers inherit.
+        listeners: The listening sockets, which the workers inherit.
         workers: Number of workers.
         stuck_seconds: Replace a worker that sends no heartbeat for this long.
         drain_seconds: Time after SIGTERM in which workers still accept requests.
@@ -109,7 +109,7 @@ class Supervisor:
     def __init__(
         self,
         zygote: ZygoteProcess,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         workers: int,
         stuck_seconds: float,
         drain_seconds: float,
@@ -117,7 +117,7 @@ class Supervisor:
         source: ModelSource,
     ) -> None:
         self._zygote = zygote
-        self._listener = listener
+        self._listeners = listeners
         self._slots = [_Slot(index) for index in range(workers)]
         self._stuck_s = stuck_seconds
         self._drain_s = drain_seconds
@@ -324,8 +324,9 @@ class Supervisor:
 
     def _stop(self, received: list[int]) -> None:
         """Let the workers finish their requests; kill them on a second signal, or after a time."""
-        self._listener.close()
-        self._zygote.close_listener()
+        for listener in self._listeners:
+            listener.close()
+        self._zygote.close_listeners()
         for worker in self._living():
             if not worker.pid:
                 self._bury(worker)  # it sees the end of the channel as soon as it exists

@@ -22,6 +22,7 @@ class Certificate:
 
     Attributes:
         context: For new connections. A renewed certificate replaces it.
+        http2: The same for HTTP/2, which clients of gRPC ask for in the handshake.
 
     Raises:
         ServeError: The files are not a chain and its key.
@@ -30,7 +31,7 @@ class Certificate:
     def __init__(self, chain: Path, key: Path) -> None:
         self._files = chain, key
         self._stamps = self._read_stamps()
-        self.context = self._load()
+        self.context, self.http2 = self._load()
 
     def refresh(self) -> None:
         """Load the files if they changed. An invalid pair leaves the previous one in use."""
@@ -39,27 +40,34 @@ class Certificate:
             return
         self._stamps = stamps
         try:
-            self.context = self._load()
+            self.context, self.http2 = self._load()
         except ServeError as error:
             _log.warning("keeping the previous TLS certificate: %s", error)
         else:
             _log.info("TLS certificate loaded again from %s", self._files[0])
 
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         chain, key = self._files
+        contexts = _new_context(), _new_context()
+        contexts[1].set_alpn_protocols(["h2"])
         try:
-            # The empty password stops OpenSSL from asking for one at the terminal.
-            context.load_cert_chain(chain, key, password="")
+            for context in contexts:
+                # The empty password stops OpenSSL from asking for one at the terminal.
+                context.load_cert_chain(chain, key, password="")
         except OSError as error:  # includes ssl.SSLError
             raise ServeError(
                 f"{chain} and {key} are not a certificate chain and its key in PEM form: {error}"
             ) from error
-        return context
+        return contexts
 
     def _read_stamps(self) -> _Stamps:
         return tuple(_read_stamp(path) for path in self._files)
+
+
+def _new_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _read_stamp(path: Path) -> tuple[int, int, int, int] | None:

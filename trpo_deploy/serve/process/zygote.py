@@ -20,6 +20,7 @@ import selectors
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -47,6 +48,7 @@ _PRELOADED = (
     "uvloop",
 )
 """Imported by BentoML and uvicorn when a worker starts. It works without, only slower."""
+_GRPC = "trpo_deploy.serve.grpc.server"
 _ORPHANS_S = 40
 """Kill workers that have not ended this long after their supervisor has."""
 _log = logging.getLogger(__name__)
@@ -59,14 +61,14 @@ def main(plan: Plan) -> None:
     configure_logs(Settings().log_format, "zygote")
     _raise_file_limit()
     name_files_by_worker()
-    _preload()
+    _preload(_PRELOADED if plan.grpc is None else (*_PRELOADED, _GRPC))
     _Zygote(plan).run()
 
 
-def _preload() -> None:
+def _preload(modules: Sequence[str]) -> None:
     from trpo_deploy.serve.process import worker  # noqa: F401
 
-    for name in _PRELOADED:
+    for name in modules:
         with suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
@@ -121,7 +123,8 @@ class _Zygote:
             self._supervised = False
             return
         if packet["kind"] == "close":  # connections are refused when no process listens
-            os.close(self._plan.listener_fd)
+            for listener in self._plan.listeners:
+                os.close(listener)
             return
         slot, deaths = packet["slot"], packet["deaths"]
         try:

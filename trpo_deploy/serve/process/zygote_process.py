@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from trpo_deploy.serve.process.channel import open_channel, send
@@ -18,7 +19,7 @@ class ZygoteProcess:
     """Starts the zygote, again if it has died, and asks it for workers.
 
     Args:
-        listener: The listening socket.
+        listeners: The listening sockets of HTTP and, if it is served, of gRPC.
         environment: Environment variables of zygote and workers.
         workers: Number of workers.
         tls: PEM files of the certificate chain and its private key, for HTTPS.
@@ -30,17 +31,16 @@ class ZygoteProcess:
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         environment: Mapping[str, str],
         workers: int,
         tls: tuple[Path, Path] | None,
     ) -> None:
-        self._listener_fd = listener.fileno()
         self._environment = {**environment, **SINGLE_THREADED}
         self._workers = workers
         self._tls = tls and (str(tls[0].absolute()), str(tls[1].absolute()))
         # One file for all zygotes: workers outlive theirs.
-        self._counts_fd = create_counts_file(workers)
+        self._ports = [(each.fileno(), create_counts_file(workers)) for each in listeners]
         self.running = False
 
     def start(self) -> socket.socket:
@@ -51,8 +51,9 @@ class ZygoteProcess:
         """
         self.channel, theirs = open_channel()
         with theirs:
-            fds = (theirs.fileno(), self._listener_fd, self._counts_fd)
-            plan = Plan(*fds, self._workers, self._tls)
+            fds = (theirs.fileno(), *chain(*self._ports))
+            http, *grpc = self._ports
+            plan = Plan(theirs.fileno(), http, (*grpc, None)[0], self._workers, self._tls)
             module = "trpo_deploy.serve.process.zygote"
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", module, plan.to_json()],
@@ -74,8 +75,8 @@ class ZygoteProcess:
         """
         send(self.channel, {"kind": "fork", "slot": slot, "deaths": deaths}, [control_fd])
 
-    def close_listener(self) -> None:
-        """Let connections be refused once all workers have closed the listening socket too."""
+    def close_listeners(self) -> None:
+        """Let connections be refused once all workers have closed the listening sockets too."""
         if self.running:
             send(self.channel, {"kind": "close"})
 
@@ -95,4 +96,5 @@ class ZygoteProcess:
         self.kill()
         if self.running:
             self.reap()
-        os.close(self._counts_fd)
+        for _, counts in self._ports:
+            os.close(counts)

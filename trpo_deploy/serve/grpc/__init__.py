@@ -1,0 +1,1 @@
+"""gRPC: from a connection to the Open Inference Protocol; limits, keys, errors."""
