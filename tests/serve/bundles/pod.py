@@ -45,7 +45,8 @@ def started_pod(base: Path, volume: Path | None = None) -> Iterator[Server]:
     (container,) = manifests(base)["Deployment"]["spec"]["template"]["spec"]["containers"]
     mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
     arguments = [{mounts.get("models"): _MODELS}.get(each, each) for each in container["args"]]
-    arguments[arguments.index("--port") + 1] = "0"
+    for option in ("--port", "--grpc-port"):
+        arguments[arguments.index(option) + 1] = "0"
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "BENTO": str(base / "image"),

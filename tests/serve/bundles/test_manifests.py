@@ -121,20 +121,27 @@ def test_probes_and_metrics_are_endpoints_of_the_service(bundled: Bundled, serve
     assert f"\n{metric['pods']['metric']['name']} " in metrics
 
 
-def test_ports_have_one_number_and_one_name(bundled: Bundled) -> None:
+@pytest.mark.parametrize(
+    ("name", "option"), [("http", "--port"), ("grpc", "--grpc-port")], ids=["http", "grpc"]
+)
+def test_a_port_has_one_number_and_one_name(name: str, option: str, bundled: Bundled) -> None:
     found = manifests(bundled("kubernetes"))
     container = container_of(found["Deployment"])
-    (port,) = container["ports"]
     arguments = container["args"]
-    assert arguments[arguments.index("--port") + 1] == str(port["containerPort"])
-    (service_port,) = found["Service"]["spec"]["ports"]
-    (monitored,) = found["ServiceMonitor"]["spec"]["endpoints"]
+    (port,) = (each for each in container["ports"] if each["name"] == name)
+    assert arguments[arguments.index(option) + 1] == str(port["containerPort"])
+    (service_port,) = (each for each in found["Service"]["spec"]["ports"] if each["name"] == name)
+    assert (service_port["targetPort"], service_port["port"]) == (name, port["containerPort"])
     (ingress,) = found["NetworkPolicy"]["spec"]["ingress"]
+    assert name in [each["port"] for each in ingress["ports"]]
+
+
+def test_probes_and_metrics_go_to_the_port_of_http(bundled: Bundled) -> None:
+    found = manifests(bundled("kubernetes"))
+    container = container_of(found["Deployment"])
     probes = [container[f"{each}Probe"]["httpGet"] for each in ("startup", "readiness", "liveness")]
-    names = [service_port["targetPort"], ingress["ports"][0]["port"]]
-    assert {*names, *(each["port"] for each in probes)} == {port["name"]}
-    assert service_port["port"] == port["containerPort"]
-    assert monitored["port"] == service_port["name"]
+    monitored = found["ServiceMonitor"]["spec"]["endpoints"]
+    assert {each["port"] for each in (*probes, *monitored)} == {"http"}
 
 
 def test_selectors_find_the_pods(bundled: Bundled) -> None:

@@ -20,6 +20,7 @@ from trpo_deploy.serve.settings import ENV_PREFIX
 Manifest: TypeAlias = dict[str, Any]
 
 PORT, PORT_NAME = 3000, "http"
+GRPC_PORT, GRPC_PORT_NAME = 3001, "grpc"
 WORKERS = 1
 """Per pod: replicas are what a cluster scales, and a pod of one worker is the smallest step."""
 DRAIN_S = 10
@@ -48,6 +49,8 @@ class Container:
     """User and group ID in the image."""
     models_in: str | None = None
     """Name of the volume with the models; None if they are in the image."""
+    has_grpc: bool = False
+    """Whether it has the port of gRPC, too; a predictor of KServe has one port."""
 
     def manifest(self, name: str) -> Manifest:
         """The container as an entry of a pod's ``containers``."""
@@ -62,7 +65,10 @@ class Container:
                 {"name": f"{ENV_PREFIX}DRAIN_SECONDS", "value": str(DRAIN_S)},
                 {"name": f"{ENV_PREFIX}LOG_FORMAT", "value": "json"},
             ],
-            "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
+            "ports": [
+                {"name": port, "containerPort": number, "protocol": "TCP"}
+                for port, number in self._ports().items()
+            ],
             "startupProbe": _probe(health.READY, failures=START_S // _PROBE_S),
             "readinessProbe": _probe(health.READY, failures=2),
             "livenessProbe": _probe(health.LIVE, failures=6),
@@ -90,8 +96,13 @@ class Container:
             },
         }
 
+    def _ports(self) -> dict[str, int]:
+        return {PORT_NAME: PORT} | ({GRPC_PORT_NAME: GRPC_PORT} if self.has_grpc else {})
+
     def _arguments(self) -> Sequence[str]:
         options = ["--port", str(PORT), "--workers", str(WORKERS)]
+        if self.has_grpc:
+            options += ["--grpc-port", str(GRPC_PORT)]
         if self.models_in is None:
             return options
         return ["python", "-m", "trpo_deploy", "serve", MODELS, "--host", "0.0.0.0", *options]  # noqa: S104

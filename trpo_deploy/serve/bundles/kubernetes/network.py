@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from trpo_deploy.serve.bundles.container import PORT, PORT_NAME, Manifest
+from trpo_deploy.serve.bundles.container import (
+    GRPC_PORT,
+    GRPC_PORT_NAME,
+    PORT,
+    PORT_NAME,
+    Manifest,
+)
 from trpo_deploy.serve.bundles.kubernetes.workload import labels, metadata
 from trpo_deploy.serve.metrics import METRICS_PATH
 
@@ -20,7 +26,16 @@ def service(name: str) -> Manifest:
         "metadata": metadata(name),
         "spec": {
             "selector": labels(name),
-            "ports": [{"name": PORT_NAME, "port": PORT, "targetPort": PORT_NAME}],
+            "ports": [
+                {"name": PORT_NAME, "port": PORT, "targetPort": PORT_NAME},
+                {
+                    "name": GRPC_PORT_NAME,
+                    "port": GRPC_PORT,
+                    "targetPort": GRPC_PORT_NAME,
+                    # For meshes and gateways: the name of gRPC without TLS.
+                    "appProtocol": "kubernetes.io/h2c",
+                },
+            ],
         },
     }
 
@@ -38,7 +53,9 @@ def network_policy(name: str) -> Manifest:
             "ingress": [
                 {
                     "from": [{"podSelector": {}}, {"namespaceSelector": prometheus}],
-                    "ports": [{"port": PORT_NAME, "protocol": "TCP"}],
+                    "ports": [
+                        {"port": each, "protocol": "TCP"} for each in (PORT_NAME, GRPC_PORT_NAME)
+                    ],
                 }
             ],
         },

@@ -73,7 +73,7 @@ def _manifests(
     """All manifests by file name, each with its comments."""
     name = contents.name
     volume = None if models.volume is None else models.volume["name"]
-    container = Container(name, user_of_image(bento), volume)
+    container = Container(name, user_of_image(bento), volume, has_grpc=True)
     manifests: dict[str, tuple[Manifest, Mapping[str, str]]] = {
         "deployment.yaml": (
             workload.deployment(name, container, models.volume),
