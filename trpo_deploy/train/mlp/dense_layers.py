@@ -170,10 +170,10 @@ class NormProducts(LayerProducts):
 
     def parameter_gradients(
         self,
-        x: Tensor,
+        x: Tensor,  # noqa: ARG002
         gradient: Tensor,
         weight: Tensor,
-        bias: Tensor,  # noqa: ARG002
+        bias: Tensor,
     ) -> None:
         """From the gradient of the outputs to those of the parameters."""
         torch.sum(gradient * self._normal, dim=0, out=weight)
