@@ -97,7 +97,8 @@ class NormAfter(NormBefore):
     """A policy with a layer norm after each activation, and a sequence in a sequence."""
 
     def with_norms(self, net: nn.Sequential) -> Iterator[nn.Module]:
-        for linear, activation in zip(net[::2], net[1::2], strict=True):
+        layers: list[Any] = list(net)
+        for linear, activation in zip(layers[::2], layers[1::2], strict=True):
             yield nn.Sequential(linear, activation, nn.LayerNorm(linear.out_features))
 
 

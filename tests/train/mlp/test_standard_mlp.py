@@ -41,8 +41,7 @@ class OtherInit(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        with torch.no_grad():
-            self.action_net.weight.mul_(0.1)
+        nn.init.orthogonal_(self.get_parameter("action_net.weight"), gain=0.001)
 
 
 class NamedExtractor(MlpExtractor):
@@ -63,9 +62,10 @@ class OwnMlpExtractor(ActorCriticPolicy):
 class Residual(nn.Sequential):
     """Computes more than its modules."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        output: Tensor = super().forward(features)
-        return output + 1
+    def forward(self, features: Any) -> Any:
+        for module in self:
+            features = features + module(features)
+        return features
 
 
 class ActionsFirst(ActorCriticPolicy):

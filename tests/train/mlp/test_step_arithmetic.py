@@ -97,7 +97,7 @@ def test_forward_passes_are_equal(
     def numbers(*shape: int) -> Array:
         return rng.normal(size=shape).astype(np.float32)
 
-    layers = []
+    layers: list[StepLayer] = []
     for inputs, outputs in itertools.pairwise(widths):
         if layers and with_norms:
             layers.append(StepLayer(numbers(inputs), numbers(inputs), norm_eps=1e-3))

@@ -62,7 +62,7 @@ class DenseForward:
 def _normal_rows(x: Array, eps: float) -> Array:
     """Rows with zero mean and unit variance, as of a layer norm."""
     width = x.shape[1]
-    centred = x - np.add.reduce(x, axis=1, keepdims=True) / width
+    centred: Array = x - np.add.reduce(x, axis=1, keepdims=True) / width
     variances = np.einsum("rw,rw->r", centred, centred) / width
     centred /= np.sqrt(variances + np.float32(eps))[:, None]
     return centred
