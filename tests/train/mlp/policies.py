@@ -106,7 +106,7 @@ class NormFirst(NormBefore):
     """A policy with a layer norm of the observation."""
 
     def with_norms(self, net: nn.Sequential) -> Iterator[nn.Module]:
-        return iter([nn.LayerNorm(self.features_dim), *net])
+        return iter([nn.LayerNorm(self.features_dim, eps=1), *net])
 
 
 NORMS = (NormBefore, NormAfter, NormFirst)

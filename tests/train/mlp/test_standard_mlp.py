@@ -82,8 +82,8 @@ def sequence_of(policy: ActorCriticPolicy, cls: type[nn.Sequential]) -> ActorCri
     return policy
 
 
-def with_norm(policy: ActorCriticPolicy, norm: nn.Module, place: int) -> ActorCriticPolicy:
-    policy.mlp_extractor.policy_net.insert(place, norm)
+def with_layer(policy: ActorCriticPolicy, layer: nn.Module, place: int) -> ActorCriticPolicy:
+    policy.mlp_extractor.policy_net.insert(place, layer)
     return policy
 
 
@@ -144,12 +144,12 @@ def with_custom_critic_extractor(policy: ActorCriticPolicy) -> ActorCriticPolicy
         policy_of(spaces.Discrete(2), activation_fn=partial(nn.LeakyReLU, -0.1)),
         policy_of(spaces.Discrete(2), activation_fn=partial(nn.ELU, -0.1)),
         policy_of(spaces.Discrete(2), activation_fn=partial(nn.Softplus, beta=2.0)),
-        with_norm(policy_of(spaces.Discrete(2)), nn.LayerNorm(8, elementwise_affine=False), 1),
-        with_norm(policy_of(spaces.Discrete(2)), nn.LayerNorm(8, bias=False), 1),
-        with_norm(policy_of(spaces.Discrete(2)), nn.LayerNorm((100, 8)), 1),
-        with_norm(policy_of(spaces.Discrete(2)), nn.RMSNorm(8), 1),
-        with_norm(policy_of(spaces.Discrete(2)), nn.Tanh(), 0),
-        with_norm(policy_of(spaces.Discrete(2)), nn.Tanh(), 1),
+        with_layer(policy_of(spaces.Discrete(2)), nn.LayerNorm(8, elementwise_affine=False), 1),
+        with_layer(policy_of(spaces.Discrete(2)), nn.LayerNorm(8, bias=False), 1),
+        with_layer(policy_of(spaces.Discrete(2)), nn.LayerNorm((100, 8)), 1),
+        with_layer(policy_of(spaces.Discrete(2)), nn.RMSNorm(8), 1),
+        with_layer(policy_of(spaces.Discrete(2)), nn.Tanh(), 0),
+        with_layer(policy_of(spaces.Discrete(2)), nn.Tanh(), 1),
         sequence_of(policy_of(spaces.Discrete(2)), Residual),
         policy_of(spaces.Discrete(2), cls=ActionsFirst),
         policy_of(spaces.Discrete(2), features_extractor_class=CustomExtractor),
@@ -196,6 +196,7 @@ def test_any_other_policy_takes_the_generic_path(policy: ActorCriticPolicy) -> N
     [
         *(policy_of(spaces.Discrete(2), cls=cls) for cls in (*NORMS, OtherInit, OwnMlpExtractor)),
         policy_of(spaces.Discrete(2), activation_fn=NormAndTanh),
+        with_layer(policy_of(spaces.Discrete(2)), nn.Linear(8, 8), 1),
         policy_of(spaces.Box(-1, 1, (2,)), use_sde=True, cls=NORMS[0]),
         sequence_of(policy_of(spaces.Discrete(2)), nn.Sequential),
     ],

@@ -24,6 +24,7 @@ from trpo_deploy.envs.environment import Environment
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train import load_config, train
+from trpo_deploy.train.run.environments import make_training_env
 from trpo_deploy.train.vec_env.lasting_state import check_lasting_state, refuse_running_statistics
 
 Wrapper = gymnasium.Wrapper[Any, Any, Any, Any]
@@ -89,6 +90,12 @@ def test_they_are_refused_where_the_environment_itself_applies_them() -> None:
     )
     with pytest.raises(ConfigError, match="NormalizeObservation around Normalized-v0"):
         check_all(Environment("Normalized-v0"), lambda _: None)
+
+
+def test_a_run_with_a_wrapper_that_keeps_a_state_does_not_start() -> None:
+    config = load_config("Pendulum-v1", settings=[f"env_wrapper={__name__}:RunningNorm"])
+    with pytest.raises(ConfigError, match=r"RunningNorm around Pendulum-v1 has state that reset"):
+        make_training_env(config)
 
 
 class RunningNorm(gymnasium.ObservationWrapper[Any, Any, Any]):

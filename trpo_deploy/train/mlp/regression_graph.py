@@ -159,7 +159,8 @@ def _lines_of(layer: DenseLayer) -> _Lines:
 
 
 def _eps(layer: DenseLayer) -> float | None:
-    return layer.transform.eps if isinstance(layer.transform, nn.LayerNorm) else None
+    # ONNX text with a whole number would be an attribute of another type.
+    return float(layer.transform.eps) if isinstance(layer.transform, nn.LayerNorm) else None
 
 
 _NO_CLIP = ("g = Identity(raw)",)
