@@ -70,6 +70,14 @@ def test_the_end_of_a_command_is_quick() -> None:
     assert done.output.splitlines()[-1] == "frozen: True"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_defaults_in_parentheses_are_descriptions(name: str) -> None:
+    """typer prints the value of a default as it is, and ``show_default`` in parentheses."""
+    shown = [getattr(option, "show_default", None) for option in COMMANDS[name].params]
+    words = [each for each in shown if isinstance(each, str) and re.fullmatch(r"[\w.]+", each)]
+    assert set(words) <= {"stdout"}
+
+
 def _example(name: str) -> list[str]:
     """The words of the example in a command's help, without ``trpo-deploy NAME``."""
     program, command, *words = shlex.split(COMMANDS[name].epilog.removeprefix("Example: "))

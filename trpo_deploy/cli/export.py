@@ -36,7 +36,7 @@ class FileOptions:
             help="Additional output: value, log_prob, logits, mean, std or margin. Repeatable.",
         ),
     ] = None
-    opset: Annotated[int | None, typer.Option(help="ONNX opset version.", show_default="13")] = None
+    opset: Annotated[int, typer.Option(help="ONNX opset version.")] = 13
     guard: Annotated[
         bool,
         typer.Option(

@@ -103,7 +103,7 @@ def serve(
         typer.Option(
             metavar="WHAT",
             help="refuse, clip or accept observations outside the space's bounds.",
-            show_default="refuse",
+            show_default="TRPO_DEPLOY_OUT_OF_BOUNDS, else refuse",
         ),
     ] = None,
     require_certificate: Annotated[
@@ -115,7 +115,10 @@ def serve(
     ] = None,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option(help="Log as readable lines or as JSON objects.", show_default="text"),
+        typer.Option(
+            help="Log as readable lines or as JSON objects.",
+            show_default="TRPO_DEPLOY_LOG_FORMAT, else text",
+        ),
     ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log", help="Log each HTTP request.", show_default=False)

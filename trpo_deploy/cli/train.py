@@ -47,7 +47,10 @@ class ConfigOptions:
     ] = None
     seed: Annotated[
         int | None,
-        typer.Option(help="Random seed (environment, weights, sampling).", show_default="0"),
+        typer.Option(
+            help="Random seed (environment, weights, sampling).",
+            show_default="the preset's, else 0",
+        ),
     ] = None
     n_envs: Annotated[
         int | None,
@@ -58,7 +61,7 @@ class ConfigOptions:
         typer.Option(
             metavar="KIND",  # all kinds would take half of an 80-column terminal
             help="auto, sync (in this process), subproc (in subprocesses) or envpool.",
-            show_default="auto",
+            show_default="the preset's, else auto",
         ),
     ] = None
     preset: Annotated[
@@ -107,7 +110,8 @@ class ConfigOptions:
     device: Annotated[
         str | None,
         typer.Option(
-            help="auto, cpu or cuda; auto takes the CPU for MlpPolicy.", show_default="auto"
+            help="auto, cpu or cuda; auto takes the CPU for MlpPolicy.",
+            show_default="the preset's, else auto",
         ),
     ] = None
     eval_every: Annotated[
@@ -116,11 +120,12 @@ class ConfigOptions:
             parser=count,
             metavar="N",
             help="Environment steps between evaluations.",
-            show_default="10000",
+            show_default="the preset's, else 10000",
         ),
     ] = None
     eval_episodes: Annotated[
-        int | None, typer.Option(help="Episodes per evaluation.", show_default="20")
+        int | None,
+        typer.Option(help="Episodes per evaluation.", show_default="the preset's, else 20"),
     ] = None
     checkpoint_every: Annotated[
         int | None,
@@ -128,7 +133,7 @@ class ConfigOptions:
             parser=count,
             metavar="N",
             help="Environment steps between checkpoints.",
-            show_default="10000",
+            show_default="the preset's, else 10000",
         ),
     ] = None
 

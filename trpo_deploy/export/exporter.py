@@ -60,8 +60,8 @@ class ExportOptions:
     outputs: tuple[str, ...] = ()
     """Outputs added to the action: ``value``, ``log_prob``, ``logits``, ``mean``, ``std``,
     ``margin``."""
-    opset: int | None = None
-    """Version of ONNX's operators; :data:`~trpo_deploy.export.graph.model.OPSET` by default."""
+    opset: int = OPSET
+    """Version of ONNX's operators."""
     guard: bool = False
     """Return a safe action and a flag for observations that are not finite."""
     float64_input: bool = False
@@ -297,7 +297,7 @@ def _build(loaded: LoadedSource, options: ExportOptions) -> Build:
     actor = _read_actor(loaded, float64_input=options.float64_input)
     control, notes = control_of(loaded, actor.observation_space, actor.action_space, options.names)
     spec = _spec(loaded, actor, options, control)
-    model = build_model(actor, spec, options.opset or OPSET)
+    model = build_model(actor, spec, options.opset)
     return Build(loaded, actor, ExportedFile(model.SerializeToString(), model, spec), notes)
 
 

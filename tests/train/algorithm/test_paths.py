@@ -20,6 +20,8 @@ from tests.train.mlp.policies import (
     FROM_INPUT,
     FROM_VALUE,
     GSDE,
+    NORMS,
+    NormBefore,
     OwnNetworks,
     forced_path,
     trained,
@@ -96,6 +98,24 @@ def test_both_paths_support_observations_of_several_axes_with_gsde(net_arch: lis
 def test_both_paths_agree_where_the_slope_needs_the_input(activation: Any) -> None:
     policy_kwargs = {"activation_fn": activation, "net_arch": [32, 8]}
     check_both_paths(ACTION_SPACES["discrete"], policy_kwargs=policy_kwargs)
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize(
+    ("space", "kwargs"),
+    [
+        (ACTION_SPACES["box"], {"critic_max_grad_norm": 0.5}),
+        (ACTION_SPACES["multi binary"], {"policy_kwargs": {"activation_fn": nn.SiLU}}),
+        (ACTION_SPACES["box"], {"use_sde": True, "fisher_sub_sampling_factor": 3}),
+    ],
+    ids=["gradient clip", "slope from the input", "gsde"],
+)
+@pytest.mark.parametrize("policy", NORMS)
+def test_both_paths_agree_with_layer_norms(
+    policy: type[ActorCriticPolicy], space: spaces.Space[Any], kwargs: dict[str, Any]
+) -> None:
+    # One update: in the second, a norm after tanh amplifies a rounding of the weights to 8e-5.
+    check_both_paths(space, policy=policy, n_updates=1, **kwargs)
 
 
 KEYS = spaces.Dict(
@@ -250,6 +270,7 @@ class CustomProperty(ActorCriticPolicy):
         ("MlpPolicy", spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: {}"),
         ("MlpPolicy", spaces.Discrete(3), "Update: standard MLP; rollout: {}"),
         ("MlpPolicy", IMAGES, "Update: standard MLP; rollout: unrolled modules"),
+        (NormBefore, spaces.Box(-1, 1, (3,)), "Update: standard MLP; rollout: {}"),
         (OwnNetworks, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: unrolled modules"),
         (Custom, spaces.Box(-1, 1, (3,)), "Update: generic; rollout: Stable-Baselines3"),
         (CustomProperty, IMAGES, "Update: generic; rollout: Stable-Baselines3"),

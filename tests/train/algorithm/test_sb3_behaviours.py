@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import (
@@ -114,27 +115,29 @@ def test_a_policy_is_saved_and_loaded_alone(policy: str, tmp_path: Path) -> None
     )
 
 
-class WithKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """The same observations under a key."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self.observation_space = spaces.Dict({"vec": env.observation_space})
-
-    def observation(self, observation: Any) -> Any:
-        return {"vec": observation}
+VECTORS = {
+    "one key": spaces.Dict({"vec": spaces.Box(-1, 1, (20,))}),
+    "keys": spaces.Dict({"a": spaces.Box(-1, 1, (5,)), "b": spaces.Discrete(4)}),
+}
 
 
-def test_one_key_gives_the_same_policy_as_none() -> None:
-    plain = TRPO("MlpPolicy", RandomEnv(spaces.Discrete(3)), **SMALL).learn(128)
-    keys = TRPO("MultiInputPolicy", WithKeys(RandomEnv(spaces.Discrete(3))), **SMALL).learn(128)
-    observation = np.full(3, 0.3, np.float32)
-    with torch.no_grad():
-        distributions: list[Any] = [
-            model.policy.get_distribution(model.policy.obs_to_tensor(obs)[0]).distribution
-            for model, obs in ((plain, observation), (keys, {"vec": observation}))
-        ]
-    torch.testing.assert_close(distributions[0].logits, distributions[1].logits)
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("action_space", [spaces.Discrete(3), spaces.Box(-1, 1, (2,))], ids=str)
+@pytest.mark.parametrize("space", VECTORS.values(), ids=VECTORS)
+def test_keys_and_the_same_numbers_flattened_give_the_same_policy(
+    space: spaces.Dict, action_space: spaces.Space[Any]
+) -> None:
+    policies = [
+        TRPO(policy, env, **SMALL).learn(128).policy
+        for policy, env in (
+            ("MultiInputPolicy", RandomEnv(action_space, space)),
+            ("MlpPolicy", FlattenObservation(RandomEnv(action_space, space))),
+        )
+    ]
+    names = dict(policies[1].named_parameters())
+    for name, parameter in policies[0].named_parameters():
+        # Bit for bit: the same functions get the same numbers.
+        torch.testing.assert_close(parameter, names[name], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("channel_last", [False, True])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -77,11 +77,51 @@ class OwnNetworks(ActorCriticPolicy):
         self.mlp_extractor = OwnModule(self.features_dim)  # type: ignore[assignment]
 
 
-def policy_of(action_space: spaces.Space[Any], inputs: int = 3, **kwargs: Any) -> ActorCriticPolicy:
+class NormBefore(ActorCriticPolicy):
+    """A policy with a layer norm before each activation."""
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        for name in ("policy_net", "value_net"):
+            net = getattr(self.mlp_extractor, name)
+            setattr(self.mlp_extractor, name, nn.Sequential(*self.with_norms(net)))
+
+    def with_norms(self, net: nn.Sequential) -> Iterator[nn.Module]:
+        for layer in net:
+            yield layer
+            if isinstance(layer, nn.Linear):
+                yield nn.LayerNorm(layer.out_features, eps=1e-3)
+
+
+class NormAfter(NormBefore):
+    """A policy with a layer norm after each activation, and a sequence in a sequence."""
+
+    def with_norms(self, net: nn.Sequential) -> Iterator[nn.Module]:
+        layers: list[Any] = list(net)
+        for linear, activation in zip(layers[::2], layers[1::2], strict=True):
+            yield nn.Sequential(linear, activation, nn.LayerNorm(linear.out_features))
+
+
+class NormFirst(NormBefore):
+    """A policy with a layer norm of the observation."""
+
+    def with_norms(self, net: nn.Sequential) -> Iterator[nn.Module]:
+        return iter([nn.LayerNorm(self.features_dim, eps=1), *net])
+
+
+NORMS = (NormBefore, NormAfter, NormFirst)
+
+
+def policy_of(
+    action_space: spaces.Space[Any],
+    inputs: int = 3,
+    cls: type[ActorCriticPolicy] = ActorCriticPolicy,
+    **kwargs: Any,
+) -> ActorCriticPolicy:
     torch.manual_seed(0)
     arguments = {"net_arch": [8, 8], **kwargs}
     observations = spaces.Box(-1, 1, (inputs,))
-    policy = ActorCriticPolicy(observations, action_space, lambda _: 1e-3, **arguments)
+    policy = cls(observations, action_space, lambda _: 1e-3, **arguments)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))  # away from the flat start
@@ -102,7 +142,7 @@ def trained(
     n_envs: int = 2,
     n_updates: int = 2,
     observations: spaces.Space[Any] | None = None,
-    policy: str = "MlpPolicy",
+    policy: str | type[ActorCriticPolicy] = "MlpPolicy",
     **kwargs: Any,
 ) -> TRPO:
     """A trained model, by the generic path if ``generic``."""

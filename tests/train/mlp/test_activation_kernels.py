@@ -15,6 +15,7 @@ from torch import nn
 from tests.train.mlp.policies import ACTIVATIONS
 from trpo_deploy.train.mlp import step_arithmetic
 from trpo_deploy.train.mlp.activation_kernels import ActivationKernels, activation_kernels
+from trpo_deploy.train.mlp.step_numpy import StepLayer
 
 # None of them is where a slope jumps: at 0 for ReLU, at -3 and 3 for Hardswish.
 POINTS = np.concatenate([np.linspace(-100, 100, 1000), np.linspace(-8, 8, 1000)], dtype=np.float32)
@@ -48,8 +49,9 @@ def compiled(kernels: ActivationKernels) -> Any:
     if kernels.name not in step_arithmetic.compiled_activations:
         return kernels.array(POINTS.copy())
     assert step_arithmetic.compiled is not None
-    network = [np.ones((1, 1), np.float32)] * 2, [np.zeros(1, np.float32)] * 2, [kernels]
-    forward = step_arithmetic.compiled.forward_pass(*network, len(POINTS))
+    identity = StepLayer(np.ones((1, 1), np.float32), np.zeros(1, np.float32))
+    layers = [identity._replace(activation=kernels), identity]
+    forward = step_arithmetic.compiled.forward_pass(layers, len(POINTS))
     return forward(POINTS[:, None])[1].ravel()
 
 

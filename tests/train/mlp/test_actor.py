@@ -10,9 +10,17 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import nn
+from torch import Tensor, nn
 
-from tests.train.mlp.policies import ACTION_SPACES, ACTIVATIONS, GSDE, policy_of
+from tests.train.mlp.policies import (
+    ACTION_SPACES,
+    ACTIVATIONS,
+    GSDE,
+    NORMS,
+    NormAfter,
+    NormBefore,
+    policy_of,
+)
 from trpo_deploy.train.mlp import dense_products
 from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.dense_products import DenseProducts
@@ -30,6 +38,16 @@ def test_derivatives_equal_double_backwards(
     check_actor(policy_of(space, activation_fn=activation), reduction)
 
 
+@pytest.mark.parametrize("net_arch", [[], [3], [8, 8], [20, 33], [5, 32]], ids=str)
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.SiLU])
+@pytest.mark.parametrize("cls", NORMS)
+def test_derivatives_of_layer_norms_equal_double_backwards(
+    cls: type[ActorCriticPolicy], activation: type[nn.Module], net_arch: list[int]
+) -> None:
+    policy = policy_of(ACTION_SPACES["box"], 5, cls, activation_fn=activation, net_arch=net_arch)
+    check_actor(policy, "mean")
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("option", GSDE)
 def test_derivatives_of_gsde_equal_double_backwards(option: str, reduction: Any) -> None:
@@ -45,28 +63,35 @@ def test_layers_may_have_any_width(net_arch: list[int], actions: int, inputs: in
     check_actor(policy_of(space, inputs, net_arch=net_arch), "mean")
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda make: repr(make()))
+WIDE = [([20, 40, 33], True), ([5, 32], True), ([40, 31], False), ([40, 31, 64], False)]
+WIDE_WITH_NORMS = [([33, 40, 32], True), ([40, 31], False)]
+
+
 @pytest.mark.parametrize(
-    ("net_arch", "keeps"),
-    [([20, 40, 33], True), ([5, 32], True), ([40, 31], False), ([40, 31, 64], False)],
-    ids=str,
+    ("cls", "activation", "net_arch", "keeps"),
+    [
+        *((ActorCriticPolicy, each, *wide) for each in ACTIVATIONS for wide in WIDE),
+        *((cls, nn.SiLU, *wide) for cls in (NormBefore, NormAfter) for wide in WIDE_WITH_NORMS),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_slopes_are_kept_for_wide_layers_and_give_the_same_product(
+    cls: type[ActorCriticPolicy],
+    activation: Callable[[], nn.Module],
     net_arch: list[int],
     keeps: bool,
-    activation: Callable[[], nn.Module],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept: list[bool] = []
     keep_slopes = DenseProducts.keep_slopes
 
-    def keep(products: DenseProducts) -> bool:
-        kept.append(keep_slopes(products))
+    def keep(products: DenseProducts, x: Tensor) -> bool:
+        kept.append(keep_slopes(products, x))
         return kept[-1]
 
     monkeypatch.setattr(DenseProducts, "keep_slopes", keep)
     space = spaces.Box(-1, 1, (2,))
-    policy = policy_of(space, net_arch=net_arch, activation_fn=activation)
+    policy = policy_of(space, 3, cls, net_arch=net_arch, activation_fn=activation)
     check_actor(policy, "mean")
     assert kept == [keeps] * 2
 
@@ -78,8 +103,9 @@ def test_slopes_are_kept_up_to_their_maximum_memory(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(dense_products, "MAX_SLOPES", maximum)
         products = DenseProducts(mlp.actor, 10)
         with torch.no_grad():
-            products.forward(torch.randn(10, 3))
-            assert products.keep_slopes() == kept
+            observations = torch.randn(10, 3)
+            products.forward(observations)
+            assert products.keep_slopes(observations) == kept
 
 
 def check_actor(policy: ActorCriticPolicy, reduction: Any) -> None:

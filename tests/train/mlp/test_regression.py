@@ -12,9 +12,10 @@ import onnxruntime
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
-from tests.train.mlp.policies import FROM_VALUE, trained
+from tests.train.mlp.policies import FROM_VALUE, NORMS, trained
 from trpo_deploy import TRPO
 from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.regression import MlpRegression, can_regress
@@ -81,15 +82,22 @@ def test_the_regression_runs_during_the_policy_step(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("max_grad_norm", [None, 0.5])
-@pytest.mark.parametrize("activation", [*FROM_VALUE, nn.SiLU])
+@pytest.mark.parametrize(
+    ("policy", "activation"),
+    [
+        *(("MlpPolicy", activation) for activation in (*FROM_VALUE, nn.SiLU)),
+        *((policy, nn.Tanh) for policy in NORMS),
+    ],
+)
 def test_a_regression_changes_nothing_before_commit_and_prints_nothing(
+    policy: str | type[ActorCriticPolicy],
     activation: type[nn.Module],
     max_grad_norm: float | None,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kwargs = {"activation_fn": activation}
-    model = trained(spaces.Discrete(3), generic=False, policy_kwargs=kwargs)
+    model = trained(spaces.Discrete(3), generic=False, policy=policy, policy_kwargs=kwargs)
     mlp = standard_mlp(model.policy)
     assert mlp is not None
     before = copy.deepcopy([model.policy.state_dict(), model.policy.optimizer.state_dict()])

@@ -17,10 +17,12 @@ from torch import nn
 from tests.train.environments import RandomEnv
 from tests.train.mlp.policies import FROM_INPUT
 from trpo_deploy import TRPO
+from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp import step_arithmetic, step_numpy
-from trpo_deploy.train.mlp.activation_kernels import ActivationKernels, activation_kernels
+from trpo_deploy.train.mlp.activation_kernels import activation_kernels
 from trpo_deploy.train.mlp.standard_mlp import standard_mlp
 from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic, choose_arithmetic
+from trpo_deploy.train.mlp.step_numpy import StepLayer
 
 NUMBERS = st.floats(-1e9, 1e9) | st.sampled_from([0.0, np.inf, -np.inf, np.nan])
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -31,11 +33,6 @@ def compiled() -> StepArithmetic:
     if step_arithmetic.compiled is None:
         pytest.skip("needs a C compiler while the project is installed")
     return step_arithmetic.compiled
-
-
-def activations(*kinds: Callable[[], nn.Module]) -> list[ActivationKernels]:
-    found = [activation_kernels(kind()) for kind in kinds]
-    return [each for each in found if each is not None]
 
 
 def array(data: st.DataObject, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
@@ -84,19 +81,30 @@ def test_running_moments_equal_those_of_all_rows(compiled: StepArithmetic) -> No
 
 @pytest.mark.parametrize("n_envs", [1, 2, 8])
 @pytest.mark.parametrize("widths", [(3, 2), (17, 64, 64, 6), (5, 1, 30, 7)], ids=str)
+@pytest.mark.parametrize("with_norms", [False, True])
 @pytest.mark.parametrize(
     "kind", [nn.Tanh, nn.ReLU, nn.Sigmoid, *FROM_INPUT], ids=lambda kind: repr(kind())
 )
 def test_forward_passes_are_equal(
-    compiled: StepArithmetic, kind: Callable[[], nn.Module], widths: tuple[int, ...], n_envs: int
+    compiled: StepArithmetic,
+    kind: Callable[[], nn.Module],
+    widths: tuple[int, ...],
+    n_envs: int,
+    with_norms: bool,
 ) -> None:
     rng = np.random.default_rng(0)
-    shapes = list(itertools.pairwise(widths))
-    # transposed, as torch stores them
-    weights = [rng.normal(size=shape[::-1]).astype(np.float32).T for shape in shapes]
-    biases = [rng.normal(size=outputs).astype(np.float32) for _, outputs in shapes]
-    network = weights, biases, activations(*[kind] * (len(shapes) - 1)), n_envs
-    passes = compiled.forward_pass(*network), step_numpy.forward_pass(*network)
+
+    def numbers(*shape: int) -> Array:
+        return rng.normal(size=shape).astype(np.float32)
+
+    layers: list[StepLayer] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        if layers and with_norms:
+            layers.append(StepLayer(numbers(inputs), numbers(inputs), norm_eps=1e-3))
+        weight = numbers(outputs, inputs).T  # transposed, as torch stores it
+        layers.append(StepLayer(weight, numbers(outputs), activation_kernels(kind())))
+    layers[-1] = layers[-1]._replace(activation=None)
+    passes = compiled.forward_pass(layers, n_envs), step_numpy.forward_pass(layers, n_envs)
     for dtype in (np.float32, np.float64):
         observations = rng.normal(size=(n_envs, widths[0])).astype(dtype)
         for ours, numpys in zip(*(forward(observations) for forward in passes), strict=True):
@@ -108,12 +116,13 @@ def test_forward_passes_are_equal(
 def test_tanh_is_accurate_over_its_whole_range(compiled: StepArithmetic) -> None:
     x = np.concatenate([np.linspace(-12, 12, 100_001), np.geomspace(1e-37, 1, 1000)])
     x = np.append(x, [0.0, np.inf, -np.inf]).astype(np.float32)
-    one = [np.ones((1, 1), np.float32)] * 2, [np.zeros(1, np.float32)] * 2
-    forward = compiled.forward_pass(*one, activations(nn.Tanh), len(x))
+    identity = StepLayer(np.ones((1, 1), np.float32), np.zeros(1, np.float32))
+    layers = [identity._replace(activation=activation_kernels(nn.Tanh())), identity]
+    forward = compiled.forward_pass(layers, len(x))
     found = forward(x[:, None])[1].ravel()
     # Half a step of float32 is 6e-8, the formula's error 2e-8.
     np.testing.assert_allclose(found, np.tanh(x.astype(np.float64)), rtol=9e-8)
-    assert np.isnan(compiled.forward_pass(*one, activations(nn.Tanh), 1)(np.array([[np.nan]]))[1])
+    assert np.isnan(compiled.forward_pass(layers, 1)(np.array([[np.nan]]))[1])
 
 
 @given(data=st.data(), n=st.integers(1, 9), shape=st.sampled_from([(), (1,), (5,), (2, 3)]))
@@ -135,12 +144,17 @@ def test_explored_actions_are_equal(
 
 def test_arrays_of_other_sizes_are_refused(compiled: StepArithmetic) -> None:
     zeros = np.zeros
-    forward = compiled.forward_pass([zeros((3, 2))], [zeros(2)], [], 2)
+    layer = StepLayer(zeros((3, 2)), zeros(2))
+    norm = StepLayer(zeros(3), zeros(3), norm_eps=1e-5)
+    forward = compiled.forward_pass([layer], 2)
     for call in (
         lambda: forward(zeros((1, 3))),
         lambda: forward(zeros((2, 4))),
-        lambda: compiled.forward_pass([zeros((3, 2))], [zeros(1)], [], 2),
-        lambda: compiled.forward_pass([zeros((3, 2)), zeros((3, 2))], [zeros(2)] * 2, [], 2),
+        lambda: compiled.forward_pass([layer._replace(bias=zeros(1))], 2),
+        lambda: compiled.forward_pass([layer, layer], 2),
+        lambda: compiled.forward_pass([layer, norm], 2),
+        lambda: compiled.forward_pass([norm._replace(bias=zeros(4))], 2),
+        lambda: compiled.forward_pass([norm._replace(weight=zeros((3, 3)))], 2),
         lambda: compiled.explored(zeros((2, 3)), zeros((2, 3)), zeros(3), *[zeros((2, 3))] * 2),
         lambda: compiled.updated_moments(zeros((2, 3)), zeros(4), zeros(4), 1.0),
         lambda: compiled.updated_moments(zeros((2, 3)), zeros(3), zeros(2), 1.0),

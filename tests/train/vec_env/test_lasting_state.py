@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from trpo_deploy.envs.environment import Environment
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train import load_config, train
-from trpo_deploy.train.vec_env.lasting_state import check_lasting_state
+from trpo_deploy.train.run.environments import make_training_env
+from trpo_deploy.train.vec_env.lasting_state import check_lasting_state, refuse_running_statistics
 
 Wrapper = gymnasium.Wrapper[Any, Any, Any, Any]
 
@@ -32,8 +34,14 @@ def check(wrapper: Any, env_id: str = "Pendulum-v1", **kwargs: Any) -> list[str]
     """The notes about a wrapper of this module, or a named one."""
     name = wrapper if isinstance(wrapper, str) else f"{__name__}:{wrapper.__name__}"
     notes: list[str] = []
-    check_lasting_state(Environment(env_id, env_wrapper=[{name: kwargs}]), notes.append)
+    check_all(Environment(env_id, env_wrapper=[{name: kwargs}]), notes.append)
     return notes
+
+
+def check_all(environment: Environment, note: Callable[[str], None]) -> None:
+    refuse_running_statistics(environment)
+    with environment.opened() as env:
+        check_lasting_state(environment, env, note)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +89,13 @@ def test_they_are_refused_where_the_environment_itself_applies_them() -> None:
         ),
     )
     with pytest.raises(ConfigError, match="NormalizeObservation around Normalized-v0"):
-        check_lasting_state(Environment("Normalized-v0"), lambda _: None)
+        check_all(Environment("Normalized-v0"), lambda _: None)
+
+
+def test_a_run_with_a_wrapper_that_keeps_a_state_does_not_start() -> None:
+    config = load_config("Pendulum-v1", settings=[f"env_wrapper={__name__}:RunningNorm"])
+    with pytest.raises(ConfigError, match=r"RunningNorm around Pendulum-v1 has state that reset"):
+        make_training_env(config)
 
 
 class RunningNorm(gymnasium.ObservationWrapper[Any, Any, Any]):

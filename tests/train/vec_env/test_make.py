@@ -146,6 +146,30 @@ def test_a_wrapper_is_applied_by_name() -> None:
             make_training_env(config)
 
 
+class Counted(RandomEnv):
+    """Counts its instances."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        Counted.made += 1
+
+
+class Unknown(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A wrapper that is checked for lasting state."""
+
+
+@pytest.mark.parametrize("wrappers", [[], [f"env_wrapper={__name__}:Unknown"]], ids=str)
+def test_a_run_makes_one_environment_more_than_it_trains_in(
+    wrappers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gymnasium.register("Counted-v0", f"{__name__}:Counted", disable_env_checker=True)
+    monkeypatch.setattr(Counted, "made", 0)
+    make_training_env(load_config("Counted-v0", settings=wrappers, n_envs=2))
+    assert Counted.made == 3
+
+
 class Endless(RandomEnv):
     """Its episodes do not end."""
 

@@ -18,15 +18,50 @@ cdef class _Layer:
 
     cdef cnp.ndarray weight, bias, values
     cdef str activation
+    cdef bint is_norm
+    cdef double eps
 
-    def __init__(self, weight, bias, str activation, Py_ssize_t n_envs):
-        self.weight = np.array(weight, np.float32, order="C")
-        self.bias = np.array(bias, np.float32)
-        self.values = np.empty((n_envs, len(bias)), np.float32)
-        self.activation = activation
+    def __init__(self, layer, Py_ssize_t n_envs):
+        self.weight = np.array(layer.weight, np.float32, order="C")
+        self.bias = np.array(layer.bias, np.float32)
+        self.values = np.empty((n_envs, len(layer.bias)), np.float32)
+        self.activation = "" if layer.activation is None else layer.activation.name
+        self.is_norm = layer.norm_eps is not None
+        self.eps = layer.norm_eps if self.is_norm else 0.0
 
     cdef void apply(self, const float *x) noexcept:
         """Compute the values from ``x``, ``(n_envs, inputs)``."""
+        if self.is_norm:
+            self.normalize(x)
+        else:
+            self.multiply(x)
+        self.activate(<float *> cnp.PyArray_DATA(self.values), cnp.PyArray_SIZE(self.values))
+
+    cdef void normalize(self, const float *x) noexcept:
+        """A layer norm."""
+        cdef const float *w = <const float *> cnp.PyArray_DATA(self.weight)
+        cdef const float *b = <const float *> cnp.PyArray_DATA(self.bias)
+        cdef float *y = <float *> cnp.PyArray_DATA(self.values)
+        cdef Py_ssize_t width = cnp.PyArray_SIZE(self.bias)
+        cdef Py_ssize_t row, j
+        cdef double mean, variance
+        cdef float centre, scale
+        for row in range(cnp.PyArray_DIM(self.values, 0)):
+            mean = variance = 0
+            for j in range(width):
+                mean += x[j]
+            mean /= width
+            for j in range(width):
+                variance += (x[j] - mean) * (x[j] - mean)
+            centre = <float> mean
+            scale = <float> (1 / sqrt(variance / width + self.eps))
+            for j in range(width):
+                y[j] = (x[j] - centre) * scale * w[j] + b[j]
+            x += width
+            y += width
+
+    cdef void multiply(self, const float *x) noexcept:
+        """A linear layer."""
         cdef const float *b = <const float *> cnp.PyArray_DATA(self.bias)
         cdef float *y = <float *> cnp.PyArray_DATA(self.values)
         cdef const float *w
@@ -55,7 +90,6 @@ cdef class _Layer:
                 w += outputs
             x += inputs
             y += outputs
-        self.activate(<float *> cnp.PyArray_DATA(self.values), cnp.PyArray_SIZE(self.values))
 
     cdef void activate(self, float *y, Py_ssize_t size) noexcept:
         cdef Py_ssize_t i
@@ -126,16 +160,17 @@ cdef class DenseForward:
     cdef list layers
     cdef Py_ssize_t size
 
-    def __init__(self, weights, biases, activations, Py_ssize_t n_envs):
-        names = [*(activation.name for activation in activations), ""]
-        inputs = len(weights[0])
+    def __init__(self, layers, Py_ssize_t n_envs):
+        inputs = len(layers[0].weight)
         self.layers = []
         self.size = n_envs * inputs
-        for weight, bias, name in zip(weights, biases, names, strict=True):
-            if weight.shape != (inputs, len(bias)):
-                raise ValueError(f"weight of shape {weight.shape}, expected {(inputs, len(bias))}")
-            self.layers.append(_Layer(weight, bias, name, n_envs))
-            inputs = len(bias)
+        for layer in layers:
+            outputs = len(layer.bias)
+            expected = (inputs, outputs) if layer.norm_eps is None else (inputs,)
+            if layer.weight.shape != expected or (layer.norm_eps is not None and outputs != inputs):
+                raise ValueError(f"weight of shape {layer.weight.shape}, expected {expected}")
+            self.layers.append(_Layer(layer, n_envs))
+            inputs = outputs
 
     def __call__(self, observations):
         cdef cnp.ndarray latent = contiguous(observations, cnp.NPY_FLOAT32)
@@ -149,9 +184,9 @@ cdef class DenseForward:
         return latent, output
 
 
-def forward_pass(weights, biases, activations, n_envs):
+def forward_pass(layers, n_envs):
     """See ``step_numpy.forward_pass``."""
-    return DenseForward(weights, biases, activations, n_envs)
+    return DenseForward(layers, n_envs)
 
 
 def explored(mean, noise, deviation, low, high):

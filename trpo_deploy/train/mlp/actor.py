@@ -79,7 +79,7 @@ class MlpActor:
         def product(vector: Tensor) -> Tensor:
             nonlocal has_slopes
             if not has_slopes:  # here: the surrogate's gradient is a single product
-                self._products.keep_slopes()
+                self._products.keep_slopes(self._features)
                 has_slopes = True
             direction = split_like(vector, self.parameters)
             moved = self._products.jacobian_product(self._features, direction[first:])

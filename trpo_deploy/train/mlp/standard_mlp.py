@@ -51,6 +51,17 @@ _POLICIES = (
     SquashedMlpPolicy,
     SquashedMultiInputPolicy,
 )
+_BUILT_BY = frozenset(
+    (
+        "__init__",
+        "_build",
+        "_build_mlp_extractor",
+        "_get_constructor_parameters",
+        "init_weights",
+        "make_features_extractor",
+    )
+)
+"""Methods that make modules. A subclass may replace them, since the modules themselves are read."""
 _DISTRIBUTIONS = (
     BernoulliDistribution,
     CategoricalDistribution,
@@ -63,8 +74,8 @@ _DISTRIBUTIONS = (
 def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     """The policy as two dense networks, or None if it is, or may be, anything else."""
     known = (
-        is_as_written(policy, *_POLICIES)
-        and is_as_written(policy.mlp_extractor, MlpExtractor)
+        computes_as(policy, *_POLICIES, but=_BUILT_BY)
+        and computes_as(policy.mlp_extractor, MlpExtractor, but=_BUILT_BY)
         and _flattens(policy.pi_features_extractor)
         and _flattens(policy.vf_features_extractor)
         and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
@@ -74,30 +85,21 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
     )
     if not known:
         return None
-    actor = dense_network([*policy.mlp_extractor.policy_net, policy.action_net])
-    critic = dense_network([*policy.mlp_extractor.value_net, policy.value_net])
+    actor = dense_network([policy.mlp_extractor.policy_net, policy.action_net])
+    critic = dense_network([policy.mlp_extractor.value_net, policy.value_net])
     if actor is None or critic is None:
         return None
     continuous = (DiagGaussianDistribution, StateDependentNoiseDistribution)
     log_std = policy.log_std if isinstance(policy.action_dist, continuous) else None
     found = StandardMlp(actor, critic, log_std)
+    of_actor = [id(parameter) for parameter in found.actor_parameters]
+    of_critic = [id(parameter) for parameter in critic.parameters]
+    trained = [id(parameter) for parameter in policy.parameters() if parameter.requires_grad]
     # Each parameter once: otherwise actor and critic share one.
-    in_networks = sorted(id(p) for p in (*found.actor_parameters, *critic.parameters))
-    trained = sorted(id(p) for p in policy.parameters() if p.requires_grad)
-    return found if in_networks == trained else None
-
-
-_BUILT_BY = frozenset(
-    (
-        "__init__",
-        "_build",
-        "_build_mlp_extractor",
-        "_get_constructor_parameters",
-        "init_weights",
-        "make_features_extractor",
-    )
-)
-"""Methods of a policy that make its modules."""
+    if sorted(of_actor + of_critic) != sorted(trained):
+        return None
+    # Conjugate gradient starts from random numbers in the policy's order.
+    return found if [each for each in trained if each in of_actor] == of_actor else None
 
 
 def has_sb3s_methods(policy: ActorCriticPolicy) -> bool:

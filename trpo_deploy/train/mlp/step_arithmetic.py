@@ -16,8 +16,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp import step_numpy
-from trpo_deploy.train.mlp.activation_kernels import ActivationKernels
 from trpo_deploy.train.mlp.standard_mlp import StandardMlp
+from trpo_deploy.train.mlp.step_numpy import StepLayer
 
 Forward: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """From observations, ``(n_envs, ...)``, to input and output of a network's last layer.
@@ -29,13 +29,7 @@ The next call may overwrite both.
 class StepArithmetic(Protocol):
     """The functions of :mod:`~trpo_deploy.train.mlp.step_numpy`, documented there."""
 
-    def forward_pass(
-        self,
-        weights: Sequence[Array],
-        biases: Sequence[Array],
-        activations: Sequence[ActivationKernels],
-        n_envs: int,
-    ) -> Forward:
+    def forward_pass(self, layers: Sequence[StepLayer], n_envs: int) -> Forward:
         """Forward pass of a dense network for a few observations."""
         ...
 
@@ -91,11 +85,12 @@ def choose_arithmetic(model: OnPolicyAlgorithm, mlp: StandardMlp | None) -> Step
         mlp: The policy as a standard MLP, or None if its own modules compute the forward pass.
     """
     space = model.action_space
-    activations = () if mlp is None else mlp.actor.activations
+    layers = () if mlp is None else mlp.actor.layers
+    activations = [each.activation.name for each in layers if each.activation is not None]
     if (
         compiled is not None
         and model.n_envs <= COMPILED_MAX_ENVS
-        and all(kernels.name in compiled_activations for kernels in activations)
+        and set(activations) <= set(compiled_activations)
         and (not isinstance(space, spaces.Box) or space.dtype == np.float32)
     ):
         return compiled

@@ -8,14 +8,16 @@ from typing import Any, Protocol
 import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor
+from torch import Tensor, nn
 
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp.actor import MlpActor
+from trpo_deploy.train.mlp.dense_network import DenseLayer
 from trpo_deploy.train.mlp.dense_products import DenseProducts
 from trpo_deploy.train.mlp.rollout_observations import make_features
 from trpo_deploy.train.mlp.standard_mlp import StandardMlp, network_input
 from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic
+from trpo_deploy.train.mlp.step_numpy import StepLayer
 from trpo_deploy.train.update.samples import map_arrays
 
 CHUNK = 512
@@ -53,10 +55,7 @@ class MlpNetworks:
         self._policy, self._mlp = model.policy, mlp
         self._features = make_features(model.observation_space, model.n_envs)
         self._forward = arithmetic.forward_pass(
-            [linear.weight.detach().numpy().T for linear in mlp.actor.linears],
-            [linear.bias.detach().numpy() for linear in mlp.actor.linears],
-            mlp.actor.activations,
-            model.n_envs,
+            [_step_layer(layer) for layer in mlp.actor.layers], model.n_envs
         )
 
     def act(self, observations: Any, tensors: Any) -> tuple[Array, Array]:  # noqa: ARG002
@@ -71,6 +70,13 @@ class MlpNetworks:
         values = DenseProducts(self._mlp.critic, len(features)).forward(features)
         distribution = MlpActor(policy, self._mlp, observations).distribution()
         return values.flatten(), distribution.log_prob(actions)
+
+
+def _step_layer(layer: DenseLayer) -> StepLayer:
+    transform = layer.transform
+    weight, bias = transform.weight.detach().numpy(), transform.bias.detach().numpy()
+    eps = transform.eps if isinstance(transform, nn.LayerNorm) else None
+    return StepLayer(weight.T, bias, layer.activation, eps)
 
 
 class ModuleNetworks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,28 +11,37 @@ from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp.activation_kernels import ActivationKernels
 
 
+class StepLayer(NamedTuple):
+    """A layer of a dense network as arrays."""
+
+    weight: Array
+    """``(inputs, outputs)`` of a linear layer, ``(outputs,)`` of a layer norm."""
+    bias: Array
+    """``(outputs,)``."""
+    activation: ActivationKernels | None = None
+    """None for the identity."""
+    norm_eps: float | None = None
+    """Added to the variance by a layer norm; None for a linear layer."""
+
+
 class DenseForward:
     """Forward pass of a dense network for a few observations, on copies of the weights.
 
     Args:
-        weights: Weight of each layer, ``(inputs, outputs)``.
-        biases: Bias of each layer, ``(outputs,)``.
-        activations: One after each layer but the last.
+        layers: The layers, of which the last is linear.
         n_envs: Number of observations in a call.
     """
 
-    def __init__(
-        self,
-        weights: Sequence[Array],
-        biases: Sequence[Array],
-        activations: Sequence[ActivationKernels],
-        n_envs: int,
-    ) -> None:
+    def __init__(self, layers: Sequence[StepLayer], n_envs: int) -> None:
         # Contiguous weights and a row of biases for each observation: at this size NumPy takes as
         # long for a transposed matrix or a broadcast as for the arithmetic.
-        self._weights = [np.ascontiguousarray(weight) for weight in weights]
-        self._biases = [np.broadcast_to(bias, (n_envs, len(bias))).copy() for bias in biases]
-        self._functions = [activation.array for activation in activations]
+        self._layers = [
+            layer._replace(
+                weight=np.ascontiguousarray(layer.weight),
+                bias=np.broadcast_to(layer.bias, (n_envs, len(layer.bias))).copy(),
+            )
+            for layer in layers
+        ]
 
     def __call__(self, observations: Array) -> tuple[Array, Array]:
         """Input and output of the last layer; the next call may overwrite both.
@@ -40,25 +50,27 @@ class DenseForward:
             observations: ``(n_envs, ...)``.
         """
         x = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
-        for weight, bias, function in zip(
-            self._weights, self._biases, self._functions, strict=False
-        ):
-            x = np.dot(x, weight)
+        latent = x
+        for weight, bias, activation, norm_eps in self._layers:
+            latent = x
+            x = np.dot(x, weight) if norm_eps is None else _normal_rows(x, norm_eps) * weight
             x += bias
-            x = function(x)
-        output = np.dot(x, self._weights[-1])
-        output += self._biases[-1]
-        return x, output
+            x = x if activation is None else activation.array(x)
+        return latent, x
 
 
-def forward_pass(
-    weights: Sequence[Array],
-    biases: Sequence[Array],
-    activations: Sequence[ActivationKernels],
-    n_envs: int,
-) -> DenseForward:
+def _normal_rows(x: Array, eps: float) -> Array:
+    """Rows with zero mean and unit variance, as of a layer norm."""
+    width = x.shape[1]
+    centred: Array = x - np.add.reduce(x, axis=1, keepdims=True) / width
+    variances = np.einsum("rw,rw->r", centred, centred) / width
+    centred /= np.sqrt(variances + np.float32(eps))[:, None]
+    return centred
+
+
+def forward_pass(layers: Sequence[StepLayer], n_envs: int) -> DenseForward:
     """Forward pass of a dense network; see :class:`DenseForward`."""
-    return DenseForward(weights, biases, activations, n_envs)
+    return DenseForward(layers, n_envs)
 
 
 def explored(

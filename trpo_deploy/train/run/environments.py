@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.envs.episode import MAX_EPISODE_STEPS
 from trpo_deploy.train.config.train_config import TrainConfig
-from trpo_deploy.train.vec_env.lasting_state import check_lasting_state
+from trpo_deploy.train.vec_env.lasting_state import check_lasting_state, refuse_running_statistics
 from trpo_deploy.train.vec_env.make import make_vec_env
 from trpo_deploy.train.vec_env.normalizer import normalize_evaluation, normalize_training
 
@@ -28,9 +29,14 @@ def make_training_env(config: TrainConfig, note: Callable[[str], None] = lambda 
         SpaceError: TRPO does not support the environment's spaces.
         ConfigError: The settings do not fit the environment.
     """
-    check_lasting_state(config.environment, note)
+    refuse_running_statistics(config.environment)
     env = make_vec_env(
-        config.environment, config.n_envs, config.seed, config.vec_env, policy=config.policy
+        config.environment,
+        config.n_envs,
+        config.seed,
+        config.vec_env,
+        policy=config.policy,
+        check=partial(check_lasting_state, config.environment, note=note),
     )
     if not config.normalize:
         return env

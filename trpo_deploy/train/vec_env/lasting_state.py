@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from gymnasium.utils.env_checker import data_equivalence
 
-from trpo_deploy.envs.environment import FAILURES, Environment, layers_of
+from trpo_deploy.envs.environment import FAILURES, AnyEnv, Environment, layers_of
 from trpo_deploy.envs.known_wrappers import (
     STATISTICS,
     WITHOUT_EFFECT,
@@ -56,25 +56,35 @@ _Event: TypeAlias = tuple[str, Any]
 ``reward`` outside."""
 
 
-def check_lasting_state(environment: Environment, note: Callable[[str], None]) -> None:
+def refuse_running_statistics(environment: Environment) -> None:
+    """Refuse known wrappers with running statistics by name, before an environment is made.
+
+    Raises:
+        ConfigError: With the setting that replaces the wrapper.
+    """
+    for name in map(public_name, wrapper_classes(environment.env_wrapper)):
+        if name in STATISTICS:
+            raise ConfigError(_refused_statistics(environment, name, name))
+
+
+def check_lasting_state(
+    environment: Environment, env: AnyEnv, note: Callable[[str], None] = lambda _: None
+) -> None:
     """Refuse wrappers whose state outlives an episode and changes observations or actions.
 
     A state that changes rewards or the ends of episodes only, such as a curriculum's, belongs to
     the task. It passes with a note.
 
     Args:
-        environment: The environment with its wrappers.
+        environment: How the environment was made, for messages.
+        env: The environment with its wrappers; the check may play episodes in it.
         note: Called with messages for the user.
 
     Raises:
         ConfigError: With the wrapper, and the attributes that ``reset`` does not restore.
-        EnvError: The environment cannot be made.
     """
-    for name in map(public_name, wrapper_classes(environment.env_wrapper)):
-        if name in STATISTICS:
-            raise ConfigError(_refused_statistics(environment, name, name))
-    with environment.opened() as env, _randomness_kept():
-        wrappers = [layer for layer in layers_of(env) if isinstance(layer, gymnasium.Wrapper)]
+    wrappers = [layer for layer in layers_of(env) if isinstance(layer, gymnasium.Wrapper)]
+    with _randomness_kept():
         for wrapper in wrappers:
             for ancestor in type(wrapper).__mro__:
                 name = public_name(f"{ancestor.__module__}:{ancestor.__name__}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import gymnasium
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from trpo_deploy.envs.environment import Environment
+from trpo_deploy.envs.environment import AnyEnv, Environment
 from trpo_deploy.envs.episode import Episode
 from trpo_deploy.train.vec_env.checked import CheckedVecEnv, ReportingEnv
 from trpo_deploy.train.vec_env.episode_monitor import EpisodeMonitor
@@ -28,6 +28,7 @@ def make_vec_env(
     *,
     policy: str | None = None,
     max_episode_steps: int | None = None,
+    check: Callable[[AnyEnv], None] = lambda _: None,
 ) -> VecEnv:
     """Make environments, each with an :class:`EpisodeMonitor`; failures are ``EnvError``.
 
@@ -40,6 +41,7 @@ def make_vec_env(
             step.
         policy: Alias of the policy that the spaces are checked for, or None for any.
         max_episode_steps: Truncate episodes after this many steps; not for EnvPool.
+        check: Called with an environment that is closed afterwards.
 
     Raises:
         EnvError: The environment cannot be made, or its first reset fails.
@@ -51,6 +53,7 @@ def make_vec_env(
     with environment.opened() as first:
         check_spaces(environment.env_id, first, policy)
         Episode(environment, first, seed)
+        check(first)
         if kind == "envpool":
             from trpo_deploy.train.vec_env.envpool import EnvPoolVecEnv
 
