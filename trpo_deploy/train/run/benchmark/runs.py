@@ -72,13 +72,14 @@ class Runs:
     def next_job(self) -> RunJob | None:
         """The first missing run that nobody trains."""
         for run in list(self._missing):
-            lease = None if run.is_done else self._leases.take(run.lease)
-            if run.is_done:  # perhaps since the first look, by another process
-                self._finish(run)
-                if lease is not None:
-                    lease.close()
-            elif lease is not None:
+            lease = self._leases.take(run.lease)
+            if lease is None:
+                continue
+            # After taking the lease: the last evaluation is written before the policy.
+            if not run.is_done:
                 return RunJob(run, lease, self)
+            lease.close()
+            self._finish(run)
         return None
 
     def is_done(self) -> bool:

@@ -27,7 +27,7 @@ class Leases:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         # Kept, because a lease remembers when it last saw another holder's heartbeat.
         self._known: dict[str, SoftFileLease] = {}
 
@@ -66,17 +66,17 @@ class Leases:
     def _file(self, name: str) -> SoftFileLease:
         if name not in self._known:
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise self._cannot_write(error) from error
             self._known[name] = SoftFileLease(
-                self._folder / f"{name}.lease", lease_duration=LEASE_S, thread_local=False
+                self.folder / f"{name}.lease", lease_duration=LEASE_S, thread_local=False
             )
         return self._known[name]
 
     def _cannot_write(self, error: OSError) -> ModelDirError:
         return ModelDirError(
-            f"cannot write into the folder {self._folder}: {folder_problem(self._folder, error)}"
+            f"cannot write into the folder {self.folder}: {folder_problem(self.folder, error)}"
         )
 
 
