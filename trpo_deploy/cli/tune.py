@@ -18,9 +18,10 @@ from trpo_deploy.cli.output import escape, own_command, say, shell_word, stdout_
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
-    from trpo_deploy.train.run.tuning.study import StudyFolder
+    from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 
 _SHOW_S = 2.0
+_COLUMNS = ("trial", "state", "return", "steps")
 
 
 def tune(
@@ -116,7 +117,7 @@ def tune(
     _tune(task, space, folder, trials, jobs)
 
 
-def _tune(task, space, folder, trials, jobs) -> None:
+def _tune(task: Task, space: Path | None, folder: StudyFolder, trials: int, jobs: int) -> None:
     from trpo_deploy.train.run.tuning.tuning import tune as run
 
     say_once_if_not_compiled(stdout_console())  # what its runs print is not shown
@@ -148,14 +149,23 @@ def _show(folder: StudyFolder) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
             trials = study.get_trials(deepcopy=False)
-            live.update(_rich_table(trial_table(trials)), refresh=True)
-            if not console.is_terminal or not any(t.state == TrialState.RUNNING for t in trials):
+            n_running = sum(trial.state == TrialState.RUNNING for trial in trials)
+            title = f"{len(trials)} trials of {folder.root}, {n_running} running"
+            live.update(_rich_table(title, trial_table(trials)), refresh=True)
+            if not (console.is_terminal and n_running):
                 return
             time.sleep(_SHOW_S)
 
 
-def _rich_table(lines: list[list[str]]) -> Table:
-    table = Table(*lines[0])
-    for line in lines[1:]:
-        table.add_row(*map(escape, line))
+def _rich_table(title: str, lines: list[list[str]]) -> Table:
+    """The table, with the settings in one column: a terminal is too narrow for one each."""
+    table = Table(title=escape(title), title_justify="left", expand=True)
+    cells = [line[: len(_COLUMNS)] for line in lines[1:]]
+    for name, *column in zip(_COLUMNS, *cells, strict=True):
+        table.add_column(name, no_wrap=True, min_width=max(map(len, [name, *column])))
+    table.add_column("settings", no_wrap=True, ratio=1)
+    for line, row in zip(lines[1:], cells, strict=True):
+        pairs = zip(lines[0], line, strict=True)
+        settings = [f"{name}={value}" for name, value in pairs if name not in _COLUMNS]
+        table.add_row(*map(escape, [*row, " ".join(settings)]))
     return table

@@ -60,9 +60,7 @@ class Runs:
         failures: A message for each run that failed in this process.
     """
 
-    def __init__(
-        self, runs: Iterable[Run], leases: Leases, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, runs: Iterable[Run], leases: Leases, report: Callable[[str], None]) -> None:
         self.failures: list[str] = []
         self._missing = list(runs)
         self._leases = leases

@@ -71,7 +71,7 @@ class Range:
         """A number from the range."""
         if self.scale == "powers_of_2":
             low, high = (math.log2(bound) for bound in (self.low, self.high))
-            return 2 ** trial.suggest_int(f"log2({self.name})", int(low), int(high))
+            return int(2 ** trial.suggest_int(f"log2({self.name})", int(low), int(high)))
         if self.scale == "log_of_1_minus":
             below = trial.suggest_float(f"1 - {self.name}", 1 - self.high, 1 - self.low, log=True)
             return self._within(float(f"{1 - _rounded(below):.12g}"))
@@ -126,8 +126,7 @@ def _range(name: str, entry: Mapping[Any, Any]) -> Range:
             raise ConfigError(f"{name}: {unknown_name(key, ('low', 'high', 'scale'))}")
     for key in ("low", "high"):
         bound = entry.get(key)
-        is_number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
-        if not (is_number and math.isfinite(bound)):
+        if type(bound) not in (int, float) or not math.isfinite(bound):
             raise ConfigError(f"{name}: {key}={bound!r}: expected a finite number")
     low, high, scale = entry["low"], entry["high"], entry.get("scale", "linear")
     check_choice(f"{name}: scale", scale, _SCALES)

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import optuna
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
@@ -20,15 +21,17 @@ from trpo_deploy.envs.returns import return_digits
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.train.run.benchmark.tables import write_tables
 from trpo_deploy.train.run.tuning.study import StudyFolder
-from trpo_deploy.train.run.tuning.trial import ERROR, RETURNS, SETTINGS
+from trpo_deploy.train.run.tuning.trial import RETURNS, SETTINGS
 
 _HEADER = ("trial", "state", "return", "steps")
+_VALUE = "mean return"
+_MAX_LEGEND = 10
 
 
 def write_report(study: optuna.Study, folder: StudyFolder) -> None:
     """Write the table of all trials and the plots."""
     write_tables(folder.table, trial_table(study.get_trials(deepcopy=False)))
-    for name, plot in _plots(study):
+    for name, plot in _plots(study).items():
         atomic_write(folder.plot(name), _png(plot))
 
 
@@ -48,25 +51,27 @@ def trial_table(trials: Sequence[FrozenTrial]) -> list[list[str]]:
 def _rank(trial: FrozenTrial) -> tuple[int, float]:
     states = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.PRUNED)
     place = states.index(trial.state) if trial.state in states else len(states)
-    return place, -_last(trial) if trial.intermediate_values else 0.0
+    value = _value(trial)
+    return place, 0.0 if value is None else -value
 
 
-def _last(trial: FrozenTrial) -> float:
+def _value(trial: FrozenTrial) -> float | None:
+    """The mean return, that of the last report until the trial ends."""
     step = trial.last_step
-    return float("nan") if step is None else trial.intermediate_values[step]
+    reported = None if step is None else trial.intermediate_values[step]
+    return reported if trial.value is None else trial.value
 
 
 def _cells(trial: FrozenTrial) -> list[str]:
-    state = trial.state.name.lower()
-    if ERROR in trial.user_attrs:
-        state = f"failed: {trial.user_attrs[ERROR]}"
-    if trial.last_step is None:
+    state, value = trial.state.name.lower(), _value(trial)
+    if trial.state == TrialState.FAIL:
+        state = "failed"
+    if value is None:
         return [str(trial.number), state, "", ""]
-    value, returns = _last(trial), trial.user_attrs.get(RETURNS, [])
-    text = f"{value:{return_digits(value, *returns)}}"
-    if len(returns) > 1:
-        text += f" ± {np.std(returns):{return_digits(value, *returns)}}"
-    return [str(trial.number), state, text, str(trial.last_step)]
+    returns = trial.user_attrs.get(RETURNS, [])
+    digits = return_digits(value, *returns)
+    spread = f" ± {np.std(returns):{digits}}" if len(returns) > 1 else ""
+    return [str(trial.number), state, f"{value:{digits}}{spread}", str(trial.last_step)]
 
 
 def _settings(trial: FrozenTrial) -> dict[str, str]:
@@ -74,37 +79,48 @@ def _settings(trial: FrozenTrial) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _plots(study: optuna.Study) -> list[tuple[str, Callable[[], Any]]]:
-    """Optuna's plots by name; a study with one finished trial has nothing to compare."""
+def _plots(study: optuna.Study) -> dict[str, Callable[[], Any]]:
+    """Optuna's plots by name; those that compare settings need trials with other returns."""
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    name = "mean return"
-    found: list[tuple[str, Callable[[], Any]]] = [
-        ("history", lambda: plots.plot_optimization_history(study, target_name=name)),
-        ("trials", lambda: plots.plot_intermediate_values(study)),
-    ]
+    found: dict[str, Callable[[], Any]] = {
+        "history": lambda: plots.plot_optimization_history(study, target_name=_VALUE),
+        "trials": lambda: plots.plot_intermediate_values(study),
+    }
     if len({trial.value for trial in completed}) > 1:
-        evaluator = PedAnovaImportanceEvaluator()
-        found += [
-            ("importances", lambda: plots.plot_param_importances(study, evaluator=evaluator)),
-            ("slice", lambda: plots.plot_slice(study, target_name=name)),
-        ]
+        evaluator = PedAnovaImportanceEvaluator()  # the default one needs scikit-learn
+        found["importances"] = lambda: plots.plot_param_importances(
+            study, evaluator=evaluator, target_name=_VALUE
+        )
+        found["slice"] = lambda: plots.plot_slice(study, target_name=_VALUE)
     return found
 
 
 def _png(plot: Callable[[], Any]) -> bytes:
     # Optuna draws with pyplot, which would open a window on a desktop.
-    import matplotlib.pyplot as plt
+    from matplotlib import pyplot
 
     backend = mpl.get_backend()
-    plt.switch_backend("agg")
+    pyplot.switch_backend("agg")
     try:
         with warnings.catch_warnings(), mpl.rc_context():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            axes = plot()
-            first = axes if isinstance(axes, Axes) else np.ravel(axes)[0]
+            axes = [each for each in np.ravel(plot()) if isinstance(each, Axes)]
+            _tidy(axes)
             buffer = io.BytesIO()
-            first.figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
-            plt.close(first.figure)
+            pyplot.gcf().savefig(buffer, format="png", dpi=100, bbox_inches="tight")
     finally:
-        plt.switch_backend(backend)
+        pyplot.close("all")
+        pyplot.switch_backend(backend)
     return buffer.getvalue()
+
+
+def _tidy(axes: Sequence[Axes]) -> None:
+    """Keep the labels of a plot from overlapping."""
+    for each in axes:
+        each.xaxis.set_minor_formatter(NullFormatter())
+        legend = each.get_legend()
+        if legend is not None and len(legend.get_texts()) > _MAX_LEGEND:
+            legend.remove()
+        if len(axes) > 1:
+            each.tick_params(axis="x", rotation=90)
+            each.set_xlabel(each.get_xlabel().replace(".", ".\n"))

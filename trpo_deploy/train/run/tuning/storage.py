@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,30 +14,37 @@ from optuna.storages.journal import (
     JournalFileOpenLock,
     JournalFileSymlinkLock,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from trpo_deploy.errors import ConfigError, TrainingError
 
+_EXPECTED = (
+    "give the path of a journal file in an existing folder, or the URL of a database such as "
+    "sqlite:///study.db"
+)
+_STARTED_WITH = "give the --storage that the study was started with"
+_ENTRY = b'{"op_code":'
+"""The beginning of each line of a journal."""
 
-def open_storage(storage: str) -> BaseStorage:
-    """Open a storage of Optuna, or make a new one.
+
+def open_storage(storage: str, *, new: bool) -> BaseStorage:
+    """Open a storage of Optuna.
 
     Args:
         storage: Path of a journal file, or URL of a database as SQLAlchemy takes it.
+        new: Make the file or the tables if there are none.
 
     Raises:
-        ConfigError: It cannot be opened.
+        ConfigError: It cannot be opened, or does not exist.
     """
     if "://" not in storage:
-        return _open_journal(Path(storage))
+        return _open_journal(Path(storage), new=new)
     if storage.startswith("redis"):
-        raise ConfigError(
-            f"--storage {storage.partition('://')[0]}://...: Redis is not supported; give the path "
-            "of a journal file, or the URL of a database such as sqlite:///study.db"
-        )
+        raise ConfigError(f"--storage: Redis is not supported; {_EXPECTED}")
     try:
-        return RDBStorage(storage)
+        _check_file(make_url(storage), new=new)
+        return RDBStorage(storage, skip_table_creation=not new)
     # RuntimeError: the database has tables of another version of Optuna.
     except (SQLAlchemyError, OptunaError, ImportError, RuntimeError, ValueError) as error:
         raise ConfigError(_cannot_open(storage, error)) from error
@@ -57,46 +63,56 @@ def storage_errors(hint: str) -> Iterator[None]:
         raise TrainingError(f"the storage of the study failed: {_reason(error)}; {hint}") from error
 
 
-def _open_journal(path: Path) -> BaseStorage:
+def _check_file(url: URL, *, new: bool) -> None:
+    """Check the file of an SQLite database, which SQLite would make."""
+    if url.get_backend_name() != "sqlite":
+        return
+    if url.database in (None, "", ":memory:"):
+        raise ConfigError(f"--storage {url}: a database in memory is lost at the end; {_EXPECTED}")
+    if not (new or Path(str(url.database)).is_file()):
+        raise ConfigError(f"the database {url.database} does not exist; {_STARTED_WITH}")
+
+
+def _open_journal(path: Path, *, new: bool) -> BaseStorage:
+    if not (new or path.is_file()):
+        raise ConfigError(f"the journal {path} does not exist; {_STARTED_WITH}")
+    lock_type = JournalFileOpenLock if sys.platform == "win32" else JournalFileSymlinkLock
     try:
-        lock_type = JournalFileOpenLock if sys.platform == "win32" else JournalFileSymlinkLock
-        backend = JournalFileBackend(str(path), lock_type(str(path)))
-        _mend_end(path, lock_type(str(path)))
-        return JournalStorage(backend)
+        lock = lock_type(str(path))
+        storage = JournalStorage(JournalFileBackend(str(path), lock))
+        lock.acquire()
+        try:
+            _mend_end(path)
+        finally:
+            lock.release()
+        return storage
     except OSError as error:
         raise ConfigError(
-            f"cannot open the journal {path}: {error.strerror}; give the path of a file in an "
-            "existing folder with --storage, or the URL of a database such as sqlite:///study.db"
+            f"cannot open the journal {path}: {error.strerror}; {_EXPECTED}"
         ) from error
     # Optuna does not check what it reads.
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise ConfigError(
-            f"{path} is not a journal of Optuna, or is damaged ({_reason(error)}); give another "
-            "one with --storage"
+            f"{path} is not a journal of Optuna, or is damaged ({_reason(error)}); {_EXPECTED}"
         ) from error
 
 
-def _mend_end(path: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
+def _mend_end(path: Path) -> None:
     """Remove a last line without its end, which a full disk or a killed process leaves.
 
     What Optuna appends next would otherwise make it a damaged line in the middle.
+
+    Raises:
+        ValueError: The last line is not the beginning of an entry.
     """
-    lock.acquire()
-    try:
-        with path.open("r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 1))
-            if file.read(1) not in (b"", b"\n"):
-                file.seek(0)
-                kept = file.read().rfind(b"\n") + 1
-                if kept or size < _FIRST_LINE_BYTES:
-                    file.truncate(kept)
-    finally:
-        lock.release()
-
-
-_FIRST_LINE_BYTES = 1000
-"""A file with a longer first line without its end is no journal, and is left alone."""
+    with path.open("r+b") as file:
+        content = file.read()
+        start = content.rfind(b"\n") + 1
+        last = content[start:]
+        if not _ENTRY.startswith(last[: len(_ENTRY)]):
+            raise ValueError("its last line is not an entry")
+        if last:
+            file.truncate(start)
 
 
 def _cannot_open(url: str, error: Exception) -> str:

@@ -119,10 +119,10 @@ class StudyFolder:
         if not self._description.is_file():
             self._check_is_new()
             # Before the folder is made: the storage may be out of reach.
-            storage = None if self._storage is None else open_storage(self._storage)
+            storage = None if self._storage is None else open_storage(self._storage, new=True)
             with self.leases.held("study"):
                 if not self._description.is_file():
-                    self._start(task, space, storage or open_storage(str(self._journal)))
+                    self._start(task, space, storage)
         return self._continue(task, space)
 
     @property
@@ -143,7 +143,8 @@ class StudyFolder:
                 f"{self.root} is not empty and holds no study; give another folder with -o"
             )
 
-    def _start(self, task: Task, space: Space, storage: BaseStorage) -> None:
+    def _start(self, task: Task, space: Space, storage: BaseStorage | None) -> None:
+        storage = storage or open_storage(str(self._journal), new=True)
         name = f"{task.env_id}-{secrets.token_hex(4)}"
         optuna.create_study(storage=storage, study_name=name, direction="maximize")
         atomic_write(self._description, to_yaml({"study": name, **_description(task, space)}))
@@ -163,17 +164,14 @@ class StudyFolder:
 
     def _load(self, saved: Mapping[str, Any]) -> optuna.Study:
         name = str(saved.get("study"))
-        missing = ConfigError(
-            f"the storage does not have the study {name} of {self.root}; give the --storage that "
-            "it was started with"
-        )
-        if self._storage is None and not self._journal.is_file():
-            raise missing
         try:
-            storage = open_storage(self._storage or str(self._journal))
+            storage = open_storage(self._storage or str(self._journal), new=False)
             return optuna.load_study(study_name=name, storage=storage)
         except KeyError:
-            raise missing from None
+            raise ConfigError(
+                f"the storage does not have the study {name} of {self.root}; give the --storage "
+                "that it was started with"
+            ) from None
 
 
 def _description(task: Task, space: Space) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from trpo_deploy.train.run.work.loop import work
 from trpo_deploy.train.vec_env.make import closed_after
 
 FIRST_FRESH_SEED = 200
-"""First seed of the comparison. Trials use seeds from 0 on, reported benchmarks those from 100 on."""
+"""First seed of the comparison. Trials have seeds from 0 on, reported benchmarks from 100 on."""
 _MAX_FAILURES = 3
 """Trials that may fail before the first one succeeds; the reason is then not their settings."""
 
