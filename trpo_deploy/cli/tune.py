@@ -150,7 +150,7 @@ def _show(folder: StudyFolder) -> None:
         while True:
             trials = study.get_trials(deepcopy=False)
             n_running = sum(trial.state == TrialState.RUNNING for trial in trials)
-            title = f"{len(trials)} trials of {folder.root}, {n_running} running"
+            title = f"{len(trials)} trials, {n_running} running"
             live.update(_rich_table(title, trial_table(trials)), refresh=True)
             if not (console.is_terminal and n_running):
                 return

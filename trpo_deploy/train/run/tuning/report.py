@@ -12,7 +12,6 @@ import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
-from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
@@ -103,7 +102,8 @@ def _png(plot: Callable[[], Any]) -> bytes:
     pyplot.switch_backend("agg")
     try:
         with warnings.catch_warnings(), mpl.rc_context():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+            # Optuna's plots are experimental, and warn about settings with one value.
+            warnings.simplefilter("ignore")
             axes = [each for each in np.ravel(plot()) if isinstance(each, Axes)]
             _tidy(axes)
             buffer = io.BytesIO()
