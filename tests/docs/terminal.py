@@ -58,6 +58,7 @@ SHORTENED = (
         "mkdir -p runs && cp -rT TRAINED runs/CartPole-v1",
     ),
     (r"\btrpo-deploy train\b(?!.*--resume)", r"\g<0> -n 4096 --eval-episodes 1"),
+    (r"\btrpo-deploy tune\b(?!.*--show).*", r"\g<0> --trials 1 --seeds 1 -n 512"),
     (r"\btrpo-deploy evaluate\b(.*--episodes \d+)?", r"\g<0> --episodes 1"),
     # A thousand frames take half a minute; tests/play/test_video.py writes shorter videos.
     (r"(\btrpo-deploy evaluate\b.*) --video \S+", r"\1"),

@@ -126,5 +126,5 @@ def test_each_mistake_is_one_clear_line(entries: dict[str, Any], says: str, tmp_
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read .*none.yml"):
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.yml"):
         read_space(tmp_path / "none.yml", partial(load_config, "CartPole-v1"))

@@ -166,9 +166,7 @@ def test_a_study_in_which_nothing_works_stops_soon(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StandIn, "poll", lambda _: 1)
         for _ in range(2):  # the second time, after three have failed, it tries again
-            with pytest.raises(
-                TrainingError, match="no trial of .* succeeded: trial .: seed 0: ou"
-            ):
+            with pytest.raises(TrainingError, match=r"no trial of .* succeeded: trial .: seed"):
                 tuning.tune(task, tmp_path / "study.yml", folder, 50, 1, [].append)
     assert len(folder.find().trials) == 6
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -135,13 +135,7 @@ def test_the_run_of_a_killed_process_ends_with_it(study: list[str], tmp_path: Pa
     wait_for(lambda: not _processes_in(run.root), "the end of the run")
 
 
-def _processes_in(folder: Path) -> list[int]:
+def _processes_in(folder: Path) -> list[psutil.Process]:
     """Processes that have a model folder in their command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if os.fsencode(folder) in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    found = psutil.process_iter(["cmdline"])
+    return [each for each in found if str(folder) in (each.info["cmdline"] or ())]

@@ -123,5 +123,5 @@ def test_a_holder_sees_that_its_lease_was_taken(
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelDirError, match="cannot write into .*file is a file, not a folder"):
+    with pytest.raises(ModelDirError, match=r"cannot write into .*file is a file, not a folder"):
         Leases(tmp_path / "file" / "leases").take("run")
