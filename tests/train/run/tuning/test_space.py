@@ -47,11 +47,11 @@ def test_the_default_space_is_rl_zoos(study: optuna.Study) -> None:
         "activation_fn": "policy_kwargs.activation_fn",
     }
     assert {names.get(name, name) for name in theirs.params} == ours.params.keys()
-    for name, distribution in theirs.distributions.items():
+    expected: Any
+    for name, expected in theirs.distributions.items():
         found: Any = ours.distributions[names.get(name, name)]
-        assert type(found) is type(distribution)
+        assert type(found) is type(expected)
         if name not in ("net_arch", "activation_fn"):
-            expected: Any = distribution
             assert found.log == expected.log
             assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 

@@ -72,6 +72,7 @@ class StandIn:
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TrainProcess", StandIn)
     monkeypatch.setattr(tuning, "benchmark", lambda *_: [])
+    monkeypatch.setattr(tuning, "write_report", lambda *_: None)  # plots take a second
     monkeypatch.setattr(loop, "POLL_S", 0.0)
     monkeypatch.setattr(StandIn, "running", 0)
     monkeypatch.setattr(StandIn, "killed_after", -1)
@@ -81,8 +82,8 @@ def tune(folder: Path, batches: list[int], n_trials: int, lines: list[str] | Non
     space = folder.with_suffix(".yml")
     space.write_text(to_yaml({"batch_size": batches}))
     task = Task("CartPole-v1", STEPS, Variant(), 2)
-    report = [].append if lines is None else lines.append
-    tuning.tune(task, space, StudyFolder(folder, None), n_trials, 1, report)
+    lines = [] if lines is None else lines
+    tuning.tune(task, space, StudyFolder(folder, None), n_trials, 1, lines.append)
     assert StandIn.running == 0
 
 
@@ -167,7 +168,7 @@ def test_a_study_in_which_nothing_works_stops_soon(tmp_path: Path) -> None:
         patch.setattr(StandIn, "poll", lambda _: 1)
         for _ in range(2):  # the second time, after three have failed, it tries again
             with pytest.raises(TrainingError, match=r"no trial of .* succeeded: trial .: seed"):
-                tuning.tune(task, tmp_path / "study.yml", folder, 50, 1, [].append)
+                tuning.tune(task, tmp_path / "study.yml", folder, 50, 1, list[str]().append)
     assert len(folder.find().trials) == 6
 
 
@@ -181,6 +182,8 @@ def test_more_trials_continue_the_study_and_fewer_only_report(tmp_path: Path) ->
 def test_the_table_has_the_best_trial_first_and_show_prints_it(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     tune(folder, [4, 8], 6)
+    study = StudyFolder(folder, None)
+    write_report(study.find(), study)
     lines = (folder / "trials.csv").read_text().splitlines()
     assert lines[0] == "trial,state,return,steps,batch_size"
     best = lines[1].split(",")

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from tests.command import COMMAND, reset_sigint, run_cli
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml, to_yaml
 from trpo_deploy.train.run.benchmark.results import evaluated_timesteps
-from trpo_deploy.train.run.tuning.study import StudyFolder
+from trpo_deploy.train.run.benchmark.variants import Variant
+from trpo_deploy.train.run.tuning import tuning
+from trpo_deploy.train.run.tuning.space import read_space
+from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 
 LIMIT_S = 600.0
 """Generous: a machine may be busy."""
@@ -120,6 +123,28 @@ def test_a_stopped_study_leaves_its_run_to_the_next_process(
     assert not list((tmp_path / "study" / ".leases").iterdir())
     with run.claimed():  # nobody writes into it
         pass
+
+
+def test_pruning_ends_the_processes_of_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "benchmark", lambda *_: [])
+    steps, settings = 20_000, ("n_envs=1", "n_steps=64", "policy_kwargs.net_arch=[4]")
+    task = Task("CartPole-v1", steps, Variant(settings=settings), 2)
+    (tmp_path / "space.yml").write_text(to_yaml({"gamma": [0.9, 0.99]}))
+    folder = StudyFolder(tmp_path / "study", None)
+    study = folder.open(task, read_space(tmp_path / "space.yml", task.config))
+    better = {step: 501.0 for step in range(2000, steps + 1, 2000)}
+    for _ in range(5):
+        attributes = {"settings": ["gamma=0.9"]}
+        study.add_trial(create_trial(value=501, intermediate_values=better, user_attrs=attributes))
+    tuning.tune(task, tmp_path / "space.yml", folder, 6, 1, list[str]().append)
+    trial = folder.find().trials[5]
+    assert (trial.state, trial.last_step) == (TrialState.PRUNED, 4000)
+    for seed in range(2):
+        run = folder.run(5, seed)
+        assert 4000 <= evaluated_timesteps(run) < steps
+        assert not _processes_in(run.root)
 
 
 def test_the_run_of_a_killed_process_ends_with_it(study: list[str], tmp_path: Path) -> None:

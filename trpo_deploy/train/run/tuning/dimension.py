@@ -125,7 +125,7 @@ def _range(name: str, entry: Mapping[Any, Any]) -> Range:
         if key not in ("low", "high", "scale"):
             raise ConfigError(f"{name}: {unknown_name(key, ('low', 'high', 'scale'))}")
     for key in ("low", "high"):
-        bound = entry.get(key)
+        bound: Any = entry.get(key)
         if type(bound) not in (int, float) or not math.isfinite(bound):
             raise ConfigError(f"{name}: {key}={bound!r}: expected a finite number")
     low, high, scale = entry["low"], entry["high"], entry.get("scale", "linear")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,11 +81,12 @@ def _open_journal(path: Path, *, new: bool) -> BaseStorage:
     try:
         lock = lock_type(str(path))
         storage = JournalStorage(JournalFileBackend(str(path), lock))
-        lock.acquire()
-        try:
-            _mend_end(path)
-        finally:
-            lock.release()
+        if _is_cut(path):  # else without the lock, so that a study can be read by others
+            lock.acquire()
+            try:
+                _mend_end(path)
+            finally:
+                lock.release()
         return storage
     except OSError as error:
         raise ConfigError(
@@ -95,6 +97,14 @@ def _open_journal(path: Path, *, new: bool) -> BaseStorage:
         raise ConfigError(
             f"{path} is not a journal of Optuna, or is damaged ({_reason(error)}); {_EXPECTED}"
         ) from error
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether the last line has no end, perhaps because it is being written."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read(1) not in (b"", b"\n")
 
 
 def _mend_end(path: Path) -> None:
