@@ -134,7 +134,7 @@ def test_pruning_ends_the_processes_of_a_trial(
     (tmp_path / "space.yml").write_text(to_yaml({"gamma": [0.9, 0.99]}))
     folder = StudyFolder(tmp_path / "study", None)
     study = folder.open(task, read_space(tmp_path / "space.yml", task.config))
-    better = {step: 501.0 for step in range(2000, steps + 1, 2000)}
+    better = dict.fromkeys(range(2000, steps + 1, 2000), 501.0)
     for _ in range(5):
         attributes = {"settings": ["gamma=0.9"]}
         study.add_trial(create_trial(value=501, intermediate_values=better, user_attrs=attributes))
