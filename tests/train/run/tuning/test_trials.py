@@ -5,6 +5,8 @@ The runs are stand-ins that write an evaluation at each look; test_tune.py train
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from trpo_deploy.train.run.tuning.report import write_report
 from trpo_deploy.train.run.tuning.space import read_space
 from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 from trpo_deploy.train.run.work import loop
+from trpo_deploy.train.run.work.lease import Lease, Leases
 
 STEPS = 1000
 ROLLOUT = 130
@@ -35,6 +38,7 @@ class StandIn:
     """
 
     running = 0
+    started: list[Path]
     killed_after = -1
     """Looks after which the whole process is killed."""
 
@@ -46,6 +50,7 @@ class StandIn:
         self._n = 0
         assert env_id == "CartPole-v1"
         StandIn.running += 1
+        StandIn.started.append(folder.root)
 
     def poll(self) -> int | None:
         if StandIn.killed_after == 0:
@@ -69,22 +74,26 @@ class StandIn:
 
 
 @pytest.fixture(autouse=True)
-def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(module, "TrainProcess", StandIn)
     monkeypatch.setattr(tuning, "benchmark", lambda *_: [])
     monkeypatch.setattr(tuning, "write_report", lambda *_: None)  # plots take a second
     monkeypatch.setattr(loop, "POLL_S", 0.0)
+    monkeypatch.setattr(loop, "_LOOK_S", 0.0)
+    monkeypatch.setattr(StandIn, "started", [], raising=False)
     monkeypatch.setattr(StandIn, "running", 0)
     monkeypatch.setattr(StandIn, "killed_after", -1)
+    yield
+    assert StandIn.running == 0
 
 
 def tune(folder: Path, batches: list[int], n_trials: int, lines: list[str] | None = None) -> None:
     space = folder.with_suffix(".yml")
-    space.write_text(to_yaml({"batch_size": batches}))
+    if not space.is_file():
+        space.write_text(to_yaml({"batch_size": batches}))
     task = Task("CartPole-v1", STEPS, Variant(), 2)
     lines = [] if lines is None else lines
     tuning.tune(task, space, StudyFolder(folder, None), n_trials, 1, lines.append)
-    assert StandIn.running == 0
 
 
 def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -148,6 +157,36 @@ def test_a_trial_of_a_killed_process_is_continued(
             assert before.params == after.params
             assert before.intermediate_values == after.intermediate_values
             assert before.value == after.value
+
+
+def test_each_trial_is_run_by_one_of_several_processes(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    tune(folder, [4, 32], 1)
+    with ThreadPoolExecutor(3) as pool:  # each with its own leases, as a process has them
+        for done in [pool.submit(tune, folder, [4, 32], 9) for _ in range(3)]:
+            done.result()
+    trials = trials_of(folder)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 9
+    assert len(StandIn.started) == len({*StandIn.started}) == 9 * 2
+
+
+def test_a_trial_that_has_just_ended_elsewhere_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "study"
+    with_good_trials(folder)
+    study = StudyFolder(folder, None).find()
+    study.ask()
+    take = Leases.take
+
+    def take_after_its_end(leases: Leases, name: str) -> Lease | None:
+        study.tell(5, 1.0, skip_if_finished=True)
+        return take(leases, name)
+
+    monkeypatch.setattr(Leases, "take", take_after_its_end)
+    tune(folder, [4, 8], 6)
+    assert trials_of(folder)[5].value == 1.0
+    assert StandIn.started == []
 
 
 def test_a_failed_trial_is_named_and_the_others_go_on(tmp_path: Path) -> None:
