@@ -127,7 +127,7 @@ def _tune(task: Task, space: Path | None, folder: StudyFolder, trials: int, jobs
 
     with stoppable("stopped; run the same command again to continue the study"):
         best = run(task, space, folder, trials, jobs, report)
-    say((folder.comparison / "comparison.md").read_text())
+    say(escape((folder.comparison / "comparison.md").read_text()))
     say(
         f"best: trial {best.number} with {best.value:.1f} on the seeds of the study; the table "
         "above has it on fresh seeds"

@@ -161,7 +161,7 @@ def test_a_trial_of_a_killed_process_is_continued(
 
 def test_each_trial_is_run_by_one_of_several_processes(tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    tune(folder, [4, 32], 1)
+    (tmp_path / "study.yml").write_text(to_yaml({"batch_size": [4, 32]}))
     with ThreadPoolExecutor(3) as pool:  # each with its own leases, as a process has them
         for done in [pool.submit(tune, folder, [4, 32], 9) for _ in range(3)]:
             done.result()

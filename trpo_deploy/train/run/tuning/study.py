@@ -136,9 +136,10 @@ class StudyFolder:
     def _check_is_new(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise ModelDirError(f"{self.root} is a file; give a folder with -o")
-        # Another process may be starting the study.
-        own = {self.leases.folder.name, self._journal.name}
-        if self.root.is_dir() and any(each.name not in own for each in self.root.iterdir()):
+        own = (".", self._journal.name)  # hidden files, and those of the journal
+        found = list(self.root.iterdir()) if self.root.is_dir() else []
+        foreign = any(not each.name.startswith(own) for each in found)
+        if foreign and not self._description.is_file():  # another process may be starting it
             raise ModelDirError(
                 f"{self.root} is not empty and holds no study; give another folder with -o"
             )

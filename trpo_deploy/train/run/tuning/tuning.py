@@ -36,10 +36,10 @@ class Result:
     """The best trial of a study."""
 
     number: int
+    settings: list[str]
+    """``key=value`` each."""
     value: float
     """Mean over the seeds of the last return. The best of many is better than it will be again."""
-    n_finished: int
-    """Trials that ended without an error."""
 
 
 def tune(
@@ -83,7 +83,7 @@ def tune(
         f"trpo-deploy tune: trial {best.number} of {n_trials}, mean return {best.value:.6g} over "
         f"{task.n_seeds} seeds"
     )
-    write_preset(task.config(best.user_attrs[SETTINGS]), comment, folder.preset)
+    write_preset(task.config(best.settings), comment, folder.preset)
     report(f"comparing trial {best.number} with the default on fresh seeds")
     tuned = Variant(f"trial-{best.number}", str(folder.preset))
     benchmark(
@@ -96,17 +96,19 @@ def tune(
         [task.base, tuned],
         FIRST_FRESH_SEED,
     )
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    assert best.value is not None
-    return Result(best.number, best.value, len(finished))
+    return best
 
 
-def _best(study: optuna.Study) -> FrozenTrial:
+def _best(study: optuna.Study) -> Result:
     """The completed trial with the highest mean return."""
-    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not completed:
+    found = [
+        Result(trial.number, trial.user_attrs[SETTINGS], trial.value)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if trial.value is not None and SETTINGS in trial.user_attrs  # else added by another program
+    ]
+    if not found:
         raise TrainingError(_all_failed(study.get_trials(deepcopy=False)))
-    return max(completed, key=lambda trial: trial.value or 0.0)
+    return max(found, key=lambda result: result.value)
 
 
 def _all_failed(trials: list[FrozenTrial]) -> str:
