@@ -87,13 +87,19 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert StandIn.running == 0
 
 
-def tune(folder: Path, batches: list[int], n_trials: int, lines: list[str] | None = None) -> None:
+def tune(
+    folder: Path,
+    batches: list[int],
+    n_trials: int,
+    lines: list[str] | None = None,
+    storage: str | None = None,
+) -> None:
     space = folder.with_suffix(".yml")
     if not space.is_file():
         space.write_text(to_yaml({"batch_size": batches}))
     task = Task("CartPole-v1", STEPS, Variant(), 2)
     lines = [] if lines is None else lines
-    tuning.tune(task, space, StudyFolder(folder, None), n_trials, 1, lines.append)
+    tuning.tune(task, space, StudyFolder(folder, storage), n_trials, 1, lines.append)
 
 
 def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -159,13 +165,15 @@ def test_a_trial_of_a_killed_process_is_continued(
             assert before.value == after.value
 
 
-def test_each_trial_is_run_by_one_of_several_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [None, "sqlite:///{}/study.db"])
+def test_each_trial_is_run_by_one_of_several_processes(name: str | None, tmp_path: Path) -> None:
+    storage = None if name is None else name.format(tmp_path)
     folder = tmp_path / "study"
     (tmp_path / "study.yml").write_text(to_yaml({"batch_size": [4, 32]}))
     with ThreadPoolExecutor(3) as pool:  # each with its own leases, as a process has them
-        for done in [pool.submit(tune, folder, [4, 32], 9) for _ in range(3)]:
+        for done in [pool.submit(tune, folder, [4, 32], 9, None, storage) for _ in range(3)]:
             done.result()
-    trials = trials_of(folder)
+    trials = StudyFolder(folder, storage).find().trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 9
     assert len(StandIn.started) == len({*StandIn.started}) == 9 * 2
 

@@ -15,6 +15,7 @@ from optuna.storages.journal import (
     JournalFileOpenLock,
     JournalFileSymlinkLock,
 )
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,14 +42,29 @@ def open_storage(storage: str, *, new: bool) -> BaseStorage:
     """
     if "://" not in storage:
         return _open_journal(Path(storage), new=new)
-    if storage.startswith("redis"):
-        raise ConfigError(f"--storage: Redis is not supported; {_EXPECTED}")
-    try:
+    with _database_errors(storage):
         _check_file(make_url(storage), new=new)
         return RDBStorage(storage, skip_table_creation=not new)
-    # RuntimeError: the database has tables of another version of Optuna.
-    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError, ValueError) as error:
-        raise ConfigError(_cannot_open(storage, error)) from error
+
+
+def check_storage(storage: str) -> None:
+    """Check that a storage can be reached, without making tables in a database.
+
+    Two processes that make the tables at once disturb one another.
+
+    Raises:
+        ConfigError: It cannot be reached.
+    """
+    if "://" not in storage:
+        _open_journal(Path(storage), new=True)
+        return
+    with _database_errors(storage):
+        _check_file(make_url(storage), new=True)
+        engine = create_engine(storage)
+        try:
+            inspect(engine).get_table_names()
+        finally:
+            engine.dispose()
 
 
 @contextmanager
@@ -62,6 +78,17 @@ def storage_errors(hint: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, OptunaError) as error:
         raise TrainingError(f"the storage of the study failed: {_reason(error)}; {hint}") from error
+
+
+@contextmanager
+def _database_errors(url: str) -> Iterator[None]:
+    if url.startswith("redis"):
+        raise ConfigError(f"--storage: Redis is not supported; {_EXPECTED}")
+    try:
+        yield
+    # RuntimeError: the database has tables of another version of Optuna.
+    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError, ValueError) as error:
+        raise ConfigError(_cannot_open(url, error)) from error
 
 
 def _check_file(url: URL, *, new: bool) -> None:

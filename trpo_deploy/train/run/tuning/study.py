@@ -10,7 +10,6 @@ from typing import Any
 
 import optuna
 from optuna.pruners import MedianPruner
-from optuna.storages import BaseStorage
 
 from trpo_deploy.errors import ConfigError, ModelDirError
 from trpo_deploy.files.atomic import atomic_write
@@ -21,7 +20,7 @@ from trpo_deploy.train.config.load import load_config
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.benchmark.variants import Variant
 from trpo_deploy.train.run.tuning.space import Space
-from trpo_deploy.train.run.tuning.storage import open_storage
+from trpo_deploy.train.run.tuning.storage import check_storage, open_storage
 from trpo_deploy.train.run.work.lease import Leases
 
 N_EVALUATIONS = 10
@@ -118,11 +117,11 @@ class StudyFolder:
         """
         if not self._description.is_file():
             self._check_is_new()
-            # Before the folder is made: the storage may be out of reach.
-            storage = None if self._storage is None else open_storage(self._storage, new=True)
+            if self._storage is not None:
+                check_storage(self._storage)  # before the folder is made
             with self.leases.held("study"):
                 if not self._description.is_file():
-                    self._start(task, space, storage)
+                    self._start(task, space)
         return self._continue(task, space)
 
     @property
@@ -144,8 +143,8 @@ class StudyFolder:
                 f"{self.root} is not empty and holds no study; give another folder with -o"
             )
 
-    def _start(self, task: Task, space: Space, storage: BaseStorage | None) -> None:
-        storage = storage or open_storage(str(self._journal), new=True)
+    def _start(self, task: Task, space: Space) -> None:
+        storage = open_storage(self._storage or str(self._journal), new=True)
         name = f"{task.env_id}-{secrets.token_hex(4)}"
         optuna.create_study(storage=storage, study_name=name, direction="maximize")
         atomic_write(self._description, to_yaml({"study": name, **_description(task, space)}))
