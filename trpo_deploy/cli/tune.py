@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 
 _SHOW_S = 2.0
+_ENOUGH_SEEDS = 3
 _COLUMNS = ("trial", "state", "return", "steps")
 
 
@@ -132,6 +133,11 @@ def _tune(task: Task, space: Path | None, folder: StudyFolder, trials: int, jobs
         f"best: trial {best.number} with {best.value:.1f} on the seeds of the study; the table "
         "above has it on fresh seeds"
     )
+    if task.n_seeds < _ENOUGH_SEEDS:
+        say(
+            f"note: {2 * task.n_seeds} fresh seeds are too few for an interval that settles "
+            f"anything; tune with --seeds {_ENOUGH_SEEDS} or more"
+        )
     say(
         f"next: {own_command()} train {shell_word(task.env_id)} --preset "
         f"{shell_word(folder.preset)}"

@@ -90,6 +90,7 @@ def _assert_result(folder: StudyFolder, output: str) -> None:
     assert f"best: trial {best.number} with {best.value:.1f}" in output
     table = (folder.comparison / "comparison.md").read_text()
     assert table.strip() in output
+    assert "note: 2 fresh seeds are too few" in output
     for name in ("default", f"trial-{best.number}"):
         assert f"| CartPole-v1 | {name} | 2 |" in table
     seeds = sorted(path.name for path in folder.comparison.glob("runs/CartPole-v1/seed-*"))
