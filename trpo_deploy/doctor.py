@@ -88,6 +88,7 @@ PROGRAMS = (
 
 _EXTRAS = {
     "train": "train",
+    "tune": "search for the settings of a training",
     "export": "export",
     "serve": "serve",
     "sign": "sign models",

@@ -59,6 +59,7 @@ SHORTENED = (
         "mkdir -p runs && cp -rT TRAINED runs/CartPole-v1",
     ),
     (r"\btrpo-deploy train\b(?!.*--resume)", r"\g<0> -n 4096 --eval-episodes 1"),
+    (r"\btrpo-deploy tune\b(?!.*--show).*", r"\g<0> --trials 1 --seeds 1 -n 512"),
     (r"\btrpo-deploy evaluate\b(.*--episodes \d+)?", r"\g<0> --episodes 1"),
     # One seed instead of two; tests/train/run/test_benchmark.py trains several.
     (r"(\btrpo-deploy benchmark\b.*) --seeds \d+ -n \d+", r"\1 --seeds 1 -n 2048"),

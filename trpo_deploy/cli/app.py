@@ -28,6 +28,7 @@ from trpo_deploy.cli.output import print_error, release_stdout, say
 from trpo_deploy.cli.serve import serve
 from trpo_deploy.cli.sign import sign
 from trpo_deploy.cli.train import train
+from trpo_deploy.cli.tune import tune
 from trpo_deploy.cli.verify import verify
 from trpo_deploy.errors import TrpoDeployError
 
@@ -48,6 +49,7 @@ _COMMANDS: Mapping[Callable[..., None], str] = {
     sign: "runs/CartPole-v1 --key private.pem",
     serve: "runs/CartPole-v1",
     bundle: "runs/CartPole-v1 -o bento",
+    tune: "CartPole-v1 --trials 20 -n 20000",
     benchmark: "--env CartPole-v1 --seeds 2 -n 20000 -o curves",
     doctor: "",
 }

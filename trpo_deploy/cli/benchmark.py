@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from trpo_deploy.cli.compiled_note import say_once_if_not_compiled
+from trpo_deploy.cli.interrupts import stoppable
 from trpo_deploy.cli.options import count
-from trpo_deploy.cli.output import say, stdout_console
+from trpo_deploy.cli.output import escape, say, stdout_console
 from trpo_deploy.extras import require
 
 
@@ -61,7 +62,8 @@ def benchmark(
     With named settings, such as --set wide:target_kl=0.02, each task is trained
     with the default and with each name, and one table and one plot compare them.
 
-    Run it again to resume an interrupted benchmark.
+    Run it again to resume an interrupted benchmark. Several at once with the
+    same folder, on one machine or on several, divide the runs.
     """
     require("train")
     from trpo_deploy.train.run.benchmark.runner import MUJOCO
@@ -70,6 +72,11 @@ def benchmark(
 
     say_once_if_not_compiled(stdout_console())  # what its runs print is not shown
     processes = processes or os.cpu_count() or 1
+
+    def report(line: str) -> None:
+        say(escape(line))
+
     variants = parse_variants(presets or (), settings or ())
-    run(envs or list(MUJOCO), seeds, timesteps, output, processes, say, variants)
+    with stoppable("stopped; run the same command again to resume"):
+        run(envs or list(MUJOCO), seeds, timesteps, output, processes, report, variants)
     say((output / ("comparison.md" if len(variants) > 1 else "table.md")).read_text())

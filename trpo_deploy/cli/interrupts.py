@@ -1,4 +1,4 @@
-"""Ctrl-C while modules are imported."""
+"""Ctrl-C: while modules are imported, and while a command works."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+import typer
+
+from trpo_deploy.cli.output import say
 
 _POLL_S = 0.02
 _IMPORT = "<frozen importlib._bootstrap>"
@@ -52,3 +58,15 @@ def install_interrupt_handler() -> None:
     """Handle SIGINT with :class:`InterruptAfterImports` from here on, unless it is ignored."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, InterruptAfterImports())
+
+
+@contextmanager
+def stoppable(message: str) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop the block, with a message and exit code 130."""
+    # Schedulers and container runtimes stop a process with SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(message)
+        raise typer.Exit(130) from None

@@ -1,1 +1,1 @@
-"""One training run: callbacks, logs, plots, its card; the benchmark of many runs."""
+"""One training run: callbacks, logs, plots, its card; benchmark and tuning, of many runs."""

@@ -64,17 +64,27 @@ def run_folder(output: Path, env_id: str, seed: int) -> ModelDir:
     return ModelDir(output / "runs" / env_id.replace(":", "_").replace("/", "_") / f"seed-{seed}")
 
 
-def evaluated_timesteps(folder: ModelDir) -> int:
-    """Environment steps before the last evaluation; 0 if the file is missing or damaged.
+def read_evaluations(folder: ModelDir) -> tuple[Array, Array] | None:
+    """The evaluations of a run so far; None if the file is missing or damaged.
 
     Resuming the run writes a damaged file again.
+
+    Returns:
+        Environment steps before each evaluation, shape ``(evaluations,)``, and the mean returns,
+        shape ``(evaluations,)``.
     """
     try:
         # As bytes: np.load leaves the file open when the archive is damaged.
         with np.load(io.BytesIO(folder.evaluations.read_bytes())) as evaluations:
-            return int(evaluations["timesteps"][-1])
+            return evaluations["timesteps"], evaluations["results"].mean(axis=1)
     except (OSError, EOFError, LookupError, ValueError, BadZipFile):
-        return 0
+        return None
+
+
+def evaluated_timesteps(folder: ModelDir) -> int:
+    """Environment steps before the last evaluation of a run; 0 without one."""
+    evaluations = read_evaluations(folder)
+    return 0 if evaluations is None else int(evaluations[0][-1])
 
 
 def final_return(folder: ModelDir) -> float:

@@ -1,20 +1,17 @@
 """Trains the missing runs of a benchmark.
 
 Each run is a process, ``trpo-deploy train`` with its own model folder. A benchmark can therefore be
-stopped and resumed, and uses as many cores as it has processes.
+stopped and resumed, uses as many cores as it has processes, and several benchmarks on the same
+folder, on one machine or on several, divide the runs.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
 from trpo_deploy.errors import ModelDirError, TrainingError
-from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.train.config.differences import different_settings
 from trpo_deploy.train.config.load import load_config
@@ -22,12 +19,13 @@ from trpo_deploy.train.run.benchmark.comparison import write_comparison
 from trpo_deploy.train.run.benchmark.report import write_report
 from trpo_deploy.train.run.benchmark.results import (
     TaskResult,
-    evaluated_timesteps,
-    final_return,
     load_result,
     run_folder,
 )
+from trpo_deploy.train.run.benchmark.runs import EVAL_EPISODES, EVAL_EVERY, Run, Runs
 from trpo_deploy.train.run.benchmark.variants import Variant
+from trpo_deploy.train.run.work.lease import Leases
+from trpo_deploy.train.run.work.loop import work
 
 MUJOCO = tuple(
     f"{name}-{version}"
@@ -37,8 +35,6 @@ MUJOCO = tuple(
 """The tasks of the MuJoCo benchmark."""
 FIRST_SEED = 100
 """Presets are tuned on lower seeds."""
-EVAL_EVERY = 50_000
-EVAL_EPISODES = 20
 _MAY_DIFFER = ("seed", "device", "checkpoint_every")
 """Settings in which the runs of one task may differ; with others they are other experiments."""
 
@@ -51,6 +47,7 @@ def benchmark(
     processes: int,
     report: Callable[[str], None],
     variants: Sequence[Variant] = (Variant(),),
+    first_seed: int = FIRST_SEED,
 ) -> list[TaskResult]:
     """Train the missing runs, evaluate them as the published tables do, write curves and tables.
 
@@ -59,13 +56,14 @@ def benchmark(
 
     Args:
         env_ids: The tasks.
-        seeds: Runs per task, with seeds from :data:`FIRST_SEED` on.
+        seeds: Runs per task.
         timesteps: Environment steps per run.
         output: Folder for ``runs/``, ``curves.png`` and ``table.{md,csv,tex}``.
         processes: Number of runs at the same time.
         report: Called with a line of text after each run.
         variants: Settings to compare, :data:`~.variants.DEFAULT` first. The others have their runs
             and tables in ``variants/NAME/``, and ``comparison.{png,md,csv,tex}`` compares them.
+        first_seed: Seed of a task's first run; the others follow.
 
     Returns:
         The results of the first variant.
@@ -78,25 +76,17 @@ def benchmark(
     for variant in variants:
         for env_id in env_ids:
             _check_settings(output, env_id, timesteps, variant)
-    every_seed = range(FIRST_SEED, FIRST_SEED + seeds)
-    runs = list(product(every_seed, env_ids, variants))
-    failures: list[str] = []
-
-    def train_one(run: tuple[int, str, Variant]) -> None:
-        seed, env_id, variant = run
-        name = f"{env_id} seed {seed}"
-        if len(variants) > 1:
-            name = f"{variant.name}: {name}"
-        folder = run_folder(variant.folder(output), env_id, seed)
-        if evaluated_timesteps(folder) < timesteps:
-            error = _train(env_id, seed, timesteps, folder, variant)
-            if error is not None:
-                failures.append(f"{name}: {error}")
-                return
-        report(f"{name}: {final_return(folder):.1f}")
-
-    with ThreadPoolExecutor(processes) as pool:
-        list(pool.map(train_one, runs))
+    seed_range = range(first_seed, first_seed + seeds)
+    runs = Runs(
+        (
+            _run(env_id, seed, timesteps, variant, output, named=len(variants) > 1)
+            for seed, env_id, variant in product(seed_range, env_ids, variants)
+        ),
+        Leases(output / ".leases"),
+        report,
+    )
+    work(runs, processes)
+    failures = runs.failures
     try:
         results = {each.name: _report(each.folder(output), env_ids, timesteps) for each in variants}
     except ModelDirError as error:
@@ -105,6 +95,14 @@ def benchmark(
     if failures:
         raise TrainingError("; ".join(failures))
     return results[variants[0].name]
+
+
+def _run(
+    env_id: str, seed: int, timesteps: int, variant: Variant, output: Path, *, named: bool
+) -> Run:
+    name = f"{variant.name}: {env_id} seed {seed}" if named else f"{env_id} seed {seed}"
+    folder = run_folder(variant.folder(output), env_id, seed)
+    return Run(name, env_id, seed, timesteps, variant, folder)
 
 
 def _report(output: Path, env_ids: Sequence[str], timesteps: int) -> list[TaskResult]:
@@ -156,23 +154,3 @@ def _tasks(output: Path, env_ids: Sequence[str], timesteps: int) -> list[str]:
     runs = [read_yaml(path) for path in sorted(output.glob("runs/*/seed-*/config.yaml"))]
     existing = [str(run.get("env_id")) for run in runs if run.get("n_timesteps") == timesteps]
     return list(dict.fromkeys([*env_ids, *existing]))
-
-
-def _train(
-    env_id: str, seed: int, timesteps: int, folder: ModelDir, variant: Variant
-) -> str | None:
-    """Train one run in its own process; return its error message, or None."""
-    command = [
-        *(sys.executable, "-m", "trpo_deploy", "train", env_id, "-o", str(folder.root)),
-        *("-n", str(timesteps), "--seed", str(seed)),
-        *("--eval-every", str(EVAL_EVERY), "--eval-episodes", str(EVAL_EPISODES)),
-        *("--checkpoint-every", str(EVAL_EVERY), "--no-export", "--no-progress"),
-        *(["--preset", variant.preset] if variant.preset is not None else []),
-        *(word for setting in variant.settings for word in ("--set", setting)),
-        *(["--resume"] if folder.config.is_file() else []),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own command
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-    return lines[-1].removeprefix("error: ")

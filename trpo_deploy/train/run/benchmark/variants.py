@@ -24,6 +24,12 @@ class Variant:
     settings: tuple[str, ...] = ()
     """``key=value`` each."""
 
+    @property
+    def options(self) -> list[str]:
+        """Its options of ``trpo-deploy train``."""
+        preset = [] if self.preset is None else ["--preset", self.preset]
+        return [*preset, *(word for setting in self.settings for word in ("--set", setting))]
+
     def folder(self, output: Path) -> Path:
         """Folder of its runs and tables in the folder of the benchmark."""
         return output if self.name == DEFAULT else output / "variants" / self.name

@@ -1,0 +1,1 @@
+"""A search for settings with Optuna: trials of several seeds, on processes and machines."""
