@@ -13,7 +13,7 @@ from gymnasium import spaces
 from tests.train.environments import RandomEnv
 from tests.train.registration import register
 from trpo_deploy.files.model_dir import ModelDir
-from trpo_deploy.train import TrainConfig, follow, load_config, train
+from trpo_deploy.train import TrainConfig, follow, joined, load_config, train
 from trpo_deploy.train.distributed.world import world
 
 VECTOR = spaces.Box(-1, 1, (3,))
@@ -68,6 +68,13 @@ def config_of(name: str) -> TrainConfig:
         eval_episodes=1,
         **settings,
     )
+
+
+def train_all_cases(folder: Path) -> None:
+    """Train each case; the function of a rank."""
+    with joined():
+        for name in CASES:
+            train_case(name, folder)
 
 
 def run_of(name: str, folder: Path) -> ModelDir:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.train.checkpoint.runs import checkpoint_of, log_of
-from tests.train.distributed.cases import CASES, run_of, train_case
+from tests.train.distributed.cases import CASES, run_of, train_all_cases, train_case
 from tests.train.distributed.processes import start_ranks
 
 
@@ -17,10 +17,9 @@ from tests.train.distributed.processes import start_ranks
 def trained_by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run of each case, by number."""
     folder = tmp_path_factory.mktemp("ranks")
-    ranks = start_ranks(["-m", "tests.train.distributed.train_cases", folder])
-    for rank in ranks:
-        output, error = rank.communicate(timeout=240)
-        assert rank.returncode == 0, error or output
+    for rank in start_ranks(folder / "ranks", train_all_cases, [(folder,)] * 2):
+        run = rank.wait()
+        assert run.code == 0, run.error
     return folder
 
 

@@ -8,6 +8,7 @@ connections. The others then cannot send to it, and find the message.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from trpo_deploy.errors import ConfigError, TrainingError
+from trpo_deploy.train.distributed.meeting import meet
 from trpo_deploy.train.distributed.randomness import set_shared_generators
 from trpo_deploy.train.distributed.world import LostConnectionError, World, enter_world
 
@@ -46,7 +48,7 @@ def joined() -> Iterator[World]:
     """Join the other ranks until the block ends; without ``torchrun`` do nothing.
 
     If a rank fails, the block raises on every rank: there the error itself, on the others
-    :class:`RankFailedError`.
+    :class:`RankFailedError`. To be called in the main thread.
 
     Yields:
         The ranks.
@@ -59,7 +61,12 @@ def joined() -> Iterator[World]:
     if size == 1 or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         yield World()
         return
-    ranks, store = _connect(timedelta(seconds=_timeout(os.environ)))
+    stop = signal.getsignal(signal.SIGTERM)
+    # Python's handler would wait until a message arrives. Only rank 0 has a state to save.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ranks, store = _connect(_timeout(os.environ))
+    if ranks.rank == 0:
+        signal.signal(signal.SIGTERM, stop)
     enter_world(ranks)
     try:
         yield ranks
@@ -74,6 +81,7 @@ def joined() -> Iterator[World]:
         raise
     finally:
         _leave()
+        signal.signal(signal.SIGTERM, stop)
 
 
 def run_id() -> str | None:
@@ -104,7 +112,7 @@ def _timeout(environ: Mapping[str, str]) -> float:
     return seconds
 
 
-def _connect(timeout: timedelta) -> tuple[World, dist.Store]:
+def _connect(timeout_s: float) -> tuple[World, dist.Store]:
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     # NCCL wants a GPU for each rank. With fewer, gloo carries the tensors through the CPU.
     own_gpus = torch.cuda.is_available() and torch.cuda.device_count() >= local_size
@@ -112,8 +120,10 @@ def _connect(timeout: timedelta) -> tuple[World, dist.Store]:
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if own_gpus and dist.is_nccl_available() else "gloo"
+    timeout = timedelta(seconds=timeout_s)
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+        whole_store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+        store = meet(whole_store, rank, size, timeout_s)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}"

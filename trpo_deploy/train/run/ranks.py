@@ -52,6 +52,7 @@ def follow(config: TrainConfig) -> None:
         model.set_logger(Logger(folder=None, output_formats=[]))
         remaining = config.n_timesteps - model.num_timesteps
         model.learn(remaining, callback=_Follower(checkpoint), reset_num_timesteps=False)
+    end_together()
 
 
 def check_same_run(config: TrainConfig) -> None:
@@ -106,6 +107,11 @@ def send_start(model: TRPO, checkpoint: Checkpoint | None) -> None:
             "generators": shared_generators(),
         }
         world().broadcast_bytes(encode(start))
+
+
+def end_together() -> None:
+    """Wait until rank 0 has written its files; it may fail there."""
+    world().broadcast_bytes()
 
 
 def _receive_start(model: TRPO) -> Checkpoint | None:

@@ -16,6 +16,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.envs.spaces import space_from_gymnasium
+from trpo_deploy.errors import TrainingError
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
@@ -37,7 +38,7 @@ from trpo_deploy.train.run.environments import make_evaluation_env, make_trainin
 from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import check_device, make_model
 from trpo_deploy.train.run.policy_files import save_policy
-from trpo_deploy.train.run.ranks import check_same_run, send_start, versions
+from trpo_deploy.train.run.ranks import check_same_run, end_together, send_start, versions
 from trpo_deploy.train.run.tensorboard_log import tensorboard_log
 from trpo_deploy.train.run.training_card import card_text
 from trpo_deploy.train.run.user_log import user_logs
@@ -141,7 +142,9 @@ def train(
                     config, evaluation_env, folder, reports.evaluation, reports.note
                 )
                 listeners = callbacks, outputs
-                return _learn(model, config, folder, evaluation, checkpoint, listeners, reports)
+                result = _learn(model, config, folder, evaluation, checkpoint, listeners, reports)
+    end_together()
+    return result
 
 
 def _learn(
@@ -178,6 +181,11 @@ def _learn(
         remaining = config.n_timesteps - model.num_timesteps
         model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
         model.dump_logs()  # SB3 writes a row before each update, so the last update has none yet
+        if evaluation.best is None:
+            raise TrainingError(
+                "a callback stopped the run in its first rollout, so there is no trained policy; "
+                "resume the run with --resume"
+            )
     except BaseException:
         if checkpoints.has_checkpoint:
             checkpoints.rewind(model)

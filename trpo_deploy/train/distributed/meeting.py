@@ -1,0 +1,45 @@
+"""Where the ranks of one start meet in a store that outlives them."""
+
+from __future__ import annotations
+
+import time
+from secrets import token_hex
+
+import torch.distributed as dist
+
+_POLL_S = 0.05
+_NAME, _MEETING = "trpo-deploy/name", "trpo-deploy/meeting"
+
+
+def meet(store: dist.Store, rank: int, size: int, timeout_s: float) -> dist.Store:
+    """A part of the store that is empty, the same one for all ranks.
+
+    torchrun keeps its store when it starts the ranks again. What the dead ranks wrote there is still
+    in it, such as their addresses, and their restarts need not have the same number on each
+    machine. So each rank writes a random name. Rank 0 proposes a meeting of the names that it
+    finds, and proposes another one when a name changes. A rank accepts a meeting with its own name.
+
+    Args:
+        store: The store.
+        rank: This rank.
+        size: Number of ranks.
+        timeout_s: Time to wait for the others.
+
+    Raises:
+        RuntimeError: The others did not come in this time, or the store does not answer.
+    """
+    own, end = token_hex(4), time.monotonic() + timeout_s
+    store.set(f"{_NAME}/{rank}", own)
+    while True:
+        names = [f"{_NAME}/{each}" for each in range(size)]
+        if rank == 0 and store.check(names):
+            store.set(_MEETING, "-".join(store.get(name).decode() for name in names))
+        if store.check([_MEETING]):
+            meeting = store.get(_MEETING).decode()
+            if meeting.split("-")[rank : rank + 1] == [own]:
+                store.set(f"{meeting}/{rank}", "here")
+                if store.check([f"{meeting}/{each}" for each in range(size)]):
+                    return dist.PrefixStore(meeting, store)
+        if time.monotonic() > end:
+            raise RuntimeError(f"waited {timeout_s:.0f} s for the other ranks")
+        time.sleep(_POLL_S)
