@@ -14,10 +14,10 @@ _NAME, _MEETING = "trpo-deploy/name", "trpo-deploy/meeting"
 def meet(store: dist.Store, rank: int, size: int, timeout_s: float) -> dist.Store:
     """A part of the store that is empty, the same one for all ranks.
 
-    torchrun keeps its store when it starts the ranks again. What the dead ranks wrote there is still
-    in it, such as their addresses, and their restarts need not have the same number on each
-    machine. So each rank writes a random name. Rank 0 proposes a meeting of the names that it
-    finds, and proposes another one when a name changes. A rank accepts a meeting with its own name.
+    torchrun keeps its store when it starts the ranks again. What dead ranks wrote is still there,
+    such as their addresses, and the number of restarts may differ by machine. So each rank writes a
+    random name. Rank 0 proposes a meeting of the names that it finds, and another one when a name
+    changes. A rank accepts a meeting that has its own name.
 
     Args:
         store: The store.

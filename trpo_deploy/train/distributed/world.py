@@ -105,7 +105,8 @@ class World:
         try:
             yield
         except RuntimeError as error:  # the base class of the errors of torch.distributed
-            reason = " ".join(str(error).split()).partition(". This may")[0]
+            text = " ".join(str(error).split()).partition(". This may")[0]
+            reason = text.rpartition("] ")[2]  # without gloo's source file
             raise LostConnectionError(
                 f"rank {self.rank} of {self.size} lost the connection to another rank ({reason}); "
                 "start the run again to resume from its checkpoint"
