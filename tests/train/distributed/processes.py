@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import torch.distributed as dist
 
 from tests.command import Run
 from trpo_deploy.cli.app import main
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 _LIMIT_S = 240
 """Time until a rank counts as hanging."""
@@ -27,7 +30,7 @@ class Rank:
     process: BaseProcess
     output: Path
     error: Path
-    store: torch.distributed.Store
+    store: Store
     """torchrun's table, which has to outlive the ranks."""
 
     def wait(self) -> Run:
@@ -60,7 +63,9 @@ def start_ranks(
     context.set_forkserver_preload(
         [__name__, "trpo_deploy.cli.progress", "trpo_deploy.train.run.plots"]
     )
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", 0, is_master=True, wait_for_workers=False
+    )
     shared = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),

@@ -28,11 +28,12 @@ def with_returns(moments: ReturnMoments, returns: Array) -> ReturnMoments:
     """Add the returns of all ranks to the moments; those that are not finite are left out."""
     # In float64: the variance of large float32 values overflows in float32.
     finite = returns[np.isfinite(returns)].astype(np.float64)
-    sums = torch.tensor([*sums_around(np.float64(moments["mean"]), finite), finite.size])
+    before = {name: np.asarray(moments[name]) for name in ("mean", "var")}
+    sums = torch.tensor([*sums_around(before["mean"], finite), finite.size])
     moved, squares, n = world().sum(sums).numpy()
     if not n:
         return moments
-    mean, var = moments_with(moved, squares, n, **moments)
+    mean, var = moments_with(moved, squares, int(n), **before, count=moments["count"])
     return {"mean": float(mean), "var": float(var), "count": moments["count"] + float(n)}
 
 

@@ -14,14 +14,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from trpo_deploy.errors import ConfigError, TrainingError
 from trpo_deploy.train.distributed.meeting import meet
 from trpo_deploy.train.distributed.randomness import set_shared_generators
 from trpo_deploy.train.distributed.world import LostConnectionError, World, enter_world
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 TIMEOUT_VARIABLE = "TRPO_DEPLOY_RANK_TIMEOUT"
 """Environment variable: seconds that a rank waits for the others before it ends.
@@ -112,7 +117,7 @@ def _timeout(environ: Mapping[str, str]) -> float:
     return seconds
 
 
-def _connect(timeout_s: float) -> tuple[World, dist.Store]:
+def _connect(timeout_s: float) -> tuple[World, Store]:
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     # NCCL wants a GPU for each rank. With fewer, gloo carries the tensors through the CPU.
     own_gpus = torch.cuda.is_available() and torch.cuda.device_count() >= local_size
@@ -122,7 +127,7 @@ def _connect(timeout_s: float) -> tuple[World, dist.Store]:
     backend = "cpu:gloo,cuda:nccl" if own_gpus and dist.is_nccl_available() else "gloo"
     timeout = timedelta(seconds=timeout_s)
     try:
-        whole_store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+        whole_store, rank, size = next(rendezvous("env://", timeout=timeout))
         store = meet(whole_store, rank, size, timeout_s)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     except (RuntimeError, ValueError) as error:
@@ -134,7 +139,7 @@ def _connect(timeout_s: float) -> tuple[World, dist.Store]:
     return World(rank, size), store
 
 
-def _end_together(error: Exception, ranks: World, store: dist.Store) -> None:
+def _end_together(error: Exception, ranks: World, store: Store) -> None:
     """Report an error, or raise :class:`RankFailedError` if another rank reports one."""
     _leave()  # the others notice
     wait_s = 0.0 if ranks.rank == 0 else _WAIT_FOR_RANK_0_S
@@ -148,7 +153,7 @@ def _end_together(error: Exception, ranks: World, store: dist.Store) -> None:
             raise RankFailedError(failure) from error
 
 
-def _reported(store: dist.Store, wait_s: float = 0.0) -> str | None:
+def _reported(store: Store, wait_s: float = 0.0) -> str | None:
     """The failure that a rank has reported, or reports in this time."""
     end = time.monotonic() + wait_s
     with suppress(RuntimeError):

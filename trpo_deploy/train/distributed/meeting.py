@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
 import torch.distributed as dist
+
+if TYPE_CHECKING:  # torch.distributed has these names, but not for type checkers
+    from torch._C._distributed_c10d import Store
 
 _POLL_S = 0.05
 _NAME, _MEETING = "trpo-deploy/name", "trpo-deploy/meeting"
 
 
-def meet(store: dist.Store, rank: int, size: int, timeout_s: float) -> dist.Store:
+def meet(store: Store, rank: int, size: int, timeout_s: float) -> Store:
     """A part of the store that is empty, the same one for all ranks.
 
     torchrun keeps its store when it starts the ranks again. What dead ranks wrote is still there,
@@ -39,7 +43,8 @@ def meet(store: dist.Store, rank: int, size: int, timeout_s: float) -> dist.Stor
             if meeting.split("-")[rank : rank + 1] == [own]:
                 store.set(f"{meeting}/{rank}", "here")
                 if store.check([f"{meeting}/{each}" for each in range(size)]):
-                    return dist.PrefixStore(meeting, store)
+                    part: Store = dist.PrefixStore(meeting, store)  # type: ignore[attr-defined]
+                    return part
         if time.monotonic() > end:
             raise RuntimeError(f"waited {timeout_s:.0f} s for the other ranks")
         time.sleep(_POLL_S)

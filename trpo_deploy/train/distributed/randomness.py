@@ -27,15 +27,20 @@ _shared: GeneratorState | None = None
 
 def generator_state() -> GeneratorState:
     """State of the global generators."""
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state() if _has_gpu() else None
     return {"numpy": np.random.get_state(), "torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def _has_gpu() -> bool:
+    """Whether this process uses a GPU."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def set_generators(state: GeneratorState) -> None:
     """Put the global generators into a state."""
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_initialized():
+    if state["cuda"] is not None and _has_gpu():
         torch.cuda.set_rng_state(state["cuda"])
 
 

@@ -55,11 +55,12 @@ def make_model(config: TrainConfig, env: VecEnv) -> TRPO:
         ConfigError: The settings do not fit the environment or each other.
     """
     ranks = world()
-    over_ranks = ranks.size > 1 and isinstance(env, VecNormalize)
+    if ranks.size > 1 and isinstance(env, VecNormalize):
+        env = SharedNormalizer(env)
     try:
         model = TRPO(
             config.policy,
-            SharedNormalizer(env) if over_ranks else env,
+            env,
             seed=config.seed,
             device=choose_device(config),
             **config.algorithm_arguments(),

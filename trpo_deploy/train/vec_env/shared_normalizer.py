@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
@@ -39,7 +41,7 @@ class SharedNormalizer(VecEnvWrapper):
     def reset(self) -> VecEnvObs:
         """Reset all environments; mirrors ``VecNormalize.reset``."""
         env = self.venv
-        raw = env.venv.reset()
+        raw: Any = env.venv.reset()
         env.old_obs = raw
         env.returns = np.zeros(self.num_envs)
         if env.training and env.norm_obs:
