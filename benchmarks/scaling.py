@@ -82,7 +82,7 @@ class Clock(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         ranks = world()
-        self.marks.append((time.perf_counter(), ranks.messages, ranks.bytes_sent))
+        self.marks.append((time.perf_counter(), ranks.messages, ranks.message_bytes))
 
     def _on_step(self) -> bool:
         return True

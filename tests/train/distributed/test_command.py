@@ -58,9 +58,15 @@ def test_rank_0_prints_and_writes_and_the_others_are_silent(tmp_path: Path) -> N
     assert checkpoint_of(ModelDir(tmp_path / "run")).timesteps == 96
 
 
-def test_ranks_with_unequal_episodes_and_own_generators_agree(tmp_path: Path) -> None:
-    runs = run_ranks(tmp_path, env="Unequal-v0")
+@pytest.mark.parametrize("unrolled", ["true", "false"])
+def test_ranks_with_unequal_episodes_and_own_generators_agree(
+    unrolled: str, tmp_path: Path
+) -> None:
+    """Both rollouts: ours, and Stable-Baselines3's, which draws in each rank's own generator."""
+    options = ("--set", f"unrolled={unrolled}", "--set", "use_sde=true")
+    runs = run_ranks(tmp_path, *options, env="Unequal-v0")
     assert [run.code for run in runs] == [0, 0], runs
+    assert checkpoint_of(ModelDir(tmp_path / "run")).timesteps == 96
     buffers = checkpoint_of(ModelDir(tmp_path / "run")).rollout["buffers"]
     lengths = [episode["l"] for episode in buffers["ep_info_buffer"]]
     assert lengths.count(7) > 3, "rank 0 logs no episodes of rank 1, which has 7 steps at most"
@@ -113,7 +119,7 @@ def test_a_run_resumes_with_the_same_number_of_ranks_only(tmp_path: Path) -> Non
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder, steps in ((whole, "96"), (parts, "64")):
         run_ranks(folder, "-n", steps, "--set", "normalize=true", "--set", "use_sde=true")
-    assert_one_line(run_ranks(parts, "--resume", size=1), "had 2 ranks, not 1")
+    assert_one_line(run_ranks(parts, "--resume", size=1), "number of ranks was 2", "not 1")
     runs = run_ranks(parts, "--resume", "-n", "96")
     assert [run.code for run in runs] == [0, 0], runs
     assert_same_training(ModelDir(whole / "run"), ModelDir(parts / "run"))

@@ -49,9 +49,8 @@ class OverRanks(BaseCallback):
         self.model.num_timesteps += (world().size - 1) * self.model.n_envs
         dones = self.locals["dones"]
         for i, info in enumerate(self.locals["infos"]):
-            ended = {key: info[key] for key in ("episode",) if info.get(key) is not None}
-            if dones[i] and info.get("is_success") is not None:
-                ended["is_success"] = info["is_success"]
+            keys = ("episode", "is_success") if dones[i] else ("episode",)
+            ended = {key: info[key] for key in keys if info.get(key) is not None}
             if ended:
                 self._episodes.append((self.model.num_timesteps, self._first + i, ended))
         if not self.stopped:

@@ -29,8 +29,8 @@ def with_returns(moments: ReturnMoments, returns: Array) -> ReturnMoments:
     # In float64: the variance of large float32 values overflows in float32.
     finite = returns[np.isfinite(returns)].astype(np.float64)
     before = {name: np.asarray(moments[name]) for name in ("mean", "var")}
-    sums = torch.tensor([*sums_around(before["mean"], finite), finite.size])
-    moved, squares, n = world().sum(sums).numpy()
+    own = np.array([*sums_around(before["mean"], finite), finite.size], np.float64)
+    moved, squares, n = world().sum(torch.from_numpy(own)).numpy()
     if not n:
         return moments
     mean, var = moments_with(moved, squares, int(n), **before, count=moments["count"])

@@ -44,10 +44,9 @@ def check_same_world(checkpoint: Checkpoint) -> None:
     """
     before, now = len(checkpoint.rollout.get(_OTHERS, ())) + 1, world().size
     if before != now:
-        start = "without torchrun" if before == 1 else f"with torchrun --nproc-per-node {before}"
+        start = f"start {before} ranks with torchrun" if before > 1 else "start it without torchrun"
         raise ConfigError(
-            f"the run to resume had {before} rank{'s' if before > 1 else ''}, not {now}: resume it "
-            f"{start} (or as many ranks on several nodes)"
+            f"the number of ranks was {before} in the run to resume, not {now}: {start}"
         )
 
 

@@ -33,7 +33,7 @@ TIMEOUT_VARIABLE = "TRPO_DEPLOY_RANK_TIMEOUT"
 
 The ranks wait while rank 0 evaluates, so the time has to be longer than an evaluation.
 """
-_DEFAULT_TIMEOUT_S = 1800
+_DEFAULT_TIMEOUT_S, _MAX_TIMEOUT_S = 1800.0, 1e6
 _FAILURE = "failure"
 _STORE_TIMEOUT = timedelta(seconds=10)
 """For the store once a rank has failed; the machine that keeps it may be gone."""
@@ -66,14 +66,17 @@ def joined() -> Iterator[World]:
     if size == 1 or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         yield World()
         return
-    stop = signal.getsignal(signal.SIGTERM)
+    timeout_s = _timeout(os.environ)
     # Python's handler would wait until a message arrives. Only rank 0 has a state to save.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ranks, store = _connect(_timeout(os.environ))
+    stop = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ranks, store = _connect(timeout_s or _DEFAULT_TIMEOUT_S)
     if ranks.rank == 0:
         signal.signal(signal.SIGTERM, stop)
     enter_world(ranks)
     try:
+        if timeout_s is None:
+            text = os.environ[TIMEOUT_VARIABLE]
+            raise ConfigError(f"{TIMEOUT_VARIABLE}={text!r}: expected a number of seconds")
         yield ranks
     except Exception as error:
         _end_together(error, ranks, store)
@@ -106,15 +109,13 @@ def is_restart() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
-def _timeout(environ: Mapping[str, str]) -> float:
-    text = environ.get(TIMEOUT_VARIABLE, str(_DEFAULT_TIMEOUT_S))
+def _timeout(environ: Mapping[str, str]) -> float | None:
+    """The time limit in seconds; None if the value is not a number of seconds."""
     try:
-        seconds = float(text)
+        seconds = float(environ.get(TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S))
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 1e6:
-        raise ConfigError(f"{TIMEOUT_VARIABLE}={text!r}: expected a number of seconds")
-    return seconds
+        return None
+    return seconds if 0 < seconds <= _MAX_TIMEOUT_S else None
 
 
 def _connect(timeout_s: float) -> tuple[World, Store]:

@@ -37,8 +37,8 @@ class World:
     size: int = 1
     messages: int = 0
     """Messages of this rank so far; a reduction counts as one."""
-    bytes_sent: int = 0
-    """Bytes in these messages, without what the backend adds."""
+    message_bytes: int = 0
+    """Bytes of the tensors in these messages."""
 
     def rows(self, n: int) -> slice:
         """The part of this rank, of a batch with ``n`` rows for each rank."""
@@ -101,7 +101,7 @@ class World:
     @contextmanager
     def _message(self, values: Tensor) -> Iterator[None]:
         self.messages += 1
-        self.bytes_sent += values.nbytes
+        self.message_bytes += values.nbytes
         try:
             yield
         except RuntimeError as error:  # the base class of the errors of torch.distributed
