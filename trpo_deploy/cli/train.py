@@ -23,7 +23,7 @@ from trpo_deploy.cli.output import (
     silence_stdout,
     stdout_console,
 )
-from trpo_deploy.errors import TrainingError, TrpoDeployError
+from trpo_deploy.errors import RankFailedError, TrainingError, TrpoDeployError
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _train_as_rank(
     env_id: str, options: ConfigOptions, folder: ModelDir, run: RunOptions
 ) -> tuple[TrainConfig, TrainResult] | None:
     """Train, and with ``torchrun`` as one of its ranks; None on another rank than 0."""
-    from trpo_deploy.train import RankFailedError, joined
+    from trpo_deploy.train import joined
 
     rank = 0
     try:
@@ -282,7 +282,8 @@ def _follow(config: TrainConfig) -> None:
 
 def _train(config: TrainConfig, folder: ModelDir, run: RunOptions) -> TrainResult:
     from trpo_deploy.cli.progress import train_with_progress
-    from trpo_deploy.train import is_of_run, is_restart, run_id
+    from trpo_deploy.train.checkpoint.resume import is_of_run
+    from trpo_deploy.train.distributed.launch import is_restart, run_id
 
     # torchrun repeats the first command, which has no --resume.
     restarted = is_restart() and is_of_run(folder, run_id())

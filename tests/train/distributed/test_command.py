@@ -115,6 +115,7 @@ def test_a_wrong_option_of_one_rank_names_the_rank(tmp_path: Path) -> None:
     assert_one_line(run_ranks(tmp_path, of_rank_1=("--set", "gama=1")), "rank 1: ", "'gamma'")
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_the_same_number_of_ranks_only(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder, steps in ((whole, "96"), (parts, "64")):

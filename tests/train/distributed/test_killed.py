@@ -23,7 +23,7 @@ SETTINGS = [
     *("--set", "n_steps=8", "--set", "batch_size=16", "--set", "n_critic_updates=1"),
     *("--set", "cg_max_steps=1", "--set", "policy_kwargs={net_arch: [4]}", "--n-envs", "2"),
     *("--eval-every", "1000000", "--eval-episodes", "1", "--checkpoint-every", "16"),
-    *("-n", str(16 * UPDATES), "--no-export"),
+    *("-n", str(16 * UPDATES), "--no-export", "--force"),
 ]
 
 
@@ -34,7 +34,7 @@ def command(folder: Path) -> tuple[object, ...]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_survives_twenty_kills(tmp_path: Path) -> None:
-    """As torchrun restarts it: each life repeats the first command, which has no ``--resume``."""
+    """As torchrun restarts it: each life repeats the first command, without ``--resume``."""
     chance = random.Random(0)
     folder = ModelDir(tmp_path / "run")
 
@@ -42,6 +42,7 @@ def test_a_run_survives_twenty_kills(tmp_path: Path) -> None:
         variables = {"TORCHELASTIC_RUN_ID": "job", "TORCHELASTIC_RESTART_COUNT": str(life)}
         return start_ranks(tmp_path / "ranks", run_command, [command(folder.root)] * 2, variables)
 
+    steps = 0
     for life in range(KILLS):
         before, ranks = modified(folder), start(life)
         if life % 2:  # at any moment after it has written a checkpoint, or else at the start
@@ -54,6 +55,11 @@ def test_a_run_survives_twenty_kills(tmp_path: Path) -> None:
             rank.process.terminate()  # as torchrun does
         for rank in ranks:
             assert "Traceback" not in rank.wait().error
+        if modified(folder) is not None:
+            reached = checkpoint_of(folder).timesteps
+            assert reached >= steps, "it started from the beginning"
+            steps = reached
+    assert steps > 0
     assert [rank.wait().code for rank in start(KILLS)] == [0, 0]
     undisturbed = start_ranks(
         tmp_path / "other ranks", run_command, [command(tmp_path / "undisturbed")] * 2

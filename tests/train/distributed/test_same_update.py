@@ -26,6 +26,7 @@ def trained_by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # the fixture trains all cases
 @pytest.mark.filterwarnings("ignore:The rollout of")
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_give_the_policy_of_one_process(

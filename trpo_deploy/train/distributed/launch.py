@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from trpo_deploy.errors import ConfigError, TrainingError
+from trpo_deploy.errors import ConfigError, RankFailedError, TrainingError
 from trpo_deploy.train.distributed.meeting import meet
 from trpo_deploy.train.distributed.randomness import set_shared_generators
 from trpo_deploy.train.distributed.world import LostConnectionError, World, enter_world
@@ -44,16 +44,12 @@ _WAIT_FOR_REPORT_S = 5.0
 _POLL_S = 0.05
 
 
-class RankFailedError(TrainingError):
-    """Another rank failed and reports it."""
-
-
 @contextmanager
 def joined() -> Iterator[World]:
     """Join the other ranks until the block ends; without ``torchrun`` do nothing.
 
     If a rank fails, the block raises on every rank: there the error itself, on the others
-    :class:`RankFailedError`. To be called in the main thread.
+    :class:`~trpo_deploy.errors.RankFailedError`. To be called in the main thread.
 
     Yields:
         The ranks.
