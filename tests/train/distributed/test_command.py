@@ -13,6 +13,8 @@ from tests.command import Run
 from tests.train.checkpoint.runs import checkpoint_of, log_of
 from tests.train.distributed.processes import run_command, start_ranks
 from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.train import load_config
+from trpo_deploy.train.run.ranks import difference, versions
 
 MODULE = "tests.train.distributed.environments"
 SETTINGS = [
@@ -109,6 +111,27 @@ def test_ranks_with_other_settings_are_refused(tmp_path: Path) -> None:
     runs = run_ranks(tmp_path, of_rank_1=("--set", "gamma=0.9"))
     assert_one_line(runs, "gamma=0.99", "rank 1 has 0.9")
     assert not (tmp_path / "run").exists()
+
+
+def test_ranks_with_other_versions_are_refused() -> None:
+    config = load_config("CartPole-v1")
+    state = {"config": config.to_dict(), "versions": {**versions(), "torch": "2.3.0"}}
+    assert "rank 3 has 2.3.0" in difference(3, state, config)
+    assert not difference(3, {**state, "versions": versions()}, config)
+
+
+def test_a_time_limit_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    runs = run_ranks(tmp_path, variables={"TRPO_DEPLOY_RANK_TIMEOUT": "soon"})
+    assert_one_line(runs, "TRPO_DEPLOY_RANK_TIMEOUT='soon'")
+
+
+def test_a_restart_does_not_resume_the_run_of_another_start(tmp_path: Path) -> None:
+    """torchrun repeats a command that was refused because the folder holds an older run."""
+    first = {"TORCHELASTIC_RUN_ID": "monday"}
+    assert [run.code for run in run_ranks(tmp_path, variables=first)] == [0, 0]
+    for restarts in ("0", "1"):
+        second = {"TORCHELASTIC_RUN_ID": "tuesday", "TORCHELASTIC_RESTART_COUNT": restarts}
+        assert_one_line(run_ranks(tmp_path, variables=second), "not empty")
 
 
 def test_a_wrong_option_of_one_rank_names_the_rank(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def check_same_run(config: TrainConfig) -> None:
     ranks = world()
     others = ranks.gather_bytes(encode({"config": config.to_dict(), "versions": versions()}))
     states = [decode(each) for each in others]
-    problems = (_difference(rank, state, config) for rank, state in enumerate(states, start=1))
+    problems = (difference(rank, state, config) for rank, state in enumerate(states, start=1))
     problem = ranks.broadcast_bytes(next(filter(None, problems), "").encode()).decode()
     if problem:
         raise ConfigError(problem)
@@ -75,7 +75,7 @@ def check_same_run(config: TrainConfig) -> None:
         )
 
 
-def _difference(rank: int, state: dict[str, Any], config: TrainConfig) -> str:
+def difference(rank: int, state: dict[str, Any], config: TrainConfig) -> str:
     """How another rank differs from this one; empty if it does not."""
     for name, ours in versions().items():
         theirs = state["versions"].get(name)
