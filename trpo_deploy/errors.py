@@ -7,6 +7,7 @@
     ├── EnvError               an environment cannot be made or misbehaves
     ├── SpaceError             an observation or action space is not supported
     ├── TrainingError          a training run cannot continue
+    │   └── RankFailedError    another process of the run failed, and reports it
     ├── ModelDirError          a model folder or file is missing or in the way
     ├── PolicyZipError         a file is not a readable policy zip or statistics file
     │   └── UnsafePickleError  reading the file would run code from it
@@ -46,6 +47,10 @@ class SpaceError(TrpoDeployError):
 
 class TrainingError(TrpoDeployError):
     """A training run cannot continue."""
+
+
+class RankFailedError(TrainingError):
+    """Another process of the run failed, and reports it."""
 
 
 class ModelDirError(TrpoDeployError):

@@ -25,6 +25,7 @@ OPTIONS = {
 }
 FOREIGN = {
     *("--fault", "--slower", "--variants"),  # of scripts in examples and benchmarks
+    *("--local-addr", "--max-restarts"),  # of torchrun
     *("--input-dim", "--large-temp-threshold", "--large-weight-threshold"),  # of emx-onnx-cgen
 }
 

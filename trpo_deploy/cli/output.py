@@ -37,6 +37,14 @@ def reserve_stdout(asked: bool = True) -> bool:
     return asked
 
 
+def silence_stdout() -> None:
+    """From here on, nothing in this process writes to stdout, C libraries neither."""
+    sys.stdout.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
 def release_stdout() -> None:
     """Forget an earlier :func:`reserve_stdout`, for a process that runs several commands."""
     global _own_stdout

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import warnings
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,7 +15,15 @@ import typer
 from trpo_deploy.cli.export import print_export
 from trpo_deploy.cli.option_groups import option_groups
 from trpo_deploy.cli.options import count
-from trpo_deploy.cli.output import escape, own_command, say, shell_word, stdout_console
+from trpo_deploy.cli.output import (
+    escape,
+    own_command,
+    say,
+    shell_word,
+    silence_stdout,
+    stdout_console,
+)
+from trpo_deploy.errors import RankFailedError, TrainingError, TrpoDeployError
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
@@ -208,16 +218,21 @@ def train(
     """Train a TRPO policy and write a run folder."""
     require("train", *(["export"] if export else []))
     from trpo_deploy.files.model_dir import ModelDir
-    from trpo_deploy.train import settings_to_resume
 
     if run.resume and run.force:
         raise typer.BadParameter("--resume continues a run and --force replaces it: choose one")
     folder = ModelDir(output or Path("runs") / env_id.replace(":", "_").replace("/", "_"))
-    preset = options.preset
-    if run.resume and preset is None:
-        preset = settings_to_resume(folder)
-    config = options.config(env_id, preset)
-    _print_training(_train(config, folder, run), config)
+    # Schedulers, container runtimes and torchrun stop a process with SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        trained = _train_as_rank(env_id, options, folder, run)
+    except KeyboardInterrupt:
+        _say_stopped(env_id, folder)
+        raise typer.Exit(130) from None
+    if trained is None:
+        return
+    config, result = trained
+    _print_training(result, config)
     if export:
         _export_trained(folder, config)
     elif folder.onnx.is_file():
@@ -227,30 +242,75 @@ def train(
         )
 
 
+def _train_as_rank(
+    env_id: str, options: ConfigOptions, folder: ModelDir, run: RunOptions
+) -> tuple[TrainConfig, TrainResult] | None:
+    """Train, and with ``torchrun`` as one of its ranks; None on another rank than 0."""
+    from trpo_deploy.train import joined
+
+    rank = 0
+    try:
+        with joined() as ranks:
+            rank = ranks.rank
+            if rank > 0:
+                silence_stdout()
+            config = _config(env_id, options, folder, run)
+            if rank == 0:
+                return config, _train(config, folder, run)
+            _follow(config)
+            return None
+    except RankFailedError:
+        raise typer.Exit(1) from None  # that rank prints the error
+    except TrpoDeployError as error:
+        if rank == 0:
+            raise
+        raise TrainingError(f"rank {rank}: {error}") from error
+
+
+def _config(env_id: str, options: ConfigOptions, folder: ModelDir, run: RunOptions) -> TrainConfig:
+    from trpo_deploy.train import settings_to_resume
+
+    preset = options.preset
+    if run.resume and preset is None:
+        preset = settings_to_resume(folder)
+    return options.config(env_id, preset)
+
+
+def _follow(config: TrainConfig) -> None:
+    """Train as another rank than 0, which prints errors only."""
+    from trpo_deploy.train import follow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rank 0 prints the same ones
+        follow(config)
+
+
 def _train(config: TrainConfig, folder: ModelDir, run: RunOptions) -> TrainResult:
     from trpo_deploy.cli.progress import train_with_progress
+    from trpo_deploy.train.checkpoint.resume import is_of_run
+    from trpo_deploy.train.distributed.launch import is_restart, run_id
 
-    # Schedulers and container runtimes stop a process with SIGTERM.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return train_with_progress(
-            stdout_console(),
-            config,
-            folder,
-            force=run.force,
-            resume=run.resume,
-            tensorboard=run.tensorboard,
-            live=run.progress,
-        )
-    except KeyboardInterrupt:
-        if folder.config.is_file():
-            run_again = f"train {shell_word(config.env_id)} -o {shell_word(folder.root)} --resume"
-            say(f"stopped; resume with: {own_command()} {run_again}")
-        else:
-            say(
-                "stopped before the first checkpoint, nothing was saved; run the same command again"
-            )
-        raise typer.Exit(130) from None
+    # torchrun repeats the first command, which has no --resume.
+    restarted = is_restart() and is_of_run(folder, run_id())
+    return train_with_progress(
+        stdout_console(),
+        config,
+        folder,
+        force=run.force and not restarted,
+        resume=run.resume or restarted,
+        tensorboard=run.tensorboard,
+        live=run.progress,
+    )
+
+
+def _say_stopped(env_id: str, folder: ModelDir) -> None:
+    if not folder.config.is_file():
+        say("stopped before the first checkpoint, nothing was saved; run the same command again")
+    elif "WORLD_SIZE" in os.environ:
+        say("stopped; resume with the same torchrun command and --resume")
+    else:
+        run_again = f"train {shell_word(env_id)} -o {shell_word(folder.root)} --resume"
+        say(f"stopped; resume with: {own_command()} {run_again}")
 
 
 def _print_training(result: TrainResult, config: TrainConfig) -> None:

@@ -4,6 +4,8 @@ from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.resume import settings_to_resume
 from trpo_deploy.train.config.load import load_config
 from trpo_deploy.train.config.train_config import TrainConfig
+from trpo_deploy.train.distributed.launch import joined
+from trpo_deploy.train.run.ranks import follow
 from trpo_deploy.train.run.trainer import Reports, TrainResult, train
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     "Reports",
     "TrainConfig",
     "TrainResult",
+    "follow",
+    "joined",
     "load_config",
     "settings_to_resume",
     "train",

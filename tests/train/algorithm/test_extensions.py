@@ -142,17 +142,17 @@ def test_the_fisher_matrix_is_sub_sampled(generic: bool) -> None:
     observations = next(model.rollout_buffer.get()).observations
     vector = torch.randn(sum(p.numel() for p in mlp.actor_parameters))
 
-    def product(chosen: Any, every: int = 1) -> torch.Tensor:
+    def product(chosen: Any, rows: slice | None = None) -> torch.Tensor:
         actor: Actor = AutogradActor(model.policy, chosen)
         if not generic:
             actor = MlpActor(model.policy, mlp, chosen)
         with torch.no_grad():
             old = copy.copy(actor.distribution())
         actor.distribution()
-        return actor.fisher_vector_product(old, "mean", damping=0.1, every=every)(vector)
+        return actor.fisher_vector_product(old, "mean", damping=0.1, rows=rows)(vector)
 
     expected = product(observations[::10])
-    sub_sampled = product(observations, every=10)
+    sub_sampled = product(observations, slice(None, None, 10))
     torch.testing.assert_close(sub_sampled, expected, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(product(observations), expected, rtol=1e-4, atol=1e-6)
 

@@ -27,6 +27,7 @@ from trpo_deploy import TRPO
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.train.algorithm.paths import update_path
 from trpo_deploy.train.algorithm.trpo import MAX_REFUSALS, PolicyStep
+from trpo_deploy.train.update.samples import draw_policy_samples
 
 VECTOR = spaces.Box(-1, 1, (3,))
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
@@ -228,8 +229,8 @@ def poisoned(value: float) -> TRPO:
 def test_a_policy_step_on_advantages_that_are_not_finite_is_refused(value: float) -> None:
     model = poisoned(value)
     before = {name: p.clone() for name, p in model.policy.named_parameters()}
-    samples = next(model.rollout_buffer.get())
-    step = model.policy_step(samples, update_path(model.policy).actor(samples.observations))
+    drawn = draw_policy_samples(model.rollout_buffer, 1, 1)
+    step = model.policy_step(drawn, update_path(model.policy).actor(drawn.samples.observations))
     assert step.refusal is not None
     for name, parameter in model.policy.named_parameters():
         torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)

@@ -15,6 +15,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from trpo_deploy.train.algorithm.over_ranks import OverRanks
+from trpo_deploy.train.distributed.world import world
 from trpo_deploy.train.mlp import step_numpy
 from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.regression import MlpRegression, can_regress
@@ -75,8 +77,11 @@ class MlpPath:
         self, actor: Actor, buffer: RolloutBuffer, settings: RegressionSettings
     ) -> Regression:
         """The critic's regression; it runs during the policy step if the graph supports it."""
+        # Splitting a large batch over the ranks saves more time than the graph does.
+        is_split = world().size > 1 and settings.batch_size is None
         supported = (
-            is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
+            not is_split
+            and is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
             and settings.n_updates > 0  # ONNX's Scan needs a non-empty sequence
             and can_regress(self.policy.optimizer, self.mlp.critic.parameters)
         )
@@ -99,6 +104,22 @@ def collect_rollout(
     n_rollout_steps: int,
 ) -> bool:
     """Fill the buffer by the fastest path; see ``OnPolicyAlgorithm.collect_rollouts``."""
+    if world().size == 1:
+        return _collect(model, env, callback, rollout_buffer, n_rollout_steps)
+    shared = OverRanks(model, callback)
+    complete = _collect(model, env, shared, rollout_buffer, n_rollout_steps)
+    if shared.stopped:
+        rollout_buffer.reset()  # as a rollout that was stopped in the middle
+    return complete and not shared.stopped
+
+
+def _collect(
+    model: OnPolicyAlgorithm,
+    env: VecEnv,
+    callback: BaseCallback,
+    rollout_buffer: RolloutBuffer,
+    n_rollout_steps: int,
+) -> bool:
     mlp = rollout_mlp(model)
     if can_collect(model) and (mlp is not None or has_sb3s_methods(model.policy)):
         return collect_unrolled(model, mlp, env, callback, rollout_buffer, n_rollout_steps)

@@ -6,11 +6,13 @@ import math
 from typing import Any, TypeAlias
 
 import numpy as np
-from stable_baselines3.common.running_mean_std import RunningMeanStd
+import torch
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from trpo_deploy.spec.spaces import Array
+from trpo_deploy.train.distributed.world import world
+from trpo_deploy.train.mlp.step_numpy import moments_with, sums_around
 
 ReturnMoments: TypeAlias = dict[str, float]
 """``mean``, ``var`` and ``count`` of the returns.
@@ -23,15 +25,16 @@ NO_RETURNS: ReturnMoments = {"mean": 0.0, "var": 1.0, "count": 1e-4}
 
 
 def with_returns(moments: ReturnMoments, returns: Array) -> ReturnMoments:
-    """Add returns to the moments; returns that are not finite are left out."""
-    finite = returns[np.isfinite(returns)]
-    if not finite.size:
-        return moments
-    statistics = RunningMeanStd(shape=())
-    vars(statistics).update(moments)
+    """Add the returns of all ranks to the moments; those that are not finite are left out."""
     # In float64: the variance of large float32 values overflows in float32.
-    statistics.update(finite.ravel().astype(np.float64))
-    return {name: float(getattr(statistics, name)) for name in moments}
+    finite = returns[np.isfinite(returns)].astype(np.float64)
+    before = {name: np.asarray(moments[name]) for name in ("mean", "var")}
+    own = np.array([*sums_around(before["mean"], finite), finite.size], np.float64)
+    moved, squares, n = world().sum(torch.from_numpy(own)).numpy()
+    if not n:
+        return moments
+    mean, var = moments_with(moved, squares, int(n), **before, count=moments["count"])
+    return {"mean": float(mean), "var": float(var), "count": moments["count"] + float(n)}
 
 
 def deviation(moments: ReturnMoments) -> float:

@@ -11,6 +11,9 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from trpo_deploy.train.distributed.world import world
 
 
 class PolicySnapshot:
@@ -25,6 +28,17 @@ class PolicySnapshot:
         """Copy the values back into the policy."""
         for tensor, value in zip(_tensors(self._policy), self._values, strict=True):
             tensor.copy_(value)
+
+
+@torch.no_grad()
+def same_on_all_ranks(policy: ActorCriticPolicy) -> None:
+    """Give all ranks the parameters of rank 0: on other hardware, sums round differently."""
+    if world().size == 1:
+        return
+    tensors = list(policy.parameters())
+    flat = parameters_to_vector(tensors)
+    world().broadcast(flat)
+    vector_to_parameters(flat, tensors)
 
 
 def _tensors(policy: ActorCriticPolicy) -> Iterable[Tensor]:

@@ -30,12 +30,7 @@ from stable_baselines3.common.policies import (
     MultiInputActorCriticPolicy,
 )
 from stable_baselines3.common.preprocessing import get_action_dim
-from stable_baselines3.common.type_aliases import (
-    GymEnv,
-    MaybeCallback,
-    RolloutBufferSamples,
-    Schedule,
-)
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -45,14 +40,21 @@ from trpo_deploy.sb3.squashed import check_finite_bounds, squashed
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.algorithm.paths import collect_rollout, path_names, update_path
 from trpo_deploy.train.algorithm.return_scale import NO_RETURNS, scale_rewards, with_returns
-from trpo_deploy.train.algorithm.snapshot import NormalizerSnapshot, PolicySnapshot
+from trpo_deploy.train.algorithm.snapshot import (
+    NormalizerSnapshot,
+    PolicySnapshot,
+    same_on_all_ranks,
+)
 from trpo_deploy.train.algorithm.translated import TranslatedAlgorithm
+from trpo_deploy.train.distributed.part import Part
+from trpo_deploy.train.distributed.randomness import shared_randomness
+from trpo_deploy.train.distributed.world import world
 from trpo_deploy.train.update.actor import Actor
 from trpo_deploy.train.update.conjugate_gradient import conjugate_gradient
 from trpo_deploy.train.update.kl import KLReduction, mean_kl
 from trpo_deploy.train.update.line_search import line_search
 from trpo_deploy.train.update.regression import CriticFit, RegressionSettings
-from trpo_deploy.train.update.samples import every_kth_sample
+from trpo_deploy.train.update.samples import PolicySamples, draw_policy_samples
 from trpo_deploy.train.vec_env.gymnasium_vector import VectorEnv
 
 SelfTRPO = TypeVar("SelfTRPO", bound="TRPO")
@@ -289,7 +291,7 @@ class TRPO(TranslatedAlgorithm):
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log. The count of iterations includes those of earlier ``learn`` calls."""
-        rollouts = self.num_timesteps // (self.n_steps * self.n_envs)
+        rollouts = self.num_timesteps // (self.n_steps * self.n_envs * world().size)
         super().dump_logs(max(iteration, rollouts))
 
     def learn(
@@ -360,17 +362,22 @@ class TRPO(TranslatedAlgorithm):
             TrainingError: :data:`MAX_REFUSALS` consecutive updates were refused, since their
                 numbers were not usable.
         """
+        with shared_randomness():
+            self._train()
+
+    def _train(self) -> None:
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         policy_before = PolicySnapshot(self.policy)
-        rollout = next(self.rollout_buffer.get(batch_size=None))
-        samples = every_kth_sample(rollout, self.sub_sampling_factor)
+        drawn = draw_policy_samples(
+            self.rollout_buffer, self.sub_sampling_factor, self.fisher_sub_sampling_factor
+        )
         path = update_path(self.policy)
-        actor = path.actor(samples.observations)
+        actor = path.actor(drawn.samples.observations)
         batch_size = None if self.critic_full_batch else self.batch_size
         settings = RegressionSettings(self.n_critic_updates, batch_size, self.critic_max_grad_norm)
         regression = path.regression(actor, self.rollout_buffer, settings)
-        step = self.policy_step(samples, actor)
+        step = self.policy_step(drawn, actor)
         # A rollout that is unusable for one of the two trains neither of them.
         if step.refusal is None:
             critic = regression.commit()
@@ -379,22 +386,24 @@ class TRPO(TranslatedAlgorithm):
             critic = CriticFit(math.nan, step.refusal)
         if critic.refusal is not None:
             policy_before.restore()
+        same_on_all_ranks(self.policy)
         self._n_updates += 1
         self._log(step, critic)
         self._count_refusal(critic.refusal)
 
-    def policy_step(self, samples: RolloutBufferSamples, actor: Actor) -> PolicyStep:
+    def policy_step(self, drawn: PolicySamples, actor: Actor) -> PolicyStep:
         """Change the policy by one step, eq. 14 of the paper.
 
         Args:
-            samples: Samples of the rollout.
+            drawn: Samples of the rollout.
             actor: The policy over their observations.
         """
+        samples, part = drawn.samples, drawn.part
         actions, advantages = samples.actions, samples.advantages
         if isinstance(self.action_space, spaces.Discrete):
             actions = actions.long().flatten()  # the buffer stores all actions as floats
         if self.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+            advantages = _normalized(advantages, part)
         with torch.no_grad():
             old = copy.copy(actor.distribution())
 
@@ -404,15 +413,22 @@ class TRPO(TranslatedAlgorithm):
 
         def surrogate_and_kl() -> tuple[Tensor, Tensor]:
             new = actor.distribution()
-            return surrogate_of(new), mean_kl(new, old, self.kl_reduction)
+            kl = mean_kl(new, old, self.kl_reduction)
+            surrogate, kl = part.mean(torch.stack([surrogate_of(new), kl]))
+            return surrogate, kl
 
         surrogate = surrogate_of(actor.distribution())
-        product = actor.fisher_vector_product(
-            old, self.kl_reduction, self.cg_damping, every=self.fisher_sub_sampling_factor
+        own_product = actor.fisher_vector_product(
+            old, self.kl_reduction, self.cg_damping, drawn.fisher.rows
         )
-        gradient = actor.gradient(surrogate)
+
+        def product(vector: Tensor) -> Tensor:
+            return drawn.fisher.mean(own_product(vector))
+
+        gradient = part.mean(actor.gradient(surrogate))
         direction, curvature, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
-        before = float(surrogate.detach())
+        surrogate = part.mean(surrogate.detach())
+        before = float(surrogate)
         refusal = _refusal(gradient, residual, curvature)
         if refusal is not None:
             return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, refusal)
@@ -422,7 +438,7 @@ class TRPO(TranslatedAlgorithm):
             actor.parameters,
             longest * direction,
             surrogate_and_kl,
-            surrogate.detach(),
+            surrogate,
             self.current_target_kl,
             self.line_search_shrinking_factor,
             self.line_search_max_iter,
@@ -437,7 +453,7 @@ class TRPO(TranslatedAlgorithm):
         record("train/value_loss", critic.loss)
         record("train/kl_divergence_loss", step.kl)
         record("train/kl_true", step.kl * self._kl_dimensions())
-        record("train/explained_variance", explained_variance(values.flatten(), returns.flatten()))
+        record("train/explained_variance", _explained_variance(values, returns))
         record("train/is_line_search_success", float(step.accepted))
         record("train/line_search_step", step.step)
         record("train/surrogate_gain", step.surrogate - step.surrogate_before)
@@ -480,13 +496,14 @@ class TRPO(TranslatedAlgorithm):
 
 
 def _check_rollout_size(model: TRPO) -> None:
-    size, factor = model.n_steps * model.n_envs, max(model.sub_sampling_factor, 1)
+    n_envs = model.n_envs * world().size
+    size, factor = model.n_steps * n_envs, max(model.sub_sampling_factor, 1)
     if model.normalize_advantage and size <= factor:
         # SB3 and sb3-contrib raise this type here, and their users catch it.
         what = "1" if factor == 1 else f"sub_sampling_factor={factor}"
         raise AssertionError(
             f"`n_steps * n_envs` must be greater than {what} to normalize advantages. "
-            f"Currently n_steps={model.n_steps} and n_envs={model.n_envs}"
+            f"Currently n_steps={model.n_steps} and n_envs={n_envs}"
         )
     if not model.critic_full_batch and size % model.batch_size > 0:
         warnings.warn(
@@ -495,6 +512,25 @@ def _check_rollout_size(model: TRPO) -> None:
             f"{size % model.batch_size}",
             stacklevel=3,
         )
+
+
+def _normalized(advantages: Tensor, part: Part) -> Tensor:
+    """Advantages with mean zero and unit standard deviation over the samples of all ranks."""
+    if world().size == 1:
+        return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    mean, variance = part.mean_and_variance(advantages)
+    std = (variance * part.n_drawn / (part.n_drawn - 1)).sqrt()
+    return (advantages - mean.float()) / (std.float() + 1e-8)
+
+
+def _explained_variance(values: Array, returns: Array) -> float:
+    """Fraction of the returns' variance that the values explain, over the samples of all ranks."""
+    if world().size == 1:
+        return float(explained_variance(values.flatten(), returns.flatten()))
+    part = Part(share=1 / world().size)
+    _, unexplained = part.mean_and_variance(torch.from_numpy(returns - values).flatten())
+    _, variance = part.mean_and_variance(torch.from_numpy(returns).flatten())
+    return float(1 - unexplained / variance) if variance > 0 else math.nan
 
 
 def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:

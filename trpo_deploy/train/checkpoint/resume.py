@@ -9,10 +9,24 @@ from trpo_deploy.files.yaml import read_yaml, to_yaml
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from trpo_deploy.train.config.differences import different_settings
+from trpo_deploy.train.config.preset_files import RUN_ID
 from trpo_deploy.train.config.train_config import TrainConfig
 
 _MAY_CHANGE = ("n_timesteps", "stop_return", "checkpoint_every", "device", "logger")
 """Settings that a resumed run may change: its length, its device, what it writes."""
+
+
+def is_of_run(folder: ModelDir, run_id: str | None) -> bool:
+    """Whether a folder has the run of a start of ``torchrun``, at whatever point it was killed.
+
+    Args:
+        folder: Model folder.
+        run_id: See :func:`~trpo_deploy.train.distributed.launch.run_id`.
+    """
+    try:
+        return run_id is not None and read_yaml(folder.config).get(RUN_ID) == run_id
+    except ConfigError:  # there is no readable file
+        return False
 
 
 def settings_to_resume(folder: ModelDir) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trpo_deploy.train.algorithm.trpo import TRPO
+from trpo_deploy.train.distributed.randomness import set_shared_generators, shared_generators
 
 _BUFFERS = ("ep_info_buffer", "ep_success_buffer")
 _NOISE = ("exploration_mat", "exploration_matrices")
@@ -71,6 +72,7 @@ def _randomness(model: TRPO) -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "cuda": cuda,
         "noise": noise if model.use_sde else {},
+        "shared": shared_generators(),
     }
 
 
@@ -87,5 +89,6 @@ def restore_randomness(model: TRPO, state: dict[str, Any]) -> None:
     torch.set_rng_state(kept["torch"])
     if kept["cuda"] is not None and model.device.type == "cuda":
         torch.cuda.set_rng_state_all(kept["cuda"])
+    set_shared_generators(kept.get("shared"))  # older checkpoints lack it
     for name, noise in kept["noise"].items():
         setattr(model.policy.action_dist, name, noise.to(model.device))

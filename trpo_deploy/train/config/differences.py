@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trpo_deploy.train.config.hyperparameters import HYPERPARAMETERS
+from trpo_deploy.train.config.preset_files import PRESET, RUN_ID, VERSIONS
 from trpo_deploy.train.config.train_config import TrainConfig
 
 
@@ -32,5 +33,5 @@ def different_settings(
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """All settings on one level, without what tells their origin."""
     hyperparameters = config.get("hyperparameters") or {}
-    others = dict.fromkeys(("hyperparameters", "init_sha256", "preset", "versions"))
+    others = dict.fromkeys(("hyperparameters", "init_sha256", PRESET, VERSIONS, RUN_ID))
     return {**HYPERPARAMETERS, **config, **hyperparameters, **others}

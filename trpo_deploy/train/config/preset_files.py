@@ -13,6 +13,10 @@ from trpo_deploy.files.yaml import read_yaml
 
 PRESET = "preset"
 """Field of a run's configuration: the preset that its settings come from."""
+VERSIONS = "versions"
+"""Key in a run's ``config.yaml``: the packages that it was trained with."""
+RUN_ID = "torchrun"
+"""Key in a run's ``config.yaml``: which start of ``torchrun`` made the run."""
 
 
 def preset_of_other_version(env_id: str) -> str | None:
@@ -75,7 +79,7 @@ def _from_file(env_id: str, path: Path) -> dict[str, Any]:
 def _from_run(env_id: str, path: Path, config: dict[str, Any]) -> dict[str, Any]:
     if config.get("env_id") != env_id:
         raise ConfigError(f"{path} is of a run on {config.get('env_id')}, not on {env_id}")
-    skipped = ("env_id", "hyperparameters", "versions")
+    skipped = ("env_id", "hyperparameters", VERSIONS, RUN_ID)
     settings = {name: value for name, value in config.items() if name not in skipped}
     origin = config.get(PRESET) or path.name
     return {**settings, **config["hyperparameters"], PRESET: origin}

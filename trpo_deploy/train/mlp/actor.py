@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from trpo_deploy.train.mlp.fisher_metric import is_averaged, log_std_metric, out
 from trpo_deploy.train.mlp.standard_mlp import StandardMlp, network_input
 from trpo_deploy.train.update.flat import split_like
 from trpo_deploy.train.update.kl import KLReduction
-from trpo_deploy.train.update.samples import every_kth
+from trpo_deploy.train.update.samples import map_arrays
 
 
 class MlpActor:
@@ -59,11 +60,12 @@ class MlpActor:
 
     @torch.no_grad()
     def fisher_vector_product(
-        self, old: Distribution, reduction: KLReduction, damping: float, every: int = 1
+        self, old: Distribution, reduction: KLReduction, damping: float, rows: Any = None
     ) -> Callable[[Tensor], Tensor]:
         """``v -> (F + damping I) v``; see :class:`~trpo_deploy.train.update.actor.Actor`."""
-        if every > 1:
-            actor = MlpActor(self._policy, self._mlp, every_kth(self._observations, every))
+        if rows is not None:
+            observations = map_arrays(itemgetter(rows), self._observations)
+            actor = MlpActor(self._policy, self._mlp, observations)
             sub_sampled = copy.copy(actor.distribution())
             return actor.fisher_vector_product(sub_sampled, reduction, damping)
         batch, outputs = self._output.shape

@@ -18,6 +18,9 @@ from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic
 from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.samples import map_arrays
 
+Batches: TypeAlias = list[tuple[RunningMeanStd, Array]]
+"""New rows of each running statistic, ``(envs, ...)``."""
+
 Step: TypeAlias = Callable[[Array], tuple[Any, Array, Array, Any]]
 """From actions to observations, rewards, dones and infos."""
 
@@ -36,32 +39,53 @@ def env_step(arithmetic: StepArithmetic, env: VecEnv) -> Step:
         and is_as_written(env.ret_rms, RunningMeanStd)
     ):
         return env.step
-    return partial(_normalized_step, arithmetic, env, env_step(arithmetic, env.venv))
+    step = env_step(arithmetic, env.venv)
+    return partial(normalized_step, arithmetic, env, step, partial(_update, arithmetic))
 
 
 def _statistics(env: VecNormalize) -> dict[str | None, RunningMeanStd]:
     """Statistics of each normalized key; of the key None for observations without keys."""
+    if not env.norm_obs:
+        return {}
     if isinstance(env.observation_space, spaces.Dict):
         return dict(env.obs_rms)
     return {None: env.obs_rms}  # type: ignore[dict-item]
 
 
-def _normalized_step(
-    arithmetic: StepArithmetic, env: VecNormalize, step: Step, actions: Array
+def observation_batches(env: VecNormalize, raw: Any) -> Batches:
+    """Raw observations with the statistics that they belong to."""
+    statistics = _statistics(env).items()
+    return [(rms, raw if key is None else raw[key]) for key, rms in statistics]
+
+
+def normalized_step(
+    arithmetic: StepArithmetic,
+    env: VecNormalize,
+    step: Step,
+    update: Callable[[Batches], None],
+    actions: Array,
 ) -> tuple[Any, Array, Array, Any]:
-    """Step and update ``env`` as ``VecNormalize.step`` does, up to rounding."""
+    """Step and update ``env`` as ``VecNormalize.step`` does, up to rounding.
+
+    Args:
+        arithmetic: The arithmetic.
+        env: The normalizer.
+        step: The step of the environments that it wraps.
+        update: Adds rows to running statistics.
+        actions: ``(envs, ...)``.
+    """
     raw, rewards, dones, infos = step(actions)
     env.old_obs, env.old_reward = raw, rewards
     statistics = _statistics(env)
     if env.training:
-        for key, rms in statistics.items():
-            _update(arithmetic, rms, raw if key is None else raw[key])
         env.returns = arithmetic.discounted(env.returns, env.gamma, rewards)
-        _update(arithmetic, env.ret_rms, env.returns)
+        update([*observation_batches(env, raw), (env.ret_rms, env.returns)])
 
     def normalized(observations: Any) -> Any:
         if None in statistics:
             return part(observations, statistics[None])
+        if not statistics:
+            return map_arrays(np.array, observations)
         keys = env.norm_obs_keys or ()
         return {
             key: part(values, statistics[key]) if key in keys else np.array(values)
@@ -90,6 +114,7 @@ def _batch_of_one(values: Any) -> Array:
     return np.asarray(values)[None]
 
 
-def _update(arithmetic: StepArithmetic, rms: RunningMeanStd, batch: Array) -> None:
-    rms.mean, rms.var = arithmetic.updated_moments(batch, rms.mean, rms.var, rms.count)
-    rms.count += len(batch)
+def _update(arithmetic: StepArithmetic, batches: Batches) -> None:
+    for rms, batch in batches:
+        rms.mean, rms.var = arithmetic.updated_moments(batch, rms.mean, rms.var, rms.count)
+        rms.count += len(batch)

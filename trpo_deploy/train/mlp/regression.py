@@ -21,6 +21,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
 from trpo_deploy.spec.spaces import Array
+from trpo_deploy.train.distributed.world import world
 from trpo_deploy.train.mlp.adam_schedule import adam_schedule
 from trpo_deploy.train.mlp.dense_network import DenseNetwork
 from trpo_deploy.train.mlp.regression_graph import regression_graph
@@ -74,6 +75,9 @@ class MlpRegression:
         with torch.no_grad():
             observations = map_arrays(buffer.to_torch, buffer.observations)
             features = network_input(policy, observations, policy.vf_features_extractor)
+        # All ranks step through all samples: a mini-batch is too small to be worth a message.
+        features = world().gather_rows(features)
+        returns = world().gather_rows(torch.from_numpy(buffer.returns.reshape(-1, 1)))
         size = len(features)
         self._random_state = np.random.get_state()
         orders = [np.random.permutation(size) for _ in range(settings.n_updates)]
@@ -85,7 +89,7 @@ class MlpRegression:
         self._steps = steps + len(self._two_over_rows)
         inputs = {
             "features": features.numpy(),
-            "returns": buffer.returns.reshape(-1, 1).copy(),
+            "returns": returns.numpy().copy(),
             "ones": np.ones((size, 1), np.float32),
             "order": np.concatenate(orders),
             "theta": self._flat(lambda parameter: parameter.detach()),

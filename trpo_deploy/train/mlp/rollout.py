@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp.advantages import generalized_advantages
+from trpo_deploy.train.mlp.noise import reset_noise
 from trpo_deploy.train.mlp.normalized_step import env_step
 from trpo_deploy.train.mlp.rollout_checks import WeightsOfRollout, unusable_output
 from trpo_deploy.train.mlp.rollout_observations import RolloutObservations
@@ -82,7 +83,7 @@ def collect_unrolled(
     model.policy.set_training_mode(False)
     rollout_buffer.reset()
     if model.use_sde:
-        model.policy.reset_noise(env.num_envs)
+        reset_noise(model.policy, env.num_envs)
     callback.on_rollout_start()
     weights = WeightsOfRollout(model.policy)
     arithmetic = choose_arithmetic(model, mlp)
@@ -97,7 +98,7 @@ def collect_unrolled(
     observations = RolloutObservations(last_obs, n_rollout_steps)
     for n_steps, obs_tensor in enumerate(observations.tensors()):
         if model.use_sde and model.sde_sample_freq > 0 and n_steps % model.sde_sample_freq == 0:
-            model.policy.reset_noise(env.num_envs)
+            reset_noise(model.policy, env.num_envs)
         last_obs = model._last_obs
         observations.write(n_steps, last_obs)  # the memory of obs_tensor
         latent, output = networks.act(last_obs, obs_tensor)

@@ -14,7 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 from trpo_deploy.spec.spaces import Array
-from trpo_deploy.train.mlp.noise import categorical_draw, normal_noise
+from trpo_deploy.train.mlp.noise import bernoulli_draw, categorical_draw, normal_noise
 from trpo_deploy.train.mlp.step_arithmetic import StepArithmetic
 
 Sampler: TypeAlias = Callable[[int, Array, Array], tuple[Array, Array]]
@@ -66,7 +66,7 @@ def _discrete_draw(model: OnPolicyAlgorithm, n_steps: int) -> Callable[[int, Arr
     if isinstance(space, spaces.MultiDiscrete):
         return categorical_draw(n_steps, model.n_envs, space.nvec.tolist())
     assert isinstance(space, spaces.MultiBinary)
-    return lambda _, logits: torch.bernoulli(torch.from_numpy(logits).sigmoid()).numpy()
+    return lambda _, logits: bernoulli_draw(logits)
 
 
 def _squashed(

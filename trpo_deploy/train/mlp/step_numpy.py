@@ -95,9 +95,7 @@ def explored(
 def updated_moments(batch: Array, mean: Array, var: Array, count: float) -> tuple[Array, Array]:
     """Running mean and variance with a batch added.
 
-    Equal to ``RunningMeanStd.update`` up to rounding. With d the distances of the new rows from
-    the old mean, the sum of squares around the mean of all N rows is the old sum, plus the sum of
-    d squared, minus the square of the sum of d over N.
+    Equal to ``RunningMeanStd.update`` up to rounding.
 
     Args:
         batch: ``(n, ...)``.
@@ -105,11 +103,39 @@ def updated_moments(batch: Array, mean: Array, var: Array, count: float) -> tupl
         var: Variance of the earlier rows, ``(...)``.
         count: Number of the earlier rows.
     """
-    total = count + len(batch)
+    return moments_with(*sums_around(mean, batch), len(batch), mean, var, count)
+
+
+def sums_around(mean: Array, batch: Array) -> tuple[Array, Array]:
+    """Sums of the distances of rows from a mean, and of their squares.
+
+    Args:
+        mean: ``(...)``.
+        batch: ``(n, ...)``.
+    """
     distances = batch - mean
     moved = np.add.reduce(distances, axis=0)
     distances *= distances
-    squares = np.add.reduce(distances, axis=0)
+    return moved, np.add.reduce(distances, axis=0)
+
+
+def moments_with(
+    moved: Array, squares: Array, n: int, mean: Array, var: Array, count: float
+) -> tuple[Array, Array]:
+    """Running mean and variance with rows added, of which the sums are known.
+
+    With d the distances of the new rows from the old mean, the sum of squares around the mean of
+    all N rows is the old sum, plus the sum of d squared, minus the square of the sum of d over N.
+
+    Args:
+        moved: Sum of d, ``(...)``.
+        squares: Sum of d squared, ``(...)``; overwritten.
+        n: Number of new rows.
+        mean: Mean of the earlier rows, ``(...)``.
+        var: Variance of the earlier rows, ``(...)``.
+        count: Number of the earlier rows.
+    """
+    total = count + n
     squares += var * count
     step = moved / total
     squares -= moved * step

@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from trpo_deploy.envs.episode import MAX_EPISODE_STEPS
 from trpo_deploy.train.config.train_config import TrainConfig
+from trpo_deploy.train.distributed.world import world
 from trpo_deploy.train.vec_env.lasting_state import check_lasting_state, refuse_running_statistics
 from trpo_deploy.train.vec_env.make import make_vec_env
 from trpo_deploy.train.vec_env.normalizer import normalize_evaluation, normalize_training
@@ -18,7 +19,7 @@ MAX_EVALUATION_ENVS = 10
 
 
 def make_training_env(config: TrainConfig, note: Callable[[str], None] = lambda _: None) -> VecEnv:
-    """Make the environments to train in, normalized if the configuration says so.
+    """Make this rank's environments to train in, normalized if the configuration says so.
 
     Args:
         config: Configuration of the run.
@@ -30,6 +31,7 @@ def make_training_env(config: TrainConfig, note: Callable[[str], None] = lambda 
         ConfigError: The settings do not fit the environment.
     """
     refuse_running_statistics(config.environment)
+    ranks = world()
     env = make_vec_env(
         config.environment,
         config.n_envs,
@@ -37,6 +39,7 @@ def make_training_env(config: TrainConfig, note: Callable[[str], None] = lambda 
         config.vec_env,
         policy=config.policy,
         check=partial(check_lasting_state, config.environment, note=note),
+        own=ranks.rows(config.n_envs // ranks.size),
     )
     if not config.normalize:
         return env

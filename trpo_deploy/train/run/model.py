@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from trpo_deploy.errors import ConfigError
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.config.train_config import TrainConfig
+from trpo_deploy.train.distributed.randomness import separate_generators
+from trpo_deploy.train.distributed.world import world
+from trpo_deploy.train.vec_env.shared_normalizer import SharedNormalizer
 
 
 def check_device(device: str) -> None:
@@ -42,7 +45,7 @@ def choose_device(config: TrainConfig) -> str:
 
 
 def make_model(config: TrainConfig, env: VecEnv) -> TRPO:
-    """Make the algorithm.
+    """Make the algorithm; its random generators are those of this rank afterwards.
 
     Args:
         config: Configuration of the run.
@@ -51,8 +54,11 @@ def make_model(config: TrainConfig, env: VecEnv) -> TRPO:
     Raises:
         ConfigError: The settings do not fit the environment or each other.
     """
+    ranks = world()
+    if ranks.size > 1 and isinstance(env, VecNormalize):
+        env = SharedNormalizer(env)
     try:
-        return TRPO(
+        model = TRPO(
             config.policy,
             env,
             seed=config.seed,
@@ -74,3 +80,5 @@ def make_model(config: TrainConfig, env: VecEnv) -> TRPO:
             f"cannot make TRPO with policy={config.policy} and these settings for {config.env_id}, "
             f"with observations {env.observation_space} and actions {env.action_space}: {reason}"
         ) from error
+    separate_generators(config.seed + ranks.rows(model.n_envs).start)
+    return model

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
-import trpo_deploy
 from trpo_deploy.envs.spaces import space_from_gymnasium
+from trpo_deploy.errors import TrainingError
 from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
@@ -25,9 +24,12 @@ from trpo_deploy.spec.policy_spec import ACTION, PolicySpec, TensorSpec
 from trpo_deploy.spec.spaces import DictSpace
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from trpo_deploy.train.checkpoint.rank_state import check_same_world
 from trpo_deploy.train.checkpoint.resume import check_same_settings, check_same_spaces
+from trpo_deploy.train.config.preset_files import RUN_ID, VERSIONS
 from trpo_deploy.train.config.train_config import TrainConfig
-from trpo_deploy.train.run.callbacks.checkpoint import CheckpointCallback
+from trpo_deploy.train.distributed.launch import run_id
+from trpo_deploy.train.run.callbacks.checkpoint import CheckpointCallback, RewindCallback
 from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback, EvaluationPoint
 from trpo_deploy.train.run.callbacks.progress import ProgressCallback, TimedCallbacks
 from trpo_deploy.train.run.callbacks.user_callbacks import UserCallback, user_callbacks
@@ -36,6 +38,7 @@ from trpo_deploy.train.run.environments import make_evaluation_env, make_trainin
 from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import check_device, make_model
 from trpo_deploy.train.run.policy_files import save_policy
+from trpo_deploy.train.run.ranks import check_same_run, end_together, send_start, versions
 from trpo_deploy.train.run.tensorboard_log import tensorboard_log
 from trpo_deploy.train.run.training_card import card_text
 from trpo_deploy.train.run.user_log import user_logs
@@ -103,9 +106,11 @@ def train(
     torch.set_num_threads(1)
     reports = reports or Reports()
     check_device(config.device)
+    check_same_run(config)
     callbacks = user_callbacks(config.callback)
     checkpoint = read_checkpoint(folder) if resume else None
     if checkpoint is not None:
+        check_same_world(checkpoint)
         check_same_settings(checkpoint, config)
     with closed_after(make_training_env(config, reports.note)) as env:
         model = make_model(config, env)
@@ -129,13 +134,17 @@ def train(
             # After the folder is made: TensorBoard's may be inside it.
             if tensorboard is not None:
                 outputs.append(tensorboard_log(tensorboard, reports.note))
-            atomic_write(folder.config, to_yaml({**config.to_dict(), "versions": _versions()}))
+            started_by = {} if run_id() is None else {RUN_ID: run_id()}
+            origin = {VERSIONS: versions(), **started_by}
+            atomic_write(folder.config, to_yaml({**config.to_dict(), **origin}))
             with closed_after(make_evaluation_env(config, env)) as evaluation_env:
                 evaluation = EvaluationCallback(
                     config, evaluation_env, folder, reports.evaluation, reports.note
                 )
                 listeners = callbacks, outputs
-                return _learn(model, config, folder, evaluation, checkpoint, listeners, reports)
+                result = _learn(model, config, folder, evaluation, checkpoint, listeners, reports)
+    end_together()
+    return result
 
 
 def _learn(
@@ -155,12 +164,13 @@ def _learn(
         model.num_timesteps = checkpoint.timesteps
         evaluation.restore(checkpoint.evaluation)
     checkpoints = CheckpointCallback(config, folder, evaluation, log, checkpoint, reports.note)
-    for callback in own:
-        # The end of the run then evaluates and saves the policy of the last checkpoint.
-        callback.when_stopping(lambda: checkpoints.rewind(model))
+    send_start(model, checkpoint)
     # The user's last: what they change at the start of a rollout is not in its checkpoint, and
     # they change it again after a resume.
-    callbacks = TimedCallbacks([evaluation, checkpoints, ProgressCallback(reports.progress), *own])
+    progress = ProgressCallback(reports.progress)
+    callbacks = TimedCallbacks(
+        [RewindCallback(checkpoints), evaluation, checkpoints, progress, *own]
+    )
     if own and checkpoint is not None:
         reports.note(
             "the callbacks start new: what they keep in attributes is not in the checkpoint"
@@ -171,6 +181,11 @@ def _learn(
         remaining = config.n_timesteps - model.num_timesteps
         model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
         model.dump_logs()  # SB3 writes a row before each update, so the last update has none yet
+        if evaluation.best is None:
+            raise TrainingError(
+                "a callback stopped the run in its first rollout, so there is no trained policy; "
+                "resume the run with --resume"
+            )
     except BaseException:
         if checkpoints.has_checkpoint:
             checkpoints.rewind(model)
@@ -235,9 +250,4 @@ def _write_card(
 ) -> None:
     if evaluation.best is not None:
         returns = evaluation.last_returns, evaluation.best_returns
-        atomic_write(folder.card, card_text(config, timesteps, *returns, _versions()))
-
-
-def _versions() -> dict[str, str]:
-    packages = ("gymnasium", "numpy", "stable-baselines3", "torch")
-    return {"trpo-deploy": trpo_deploy.__version__, **{name: version(name) for name in packages}}
+        atomic_write(folder.card, card_text(config, timesteps, *returns, versions()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from stable_baselines3.common.distributions import Distribution
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Actor(Protocol):
         ...
 
     def fisher_vector_product(
-        self, old: Distribution, reduction: KLReduction, damping: float, every: int = 1
+        self, old: Distribution, reduction: KLReduction, damping: float, rows: Any = None
     ) -> Callable[[Tensor], Tensor]:
         """``v -> (F + damping I) v``, with F the Hessian of the mean KL at the old policy.
 
@@ -42,7 +42,7 @@ class Actor(Protocol):
             old: Copy of the distribution at the current parameters, without gradients.
             reduction: Reduction of the KL over the dimensions of the action.
             damping: Added to the diagonal, so that the product is positive definite.
-            every: Use every k-th observation only.
+            rows: Index of the observations to use; None for all.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from trpo_deploy.train.update.flat import flat_gradient
 from trpo_deploy.train.update.kl import KLReduction, mean_kl
-from trpo_deploy.train.update.samples import every_kth
+from trpo_deploy.train.update.samples import map_arrays
 
 
 class AutogradActor:
@@ -42,11 +43,11 @@ class AutogradActor:
         return self._last
 
     def fisher_vector_product(
-        self, old: Distribution, reduction: KLReduction, damping: float, every: int = 1
+        self, old: Distribution, reduction: KLReduction, damping: float, rows: Any = None
     ) -> Callable[[Tensor], Tensor]:
         """``v -> (F + damping I) v``; see :class:`~trpo_deploy.train.update.actor.Actor`."""
-        if every > 1:
-            observations = every_kth(self._observations, every)
+        if rows is not None:
+            observations = map_arrays(itemgetter(rows), self._observations)
             with torch.no_grad():
                 old = copy.copy(self._policy.get_distribution(observations))
             new = self._policy.get_distribution(observations)

@@ -15,10 +15,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trpo_deploy.train.distributed.part import WHOLE, Part, part_of
+from trpo_deploy.train.distributed.world import world
 from trpo_deploy.train.update.actor import Actor
 from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.regression import NOT_FINITE, CriticFit, RegressionSettings
-from trpo_deploy.train.update.samples import map_arrays
+from trpo_deploy.train.update.samples import flatten, map_arrays
 
 
 class AutogradRegression:
@@ -53,14 +55,15 @@ class AutogradRegression:
         trained = [each for each in policy.parameters() if id(each) not in is_frozen]
         optimizer_before = copy.deepcopy(policy.optimizer.state_dict())
         losses = []
-        for observations, returns in mini_batches(self._buffer, self._settings):
+        for observations, returns, part in mini_batches(self._buffer, self._settings):
             values = policy.predict_values(observations)
             loss = functional.mse_loss(returns, values.flatten())
-            losses.append(loss.detach())  # reading the number here would wait for the GPU
             policy.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             for parameter in frozen:
                 parameter.grad = None
+            # Reading the number here would wait for the GPU.
+            losses.append(part.average_gradients(loss.detach(), trained))
             if self._settings.max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(trained, self._settings.max_grad_norm)
             policy.optimizer.step()
@@ -79,15 +82,36 @@ class AutogradRegression:
 
 def mini_batches(
     buffer: RolloutBuffer, settings: RegressionSettings
-) -> Iterator[tuple[Any, Tensor]]:
-    """Observations and returns of each mini-batch, in the order of ``buffer.get``."""
+) -> Iterator[tuple[Any, Tensor, Part]]:
+    """Observations and returns of each mini-batch, in the order of ``buffer.get``.
+
+    With several ranks, each has its own part of every mini-batch.
+    """
     known = is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
-    if known and buffer.device.type != "cpu":
-        yield from mini_batches_on_device(buffer, settings)
-        return
+    if world().size > 1:
+        yield from mini_batches_over_ranks(buffer, settings)
+    elif known and buffer.device.type != "cpu":
+        for observations, returns in mini_batches_on_device(buffer, settings):
+            yield observations, returns, WHOLE
+    else:
+        for _ in range(settings.n_updates):
+            for batch in buffer.get(settings.batch_size):
+                yield batch.observations, batch.returns, WHOLE
+
+
+def mini_batches_over_ranks(
+    buffer: RolloutBuffer, settings: RegressionSettings
+) -> Iterator[tuple[Any, Tensor, Part]]:
+    """This rank's part of the mini-batches of one process with all environments."""
+    n_own = flatten(buffer)
+    size = n_own * world().size
+    batch_size = settings.batch_size or size
     for _ in range(settings.n_updates):
-        for batch in buffer.get(settings.batch_size):
-            yield batch.observations, batch.returns
+        order = np.random.permutation(size)
+        for start in range(0, size, batch_size):
+            part = part_of(order[start : start + batch_size], n_own)
+            batch = buffer._get_samples(part.rows)
+            yield batch.observations, batch.returns, part
 
 
 def mini_batches_on_device(

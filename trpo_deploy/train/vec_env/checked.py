@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -126,15 +127,22 @@ class CheckedVecEnv(VecEnvWrapper):
     Args:
         venv: The environments.
         env_id: The environment's id, for messages.
+        first: Index of the first environment among those of all ranks.
+        n_all: Number of environments of all ranks; None for those of ``venv``.
 
     Raises:
         EnvError: From ``reset`` and ``step_wait``, with the environment, the step and the key.
     """
 
-    def __init__(self, venv: VecEnv, env_id: str) -> None:
+    def __init__(self, venv: VecEnv, env_id: str, first: int = 0, n_all: int | None = None) -> None:
         super().__init__(venv)
         self._env_id = env_id
+        self._first, self._n_all = first, n_all or venv.num_envs
         self._steps = 0
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seed all environments: environment ``i`` of all ranks gets ``seed + i``."""
+        return self.venv.seed(None if seed is None else seed + self._first)
 
     def reset(self) -> VecEnvObs:
         """Reset all environments."""
@@ -189,6 +197,6 @@ class CheckedVecEnv(VecEnvWrapper):
 
     def _fail(self, i: int, reason: str) -> None:
         raise EnvError(
-            f"{self._env_id}: environment {i} of {self.num_envs} failed at its step "
+            f"{self._env_id}: environment {self._first + i} of {self._n_all} failed at its step "
             f"{self._steps}: {reason}; a policy cannot learn from this, check the environment"
         )

@@ -29,6 +29,7 @@ def make_vec_env(
     policy: str | None = None,
     max_episode_steps: int | None = None,
     check: Callable[[AnyEnv], None] = lambda _: None,
+    own: slice | None = None,
 ) -> VecEnv:
     """Make environments, each with an :class:`EpisodeMonitor`; failures are ``EnvError``.
 
@@ -42,12 +43,15 @@ def make_vec_env(
         policy: Alias of the policy that the spaces are checked for, or None for any.
         max_episode_steps: Truncate episodes after this many steps; not for EnvPool.
         check: Called with an environment that is closed afterwards.
+        own: The environments to make, if other ranks make the others; None for all.
 
     Raises:
         EnvError: The environment cannot be made, or its first reset fails.
         SpaceError: TRPO does not support the environment's spaces.
         ConfigError: EnvPool does not support the environment's wrappers.
     """
+    own = own or slice(0, n_envs)
+    n_own = own.stop - own.start
     # The first one is made and reset in this process, before the caller empties the model folder.
     # A worker process that fails ends before it can report the reason.
     with environment.opened() as first:
@@ -57,12 +61,12 @@ def make_vec_env(
         if kind == "envpool":
             from trpo_deploy.train.vec_env.envpool import EnvPoolVecEnv
 
-            env: VecEnv = EnvPoolVecEnv(environment, n_envs, seed, first)
+            env: VecEnv = EnvPoolVecEnv(environment, n_own, seed + own.start, first)
         else:
-            makers: Any = [partial(_make_monitored, environment, max_episode_steps)] * n_envs
+            makers: Any = [partial(_make_monitored, environment, max_episode_steps)] * n_own
             env = _subproc(makers) if kind == "subproc" else SyncVecEnv(makers)
-            env.seed(seed)
-    return CheckedVecEnv(env, environment.env_id)
+            env.seed(seed + own.start)
+    return CheckedVecEnv(env, environment.env_id, own.start, n_envs)
 
 
 def _subproc(makers: Any) -> VecEnv:

@@ -14,12 +14,8 @@ from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.algorithm.trpo import TRPO
 from trpo_deploy.train.checkpoint.checkpoint import Checkpoint, load_checkpoint
 from trpo_deploy.train.checkpoint.learner_state import learner_state, restore_learner
+from trpo_deploy.train.checkpoint.rank_state import restore, restore_noise, rollout_of_all_ranks
 from trpo_deploy.train.checkpoint.resume import space_texts
-from trpo_deploy.train.checkpoint.rollout_state import (
-    restore_randomness,
-    restore_rollout,
-    rollout_state,
-)
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback
 from trpo_deploy.train.run.csv_log import CsvLog
@@ -62,8 +58,7 @@ class CheckpointCallback(BaseCallback):
         if self._resumed is None:
             return
         try:
-            restore_learner(self.model, self._resumed.learner)
-            exact = restore_rollout(self.model, self._resumed.rollout)
+            exact = restore(self.model, self._resumed)
         except (RuntimeError, ValueError, LookupError, EOFError, ConnectionError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
@@ -84,10 +79,7 @@ class CheckpointCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self._resumed is not None:
-            # SB3 draws gSDE's noise for this rollout before this call, in the first run as well.
-            restore_randomness(self.model, self._resumed.rollout)
-            if self._resumed.finished and self.model.use_sde:
-                self.model.policy.reset_noise(self._config.n_envs)
+            restore_noise(self.model, self._resumed)
             self._resumed = None
         self._take(finished=False)
         if self.num_timesteps - self._written_at >= self._config.checkpoint_every:
@@ -105,7 +97,7 @@ class CheckpointCallback(BaseCallback):
             config=self._config.to_dict(),
             spaces=space_texts(self.model),
             learner=learner_state(self.model),
-            rollout=rollout_state(self.model),
+            rollout=rollout_of_all_ranks(self.model),
             log=_pending(self.logger) | {"rows": self._log.n_rows},
             evaluation=self._evaluation.state(),
             finished=finished,
@@ -126,6 +118,26 @@ class CheckpointCallback(BaseCallback):
         """Return the learner to the last checkpoint: an update may have been interrupted."""
         assert self._taken is not None
         restore_learner(model, load_checkpoint(self._taken).learner)
+
+
+class RewindCallback(BaseCallback):
+    """Returns the learner to the last checkpoint if a callback stopped the last rollout.
+
+    The first callback of a run: the others then evaluate and save the policy of that checkpoint.
+    """
+
+    model: TRPO
+
+    def __init__(self, checkpoints: CheckpointCallback) -> None:
+        super().__init__()
+        self._checkpoints = checkpoints
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        if not self.model.rollout_buffer.full:
+            self._checkpoints.rewind(self.model)
 
 
 _PENDING = ("name_to_value", "name_to_count", "name_to_excluded")

@@ -25,11 +25,6 @@ class UserCallback(BaseCallback):
         super().__init__()
         self._name = name
         self._callback = callback
-        self._on_stop: Callable[[], None] = lambda: None
-
-    def when_stopping(self, on_stop: Callable[[], None]) -> None:
-        """Set a function to call before the callback stops the run in the middle of a rollout."""
-        self._on_stop = on_stop
 
     def _init_callback(self) -> None:
         self._call(self._callback.init_callback, self.model)
@@ -45,10 +40,7 @@ class UserCallback(BaseCallback):
         self._call(self._callback.on_rollout_start)
 
     def _on_step(self) -> bool:
-        goes_on = self._call(self._callback.on_step)
-        if not goes_on:
-            self._on_stop()
-        return bool(goes_on)
+        return bool(self._call(self._callback.on_step))
 
     def _on_rollout_end(self) -> None:
         self._call(self._callback.on_rollout_end)

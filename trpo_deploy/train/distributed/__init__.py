@@ -1,0 +1,1 @@
+"""One training run over several processes: its group, and how they share samples and randomness."""
