@@ -34,7 +34,7 @@ def bundle(
         typer.Option(
             help="For kubernetes: image, volume or configmap, where the service finds the models.",
             metavar="PLACE",
-            show_default="image",
+            show_default="the image",
         ),
     ] = None,
 ) -> None:
