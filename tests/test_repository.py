@@ -77,3 +77,17 @@ def test_the_architecture_page_lists_each_folder_with_its_docstring() -> None:
         if folder != PACKAGE
     }
     assert sorted(listed) == sorted(folders), "expected:\n" + "\n".join(sorted(folders))
+
+
+def test_no_test_imports_rl_zoo_into_its_own_process() -> None:
+    """The import replaces Gymnasium's TimeLimit, for all later tests of the process."""
+    for path in tracked_files():
+        if path.suffix == ".py" and path.is_relative_to(ROOT / "tests"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                elif isinstance(node, ast.Import):
+                    names = [each.name for each in node.names]
+                else:
+                    continue
+                assert not any(name.partition(".")[0] == "rl_zoo3" for name in names), path
