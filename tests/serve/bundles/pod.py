@@ -16,7 +16,7 @@ from tests.serve.bundles.conftest import manifests
 from tests.serve.server import Server, serving
 from trpo_deploy.serve.bundles.bento import ENTRYPOINT
 
-_HIDDEN = "/tmp"  # noqa: S108 - the volume for temporary files is mounted there
+_HIDDEN = "/tmp"
 _BENTO, _MODELS = "/mnt", "/srv"
 """Where folders are mounted that the new temporary folder would hide."""
 _ISOLATE = """\
