@@ -25,6 +25,14 @@ from trpo_deploy.serve.models.view import ModelView, View
 from trpo_deploy.serve.settings import Settings
 
 
+def trials() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children()
+        if "trpo_deploy.serve.process.trial" in child.cmdline()
+    ]
+
+
 class Publishing:
     """A publisher of the folder ``models``, and the folder that it publishes in."""
 
@@ -33,6 +41,12 @@ class Publishing:
         for folder in (self.models, self.store):
             folder.mkdir()
         self._publishers: list[Publisher] = []
+        self._earlier = trials()
+
+    @property
+    def trials(self) -> list[psutil.Process]:
+        """The processes of its trials; those of other publishers may still end."""
+        return [each for each in trials() if each not in self._earlier]
 
     def start(self, *paths: Path, **settings: Any) -> Publisher:
         values = Settings(models=paths or (self.models,), **settings)
@@ -212,7 +226,7 @@ def test_a_trial_that_hangs_is_ended(publishing: Publishing) -> None:
     publishing.write("cart")
     publisher = publishing.start(trial_seconds=1)
     look(publisher)
-    (child,) = children()
+    (child,) = publishing.trials
     child.send_signal(signal.SIGSTOP)
     version = publishing.write("cart", seed=1)
     view = look(publisher)
@@ -228,7 +242,7 @@ def test_a_trial_that_crashes_is_the_error_of_its_file(publishing: Publishing) -
     publishing.write("b")
     publisher = publishing.start()
     publisher.look()
-    (child,) = children()
+    (child,) = publishing.trials
     child.send_signal(signal.SIGSTOP)
     publishing.write("a", seed=1)
     version = publishing.write("b", seed=1)
@@ -245,18 +259,10 @@ def test_the_child_ends_with_its_parent_and_when_it_is_idle(
     publishing.write("cart")
     publisher = publishing.start()
     look(publisher)
-    (child,) = children()
+    (child,) = publishing.trials
     monkeypatch.setattr("trpo_deploy.serve.models.trial._IDLE_S", -1)
     publisher.look()
     assert wait_until(lambda: not child.is_running())
-
-
-def children() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children()
-        if "trpo_deploy.serve.process.trial" in child.cmdline()
-    ]
 
 
 @pytest.mark.parametrize("required", [None, True])

@@ -54,8 +54,9 @@ def test_killed_workers_are_replaced_and_the_others_serve_on(two_workers: Server
             workers = server.workers()
             victim = workers[index]
             survivors = [client for client in started if worker_of(client, workers) != victim]
-            # Connections are spread evenly, so the other worker has about half of them.
-            assert len(survivors) in (3, 4, 5)
+            # Connections are spread evenly, so the other worker has about half of them. On a busy
+            # machine a worker learns late that the other one has fewer.
+            assert 2 <= len(survivors) <= 6
             os.kill(victim.pid, signal.SIGKILL)
             assert wait_until(partial(server.has_replaced, victim, 2))
             before = [client.answered for client in survivors]
