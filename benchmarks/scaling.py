@@ -75,14 +75,16 @@ class BusyEnv(Noise):
         return observation, reward, False, self._steps % EPISODE == 0, {}
 
 
+MARKS: list[tuple[float, int, int]] = []
+"""What :class:`Clock` recorded; the run makes its own instance of it."""
+
+
 class Clock(BaseCallback):
     """Records time, messages and bytes at the start of each rollout."""
 
-    marks: list[tuple[float, int, int]] = []  # noqa: RUF012 - of all instances: the run makes one
-
     def _on_rollout_start(self) -> None:
         ranks = world()
-        self.marks.append((time.perf_counter(), ranks.messages, ranks.message_bytes))
+        MARKS.append((time.perf_counter(), ranks.messages, ranks.message_bytes))
 
     def _on_step(self) -> bool:
         return True
@@ -111,7 +113,7 @@ def measure_as_rank(case: Case) -> None:
             return
         train(config, ModelDir(Path(folder)))
     # The last rollout has no start of another one after it.
-    (start, messages, sent), (end, *after) = Clock.marks[1], Clock.marks[case.updates + 1]
+    (start, messages, sent), (end, *after) = MARKS[1], MARKS[case.updates + 1]
     figures = {
         "steps_per_s": case.updates * ROLLOUT / (end - start),
         "messages": (after[0] - messages) / case.updates,

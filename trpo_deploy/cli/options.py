@@ -40,6 +40,14 @@ def count(text: str) -> int:
     return int(value)
 
 
+EnvId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ENV_ID",
+        help="Gymnasium id, or module:Id for an id that a module registers.",
+        show_default=False,
+    ),
+]
 Source = Annotated[
     Path,
     typer.Argument(

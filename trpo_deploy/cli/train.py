@@ -14,7 +14,7 @@ import typer
 
 from trpo_deploy.cli.export import print_export
 from trpo_deploy.cli.option_groups import option_groups
-from trpo_deploy.cli.options import count
+from trpo_deploy.cli.options import EnvId, count
 from trpo_deploy.cli.output import (
     escape,
     own_command,
@@ -198,14 +198,7 @@ class RunOptions:
 
 @option_groups
 def train(
-    env_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ENV_ID",
-            help="Gymnasium id, or module:Id for an id that a module registers.",
-            show_default=False,
-        ),
-    ],
+    env_id: EnvId,
     *,
     output: Annotated[
         Path | None,
@@ -217,11 +210,11 @@ def train(
 ) -> None:
     """Train a TRPO policy and write a run folder."""
     require("train", *(["export"] if export else []))
-    from trpo_deploy.files.model_dir import ModelDir
+    from trpo_deploy.files.model_dir import ModelDir, folder_name
 
     if run.resume and run.force:
         raise typer.BadParameter("--resume continues a run and --force replaces it: choose one")
-    folder = ModelDir(output or Path("runs") / env_id.replace(":", "_").replace("/", "_"))
+    folder = ModelDir(output or Path("runs") / folder_name(env_id))
     # Schedulers, container runtimes and torchrun stop a process with SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

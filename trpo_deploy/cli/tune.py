@@ -13,7 +13,7 @@ from rich.table import Table
 
 from trpo_deploy.cli.compiled_note import say_once_if_not_compiled
 from trpo_deploy.cli.interrupts import stoppable
-from trpo_deploy.cli.options import count
+from trpo_deploy.cli.options import EnvId, count
 from trpo_deploy.cli.output import escape, own_command, say, shell_word, stdout_console
 from trpo_deploy.extras import require
 
@@ -26,14 +26,7 @@ _COLUMNS = ("trial", "state", "return", "steps")
 
 
 def tune(
-    env_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ENV_ID",
-            help="Gymnasium id, or module:Id for an id that a module registers.",
-            show_default=False,
-        ),
-    ],
+    env_id: EnvId,
     trials: Annotated[
         int, typer.Option(min=1, help="Number of trials, of all processes together.")
     ] = 50,
@@ -104,10 +97,11 @@ def tune(
     one machine or on several, divide the trials.
     """
     require("train", "tune")
+    from trpo_deploy.files.model_dir import folder_name
     from trpo_deploy.train.run.benchmark.variants import Variant
     from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 
-    root = output or Path("tuning") / env_id.replace(":", "_").replace("/", "_")
+    root = output or Path("tuning") / folder_name(env_id)
     folder = StudyFolder(root, storage)
     if show:
         with stoppable("stopped showing; the study goes on"):

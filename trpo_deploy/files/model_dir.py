@@ -16,6 +16,11 @@ if sys.platform != "win32":
     import fcntl
 
 
+def folder_name(env_id: str) -> str:
+    """Name of the folder for what is trained in an environment."""
+    return env_id.replace(":", "_").replace("/", "_")
+
+
 @dataclass(frozen=True)
 class ModelDir:
     """Paths in a model folder. The files may be missing."""

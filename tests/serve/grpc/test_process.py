@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -105,7 +106,7 @@ def test_connections_are_spread_and_a_killed_workers_are_answered_by_others(mode
         client = stack.enter_context(triton.InferenceServerClient(server.grpc))
         for victim in workers:
             victim.kill()
-            assert wait_until(lambda gone=victim: server.has_replaced(gone, 2), 60)  # type: ignore[misc]
+            assert wait_until(partial(server.has_replaced, victim, 2), 60)
             assert wait_until(lambda: answers(client))
 
 

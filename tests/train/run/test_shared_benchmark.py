@@ -17,7 +17,7 @@ from trpo_deploy.train.config.load import load_config
 from trpo_deploy.train.run.benchmark import runs as module
 from trpo_deploy.train.run.benchmark.results import evaluated_timesteps
 from trpo_deploy.train.run.benchmark.runner import benchmark
-from trpo_deploy.train.run.work import loop
+from trpo_deploy.train.run.jobs import loop
 
 LIMIT_S = 600.0
 """Generous: a machine may be busy."""

@@ -32,7 +32,7 @@ HTTP_REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 ) % (len(_BODY), _BODY)
-"""Answer to a connection for which there is no place."""
+"""Answer to a connection beyond the maximum."""
 _log = logging.getLogger(__name__)
 
 

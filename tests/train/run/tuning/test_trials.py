@@ -19,13 +19,13 @@ from trpo_deploy.errors import TrainingError
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.run.benchmark.variants import Variant
+from trpo_deploy.train.run.jobs import loop
+from trpo_deploy.train.run.jobs.lease import Lease, Leases
 from trpo_deploy.train.run.tuning import trial as module
 from trpo_deploy.train.run.tuning import tuning
 from trpo_deploy.train.run.tuning.report import write_report
 from trpo_deploy.train.run.tuning.space import read_space
 from trpo_deploy.train.run.tuning.study import StudyFolder, Task
-from trpo_deploy.train.run.work import loop
-from trpo_deploy.train.run.work.lease import Lease, Leases
 
 STEPS = 1000
 ROLLOUT = 130

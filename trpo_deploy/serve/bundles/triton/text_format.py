@@ -1,7 +1,7 @@
 """Protocol Buffers' text format, as Triton reads its configurations.
 
-Specification: https://protobuf.dev/reference/protobuf/textformat-spec/. Written here, since the
-image of the service would otherwise need protobuf for one file that it never reads.
+Specification: https://protobuf.dev/reference/protobuf/textformat-spec/. Written here, since
+protobuf's own writer takes generated classes, and those of Triton come with its client only.
 """
 
 from __future__ import annotations

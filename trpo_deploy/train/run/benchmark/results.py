@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from trpo_deploy.errors import ModelDirError
-from trpo_deploy.files.model_dir import ModelDir
+from trpo_deploy.files.model_dir import ModelDir, folder_name
 from trpo_deploy.spec.spaces import Array
 
 
@@ -61,7 +61,7 @@ class TaskResult:
 
 def run_folder(output: Path, env_id: str, seed: int) -> ModelDir:
     """The model folder of one run."""
-    return ModelDir(output / "runs" / env_id.replace(":", "_").replace("/", "_") / f"seed-{seed}")
+    return ModelDir(output / "runs" / folder_name(env_id) / f"seed-{seed}")
 
 
 def read_evaluations(folder: ModelDir) -> tuple[Array, Array] | None:

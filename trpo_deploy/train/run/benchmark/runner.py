@@ -24,8 +24,8 @@ from trpo_deploy.train.run.benchmark.results import (
 )
 from trpo_deploy.train.run.benchmark.runs import EVAL_EPISODES, EVAL_EVERY, Run, Runs
 from trpo_deploy.train.run.benchmark.variants import Variant
-from trpo_deploy.train.run.work.lease import Leases
-from trpo_deploy.train.run.work.loop import work
+from trpo_deploy.train.run.jobs.lease import Leases
+from trpo_deploy.train.run.jobs.loop import work
 
 MUJOCO = tuple(
     f"{name}-{version}"

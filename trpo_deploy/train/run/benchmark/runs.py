@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.run.benchmark.results import evaluated_timesteps, final_return
 from trpo_deploy.train.run.benchmark.variants import Variant
-from trpo_deploy.train.run.work.lease import Lease, Leases
-from trpo_deploy.train.run.work.process import TrainProcess
+from trpo_deploy.train.run.jobs.lease import Lease, Leases
+from trpo_deploy.train.run.jobs.process import TrainProcess
 
 EVAL_EVERY = 50_000
 EVAL_EPISODES = 20
@@ -49,7 +49,7 @@ class Run:
 
 
 class Runs:
-    """The missing runs of a benchmark, a :class:`~trpo_deploy.train.run.work.loop.Source`.
+    """The missing runs of a benchmark, a :class:`~trpo_deploy.train.run.jobs.loop.Source`.
 
     Args:
         runs: All runs.

@@ -19,9 +19,9 @@ from trpo_deploy.train.config.differences import different_settings
 from trpo_deploy.train.config.load import load_config
 from trpo_deploy.train.config.train_config import TrainConfig
 from trpo_deploy.train.run.benchmark.variants import Variant
+from trpo_deploy.train.run.jobs.lease import Leases
 from trpo_deploy.train.run.tuning.space import Space
 from trpo_deploy.train.run.tuning.storage import check_storage, open_storage
-from trpo_deploy.train.run.work.lease import Leases
 
 N_EVALUATIONS = 10
 """Evaluations of a run, at each of which a trial may be pruned."""

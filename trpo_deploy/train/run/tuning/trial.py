@@ -11,9 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.run.benchmark.results import read_evaluations
+from trpo_deploy.train.run.jobs.lease import Lease
+from trpo_deploy.train.run.jobs.process import TrainProcess
 from trpo_deploy.train.run.tuning.study import EVAL_EPISODES, N_EVALUATIONS, StudyFolder, Task
-from trpo_deploy.train.run.work.lease import Lease
-from trpo_deploy.train.run.work.process import TrainProcess
 
 SETTINGS = "settings"
 """Attribute of a trial: its settings, a list of ``key=value``."""

@@ -15,14 +15,14 @@ from trpo_deploy.errors import TrainingError
 from trpo_deploy.train.run.benchmark.runner import benchmark
 from trpo_deploy.train.run.benchmark.variants import Variant
 from trpo_deploy.train.run.environments import make_training_env
+from trpo_deploy.train.run.jobs.lease import Lease
+from trpo_deploy.train.run.jobs.loop import work
 from trpo_deploy.train.run.tuning.preset import write_preset
 from trpo_deploy.train.run.tuning.report import write_report
 from trpo_deploy.train.run.tuning.space import Space, read_space
 from trpo_deploy.train.run.tuning.storage import storage_errors
 from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 from trpo_deploy.train.run.tuning.trial import ERROR, SETTINGS, TrialJob
-from trpo_deploy.train.run.work.lease import Lease
-from trpo_deploy.train.run.work.loop import work
 from trpo_deploy.train.vec_env.make import closed_after
 
 FIRST_FRESH_SEED = 200
@@ -118,7 +118,7 @@ def _all_failed(trials: list[FrozenTrial]) -> str:
 
 
 class _Trials:
-    """The missing trials of a study, a :class:`~trpo_deploy.train.run.work.loop.Source`."""
+    """The missing trials of a study, a :class:`~trpo_deploy.train.run.jobs.loop.Source`."""
 
     def __init__(
         self,

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from trpo_deploy.errors import ModelDirError
-from trpo_deploy.train.run.work import lease as module
-from trpo_deploy.train.run.work.lease import Lease, Leases
+from trpo_deploy.train.run.jobs import lease as module
+from trpo_deploy.train.run.jobs.lease import Lease, Leases
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trpo_deploy.train.run.work import lease
+from trpo_deploy.train.run.jobs import lease
 lease.LEASE_S = float(sys.argv[2])
 held = lease.Leases(Path(sys.argv[1])).take("run")
 print("held" if held is not None else "refused", flush=True)

@@ -44,7 +44,7 @@ class TrainProcess:
 
     def _start(self) -> None:
         resume = ["--resume"] if self.folder.config.is_file() else []
-        module = "trpo_deploy.train.run.work.lifeline"
+        module = "trpo_deploy.train.run.jobs.lifeline"
         options = ("--no-export", "--no-progress", *resume)
         self._process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", module, *self._words, *options],

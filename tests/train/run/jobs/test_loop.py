@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trpo_deploy.train.run.work import loop
-from trpo_deploy.train.run.work.loop import work
+from trpo_deploy.train.run.jobs import loop
+from trpo_deploy.train.run.jobs.loop import work
 
 
 @pytest.fixture(autouse=True)
