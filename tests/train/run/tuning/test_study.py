@@ -85,7 +85,10 @@ def cut(folder: Path) -> str:
             lambda _: "postgresql://me:secret@here:port/db",
             "cannot open the storage postgresql://...: ",
         ),
-        (lambda _: "oracle://me:secret@here/db", r"oracle://me:\*\*\*@here/db: No module"),
+        (
+            lambda _: "oracle://me:secret@here/db",
+            r"oracle://me:\*\*\*@here/db: No module .*; install the database's driver, .* oracledb",
+        ),
         (foreign, "notes.txt is not a journal of Optuna"),
         (cut, r"j.log is not a journal of Optuna, or is damaged"),
     ],

@@ -162,10 +162,11 @@ def _cannot_open(url: str, error: Exception) -> str:
             reason = reason.replace(str(parsed.password), "***")
     except (SQLAlchemyError, ValueError):
         shown = url.partition("://")[0] + "://..."
-    return (
-        f"cannot open the storage {shown}: {reason}; check the URL, and that the database can be "
-        "reached from here"
-    )
+    advice = "check the URL, and that the database can be reached from here"
+    for each in (error, error.__cause__):
+        if isinstance(each, ModuleNotFoundError):
+            advice = f"install the database's driver, the package of the module {each.name}"
+    return f"cannot open the storage {shown}: {reason}; {advice}"
 
 
 def _reason(error: BaseException) -> str:
