@@ -21,9 +21,15 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from trpo_deploy.errors import ConfigError, RankFailedError, TrainingError
+from trpo_deploy.train.distributed.links import Links, connect
 from trpo_deploy.train.distributed.meeting import meet
 from trpo_deploy.train.distributed.randomness import set_shared_generators
-from trpo_deploy.train.distributed.world import LostConnectionError, World, enter_world
+from trpo_deploy.train.distributed.world import (
+    LostConnectionError,
+    World,
+    enter_world,
+    world,
+)
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -133,7 +139,18 @@ def _connect(timeout_s: float) -> tuple[World, Store]:
         raise TrainingError(
             f"rank {os.environ['RANK']} cannot connect to the others at {address} ({reason})"
         ) from error
-    return World(rank, size), store
+    return World(rank, size, links=_links(store, rank, size, timeout_s)), store
+
+
+def _links(store: Store, rank: int, size: int, timeout_s: float) -> Links | None:
+    """The connections for small sums, if all ranks have them."""
+    links = connect(store, rank, size, timeout_s)
+    connected = torch.tensor(int(links is not None))
+    dist.all_reduce(connected, dist.ReduceOp.MIN)
+    if links and not connected:
+        links.close()
+        return None
+    return links
 
 
 def _end_together(error: Exception, ranks: World, store: Store) -> None:
@@ -166,6 +183,8 @@ def _reported(store: Store, wait_s: float = 0.0) -> str | None:
 def _leave() -> None:
     """Close the connections; further messages of the other ranks to this one fail."""
     set_shared_generators(None)
+    if links := world().links:
+        links.close()
     enter_world(World())
     if dist.is_initialized():
         with suppress(RuntimeError):

@@ -1,8 +1,8 @@
 """The processes that share a training run, and the messages between them.
 
 Each process is a *rank*. Rank ``r`` of ``size`` has the r-th part of the environments. Messages go
-over gloo, for tensors on a GPU over NCCL (see :mod:`trpo_deploy.train.distributed.launch`). Nothing
-is pickled.
+over gloo, for tensors on a GPU over NCCL (see :mod:`trpo_deploy.train.distributed.launch`), and
+small sums over :mod:`~trpo_deploy.train.distributed.links`. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trpo_deploy.errors import TrainingError
+from trpo_deploy.train.distributed.links import MAX_BYTES, Links
 
 
 class LostConnectionError(TrainingError):
@@ -39,6 +40,8 @@ class World:
     """Messages of this rank so far; a reduction counts as one."""
     message_bytes: int = 0
     """Bytes of the tensors in these messages."""
+    links: Links | None = None
+    """For small sums; without them gloo carries these too."""
 
     def rows(self, n: int) -> slice:
         """The part of this rank, of a batch with ``n`` rows for each rank."""
@@ -48,7 +51,10 @@ class World:
         """Sum over the ranks, written into ``values``; the same bits on each rank."""
         if self.size > 1:
             with self._message(values):
-                dist.all_reduce(values)
+                if self.links and values.device.type == "cpu" and values.nbytes <= MAX_BYTES:
+                    self.links.sum(values.numpy())
+                else:
+                    dist.all_reduce(values)
         return values
 
     def broadcast(self, values: Tensor) -> None:
@@ -104,7 +110,7 @@ class World:
         self.message_bytes += values.nbytes
         try:
             yield
-        except RuntimeError as error:  # the base class of the errors of torch.distributed
+        except (RuntimeError, OSError) as error:  # of torch.distributed, and of the links
             text = " ".join(str(error).split()).partition(". This may")[0]
             reason = text.rpartition("] ")[2]  # without gloo's source file
             raise LostConnectionError(
