@@ -36,13 +36,23 @@ def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
     assert np.isnan(TaskResult("X-v0", np.array([1]), finals[:1, None]).iqm()[1])
 
 
+@pytest.mark.parametrize("finals", [[1.0, 4.0], [3.0, 5.0, 10.0, -7.0]])
+def test_the_interval_of_the_mean_is_that_of_a_t_test(finals: list[float]) -> None:
+    returns = np.array(finals)
+    low, high = TaskResult("X-v0", np.array([1]), returns[:, None]).mean_interval()
+    expected = stats.ttest_1samp(returns, 0.0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert np.isnan(TaskResult("X-v0", np.array([1]), returns[:1, None]).mean_interval()[0])
+
+
 def test_all_tables_contain_the_same_numbers(tmp_path: Path) -> None:
     returns = np.array([[1.0, 30.0, 20.0], [2.0, 10.0, 40.0]])
     result = TaskResult("X_y-v0", np.array([1, 2, 3]), returns)
     write_report([result, result], tmp_path)
     with (tmp_path / "table.csv").open(newline="") as file:
         row = list(csv.reader(file))[1]
-    assert row[:6] == ["X_y-v0", "2", "30", "10", "35", "5"]
+    # Student's t for two seeds is 12.7, the standard error 10.
+    assert row[:7] == ["X_y-v0", "2", "30", "10", "[-97, 157]", "35", "5"]
     assert "| " + " | ".join(row) + " |" in (tmp_path / "table.md").read_text()
     assert " & ".join(row) in (tmp_path / "table.tex").read_text().replace(r"\_", "_")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -12,7 +12,10 @@ from trpo_deploy.train.run.benchmark.results import TaskResult
 from trpo_deploy.train.run.benchmark.tables import write_tables
 from trpo_deploy.train.run.plots import benchmark_curves
 
-_HEADER = ("task", "seeds", "final mean", "final std", "best mean", "best std", "IQM", "95 % CI")
+_HEADER = (
+    *("task", "seeds", "final mean", "final std", "95 % CI of the mean"),
+    *("best mean", "best std", "IQM", "95 % CI of the IQM"),
+)
 
 
 def write_report(results: Sequence[TaskResult], output: Path) -> None:
@@ -24,18 +27,16 @@ def write_report(results: Sequence[TaskResult], output: Path) -> None:
 
 
 def _row(result: TaskResult) -> list[str]:
-    middle, low, high = result.iqm()
-    numbers = (
-        result.final.mean(),
-        result.final.std(),
-        result.best.mean(),
-        result.best.std(),
-        middle,
-    )
-    interval = "" if np.isnan(low) else f"[{low:.0f}, {high:.0f}]"
+    middle, *around_middle = result.iqm()
     return [
         result.env_id,
         str(len(result.returns)),
-        *(f"{number:.0f}" for number in numbers),
-        interval,
+        *(f"{number:.0f}" for number in (result.final.mean(), result.final.std())),
+        _interval(*result.mean_interval()),
+        *(f"{number:.0f}" for number in (result.best.mean(), result.best.std(), middle)),
+        _interval(*around_middle),
     ]
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"[{low:.0f}, {high:.0f}]"

@@ -37,6 +37,18 @@ class TaskResult:
         best: Array = self.returns[:, self.timesteps > 0].max(axis=1)
         return best
 
+    def mean_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of the mean final return, by Student's t.
+
+        Returns:
+            The bounds; NaN for a single seed.
+        """
+        n = len(self.final)
+        if n < 2:
+            return float("nan"), float("nan")
+        half = stats.t.ppf(0.975, n - 1) * stats.sem(self.final)
+        return float(self.final.mean() - half), float(self.final.mean() + half)
+
     def iqm(self) -> tuple[float, float, float]:
         """Interquartile mean of the final returns with its 95 % bootstrap interval.
 
