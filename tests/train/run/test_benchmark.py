@@ -104,13 +104,13 @@ def test_settings_are_compared_in_one_table_and_one_plot(tmp_path: Path) -> None
     gain = {"default": 0.0, "slow": -50.0, "far": 2.0}
     for variant in variants:
         for env_id in ("CartPole-v1", "Acrobot-v1"):
-            for seed in (100, 101, 102):
-                last = 10.0 * (seed - 100) + gain[variant.name]
+            for seed in (200, 201, 202):
+                last = 10.0 * (seed - 200) + gain[variant.name]
                 folder = variant.folder(tmp_path)
                 a_run(folder, env_id, seed, [0, 3000], 3000, *variant.settings, last=last)
     env_ids, lines = ("CartPole-v1", "Acrobot-v1"), list[str]()
     benchmark(env_ids, 3, 3000, tmp_path, 1, lines.append, variants)
-    assert "slow: Acrobot-v1 seed 102: -30.0" in lines
+    assert "slow: Acrobot-v1 seed 202: -30.0" in lines
     with (tmp_path / "comparison.csv").open(newline="") as file:
         header, *rows = list(csv.reader(file))
     assert header[-2] == "P(better than default)"
@@ -134,7 +134,7 @@ def test_settings_are_compared_in_one_table_and_one_plot(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_only_missing_and_damaged_runs_are_trained(tmp_path: Path) -> None:
     run_benchmark(tmp_path, "CartPole-v1", timesteps=2048)
-    policy = tmp_path / "runs" / "CartPole-v1" / "seed-100" / "policy.zip"
+    policy = tmp_path / "runs" / "CartPole-v1" / "seed-200" / "policy.zip"
     before = policy.stat().st_mtime_ns
     run_benchmark(tmp_path, "CartPole-v1", timesteps=2048, seeds=2)
     assert policy.stat().st_mtime_ns == before
@@ -174,7 +174,7 @@ def a_run(
 def test_runs_of_another_length_are_refused_and_kept(
     seeds: int, length: int, tmp_path: Path
 ) -> None:
-    folder = a_run(tmp_path, "CartPole-v1", 100, [1500, 3000], 3000)
+    folder = a_run(tmp_path, "CartPole-v1", 200, [1500, 3000], 3000)
     before = sorted(folder.parent.rglob("*"))
     with pytest.raises(ModelDirError, match=f"n_timesteps=3000 .* would have {length}; .*-n.*-o"):
         run_benchmark(tmp_path, "CartPole-v1", timesteps=length, seeds=seeds)
@@ -184,15 +184,15 @@ def test_runs_of_another_length_are_refused_and_kept(
 @pytest.mark.parametrize(
     ("now", "earlier", "says"),
     [
-        ("gamma: 0.99", "gamma: 0.9", r"gamma=0.9 \(seed-101\), .* would have 0.99"),
-        ("  batch_size: 512\n", "", r"batch_size=128 \(seed-101\), .* would have 512"),
-        ("n_envs: 2", "n_envs: 8", r"n_envs=8 \(seed-101\), .* would have 2"),
+        ("gamma: 0.99", "gamma: 0.9", r"gamma=0.9 \(seed-201\), .* would have 0.99"),
+        ("  batch_size: 512\n", "", r"batch_size=128 \(seed-201\), .* would have 512"),
+        ("n_envs: 2", "n_envs: 8", r"n_envs=8 \(seed-201\), .* would have 2"),
     ],
 )
 def test_runs_with_an_earlier_preset_are_not_mixed_with_new_ones(
     now: str, earlier: str, says: str, tmp_path: Path
 ) -> None:
-    for seed in (100, 101):
+    for seed in (200, 201):
         folder = a_run(tmp_path, "CartPole-v1", seed, [3000], 3000)
     config = folder / "config.yaml"
     assert now in config.read_text()
@@ -204,7 +204,7 @@ def test_runs_with_an_earlier_preset_are_not_mixed_with_new_ones(
 
 def test_the_table_contains_the_other_tasks_of_the_same_length(tmp_path: Path) -> None:
     for env_id, timesteps in (("A-v0", 3000), ("B-v0", 3000), ("C-v0", 9000)):
-        a_run(tmp_path, env_id, 100, [timesteps], timesteps)
+        a_run(tmp_path, env_id, 200, [timesteps], timesteps)
     run_benchmark(tmp_path, "B-v0", timesteps=3000)
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [row[0] for row in csv.reader(file)] == ["task", "B-v0", "A-v0"]
@@ -235,9 +235,9 @@ def test_runs_with_other_evaluations_are_not_averaged(other: list[int], tmp_path
 @pytest.mark.parametrize(
     ("env_id", "says"),
     [
-        ("CartPol-v1", "CartPol-v1 seed 100: "),
+        ("CartPol-v1", "CartPol-v1 seed 200: "),
         # With its error, without its warnings.
-        (f"{__name__}:Warns-v0", r"Warns-v0 seed 100: .*step\(\) raised RuntimeError: broken"),
+        (f"{__name__}:Warns-v0", r"Warns-v0 seed 200: .*step\(\) raised RuntimeError: broken"),
     ],
 )
 def test_a_run_that_fails_is_named(env_id: str, says: str, tmp_path: Path) -> None:

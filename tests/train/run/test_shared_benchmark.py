@@ -73,9 +73,9 @@ def test_each_run_is_trained_by_one_of_them_and_both_have_all(
         thread.start()
     for thread in threads:
         thread.join(LIMIT_S)
-    names = [f"seed-{seed}" for seed in range(100, 106)]
+    names = [f"seed-{seed}" for seed in range(200, 206)]
     assert sorted(StandIn.started) == names
-    results = {f"CartPole-v1 seed {seed}: {seed}.0" for seed in range(100, 106)}
+    results = {f"CartPole-v1 seed {seed}: {seed}.0" for seed in range(200, 206)}
     for reported in lines.values():
         assert results <= set(reported)
         waits = set(reported) - results
@@ -89,7 +89,7 @@ def test_each_run_is_trained_by_one_of_them_and_both_have_all(
 def test_a_benchmark_continues_the_run_of_a_killed_one(tmp_path: Path) -> None:
     setting = ("--set", "policy_kwargs.net_arch=[4]", "--set", "n_steps=64", "--set", "n_envs=1")
     words = ("benchmark", "--env", "CartPole-v1", "--seeds", "1", "-n", "4096", "-o", str(tmp_path))
-    run = ModelDir(tmp_path / "runs" / "CartPole-v1" / "seed-100")
+    run = ModelDir(tmp_path / "runs" / "CartPole-v1" / "seed-200")
     first = subprocess.Popen([*COMMAND, *words, *setting], stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + LIMIT_S

@@ -25,8 +25,8 @@ from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 from trpo_deploy.train.run.tuning.trial import ERROR, SETTINGS, TrialJob
 from trpo_deploy.train.vec_env.make import closed_after
 
-FIRST_FRESH_SEED = 200
-"""First seed of the comparison. Trials have seeds from 0 on, reported benchmarks from 100 on."""
+FIRST_FRESH_SEED = 100
+"""First seed of the comparison. Trials have seeds from 0 on, benchmarks from 200 on."""
 _MAX_FAILURES = 3
 """Trials that may fail before the first one succeeds; the reason is then not their settings."""
 
