@@ -154,7 +154,8 @@ def _layer_rounding(name: str, actor: ActorNetwork) -> float:
     """Smallest error that rounding in each layer causes in an output, even if terms cancel.
 
     Hidden units are of order one. Engines' tanh, exp and erf, and their sums in a layer norm, may
-    differ by one unit in the last place of such a number. Each layer adds its part, and the last layer's weights scale the sum.
+    differ by one unit in the last place of such a number. Each layer adds its part, and the last
+    layer's weights scale the sum.
     """
     layers = actor.critic.layers if name == "value" else (*actor.layers, actor.head)
     last = layers[-1]

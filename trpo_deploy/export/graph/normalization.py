@@ -26,7 +26,7 @@ def add_standardize(
         # of the size of that error, which the second subtraction removes. A row of equal numbers
         # becomes zeros.
         for step in ("roughly_centered", "centered"):
-            mean = graph.add("Gemm", [name, column], f"{prefix}/{step}/mean")
+            mean = graph.add("MatMul", [name, column], f"{prefix}/{step}/mean")
             name = graph.add("Sub", [name, mean], f"{prefix}/{step}")
     # Not Pow: onnxruntime would replace the nodes by one that older versions compute less exactly.
     square = graph.add("Mul", [name, name], f"{prefix}/square")

@@ -1,7 +1,7 @@
 """Layer norms and RMS norms of a traced extractor, by the operators of an exported graph.
 
-torch writes a layer norm in a form that old engines compute less exactly and that targets such as C do
-not have, and an RMS norm not at all. See ``docs/decisions/layer-norms.md``.
+torch writes a layer norm in a form that old engines compute less exactly and that targets such as C
+do not have, and an RMS norm not at all. See ``docs/decisions/layer-norms.md``.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from trpo_deploy.spec.spaces import Array
 
 Lines = Iterator[str]
 
+
 @dataclass(eq=False)
 class StepWriter:
     """Writes steps; collects the constants that they need."""
