@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from trpo_deploy.runtime import OnnxPolicy
 from trpo_deploy.spec.policy_spec import TensorSpec
 from trpo_deploy.spec.spaces import Array
 
-ROWS = {
+ROWS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "ordinary": lambda rng, n: rng.normal(size=(9, n)),
     "equal numbers": lambda _, n: np.repeat([[1000.1], [0.1], [-1e6], [0.0]], n, axis=1),
     "far from zero": lambda rng, n: 1000.1 + 0.01 * rng.normal(size=(9, n)),
@@ -54,11 +55,9 @@ def graph_of(*modules: nn.Module, width: int, opset: int = 13) -> bytes:
     graph = GraphBuilder(opset)
     last = add_layers(graph, read_layers(modules), "x", "/net")
     graph.add("Identity", [last], "y")
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])] for name in "xy"
-    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", width]) for n in "xy")
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "net", *ends, graph.initializers),
+        helper.make_graph(graph.nodes, "net", [x], [y], graph.initializers),
         opset_imports=[helper.make_opsetid("", opset)],
         ir_version=8,
     )
@@ -118,18 +117,19 @@ def test_a_norm_is_torchs(name: str) -> None:
 
 def test_a_row_of_equal_numbers_is_the_bias() -> None:
     norm = randomized(nn.LayerNorm(100))
+    bias = norm.state_dict()["bias"]
     found = run(graph_of(norm, width=100), rows("equal numbers", 100))
     # A mean of 1000.1 that is wrong by 6e-4, and not corrected, would make the result wrong by 0.2.
-    np.testing.assert_allclose(found, np.tile(norm.bias.detach(), (4, 1)), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, np.tile(bias, (4, 1)), rtol=0, atol=1e-5)
 
 
 def test_a_variance_that_overflows_leaves_the_bias() -> None:
     """A sum of large numbers must not overflow."""
     norm = randomized(nn.LayerNorm(5))
-    largest = np.finfo(np.float32).max
+    bias, largest = norm.state_dict()["bias"], np.finfo(np.float32).max
     x = np.array([[largest, 0.5, largest, 0.5, 0.5], [largest, 0, 0, 0, 0]], np.float32)
     found = run(graph_of(norm, width=5), x)
-    np.testing.assert_array_equal(found, np.tile(norm.bias.detach(), (2, 1)))
+    np.testing.assert_array_equal(found, np.tile(bias, (2, 1)))
 
 
 def test_onnxruntime_1_15_computes_norms_as_exactly(tmp_path: Path) -> None:

@@ -73,12 +73,26 @@ def _read_module(module: nn.Module) -> Iterable[Layer]:
         if name in _NORMS:
             return _NORMS[name](module)
         if name in ACTIVATIONS:
-            parameters = (float(getattr(module, each)) for each in ACTIVATIONS[name])
-            return (Activation(name, tuple(parameters)),)
+            return (_read_activation(module, name),)
     supported = ("Linear", "Conv2d", *_NORMS, "Dropout", *ACTIVATIONS)
     raise ExportError(
         f"the layer {_line(module)} cannot be exported; supported: {', '.join(supported)}"
     )
+
+
+_ONLY: Mapping[str, Mapping[str, object]] = {
+    "GELU": {"approximate": "none"},
+    "Softplus": {"beta": 1, "threshold": 20},
+}
+"""Attributes of activation functions that no graph has: the value that it assumes."""
+
+
+def _read_activation(module: nn.Module, name: str) -> Activation:
+    expected = _ONLY.get(name, {})
+    if any(getattr(module, each) != value for each, value in expected.items()):
+        only = ", ".join(f"{each}={value!r}" for each, value in expected.items())
+        raise ExportError(f"the layer {_line(module)} cannot be exported; supported: {only}")
+    return Activation(name, tuple(float(getattr(module, each)) for each in ACTIVATIONS[name]))
 
 
 def _read_conv(module: nn.Conv2d) -> Conv:
