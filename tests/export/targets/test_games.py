@@ -68,7 +68,7 @@ def test_every_policy_gives_the_same_actions_through_the_contract(
     "kind",
     [
         *("normalised", "action multi discrete", "observation dict", "guarded stack", "squashed"),
-        "layer norms",
+        *("layer norms", "extractor with layer norms"),
     ],
 )
 @pytest.mark.parametrize("target", ENGINES)
