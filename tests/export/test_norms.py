@@ -290,8 +290,8 @@ class Backwards(nn.Sequential):
 @pytest.mark.parametrize(
     ("layer", "says"),
     [
-        (nn.LayerNorm((100, WIDTH)), "normalizes over several axes"),
-        (nn.RMSNorm((100, WIDTH)), "normalizes over several axes"),
+        (nn.LayerNorm((100, WIDTH)), "normalises over several axes"),
+        (nn.RMSNorm((100, WIDTH)), "normalises over several axes"),
         (nn.BatchNorm1d(WIDTH, track_running_stats=False), "without running statistics"),
         (Doubled(WIDTH), "supported: Linear, Conv2d, BatchNorm1d, LayerNorm, RMSNorm, Dropout"),
         (nn.GroupNorm(2, WIDTH), "supported: Linear"),

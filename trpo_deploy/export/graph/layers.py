@@ -41,9 +41,8 @@ def add_layer(
     if isinstance(layer, Linear):
         return graph.add("Gemm", [name, weight, bias], output, transB=1)
     if isinstance(layer, Affine):
-        return graph.add(
-            "Add", [graph.add("Mul", [name, weight], f"{prefix}/scaled"), bias], output
-        )
+        scaled = graph.add("Mul", [name, weight], f"{prefix}/scaled")
+        return graph.add("Add", [scaled, bias], output)
     assert isinstance(layer, Conv)
     return graph.add(
         "Conv",

@@ -44,7 +44,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class Standardize:
-    """Each row divided by its size, as in layer norms.
+    """Layer norm or RMS norm of each row, without weight and bias.
 
     ``d / sqrt(mean(d^2) + epsilon)``, where ``d`` is ``x - mean(x)``, or ``x`` in an RMS norm.
     """

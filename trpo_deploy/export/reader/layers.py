@@ -84,7 +84,7 @@ _ONLY: Mapping[str, Mapping[str, object]] = {
     "GELU": {"approximate": "none"},
     "Softplus": {"beta": 1, "threshold": 20},
 }
-"""Attributes of activation functions that no graph has: the value that it assumes."""
+"""Attributes of activation functions that a graph assumes to have these values."""
 
 
 def _read_activation(module: nn.Module, name: str) -> Activation:
@@ -152,7 +152,7 @@ _NORMS: Mapping[str, Callable[[Any], Iterable[Layer]]] = {
 def _width(module: nn.LayerNorm | nn.RMSNorm) -> int:
     if len(module.normalized_shape) != 1:
         raise ExportError(
-            f"the layer {_line(module)} cannot be exported: it normalizes over several axes; "
+            f"the layer {_line(module)} cannot be exported: it normalises over several axes; "
             "expected the last axis alone"
         )
     return int(module.normalized_shape[0])

@@ -81,7 +81,7 @@ def _helpers(interface: Interface, act: list[str]) -> Lines:
     if f"{name}_ratio(" in text:
         finite = f"{name}_magnitude_float({{}}) < {_INFINITY['float']}"
         yield (
-            "/* With -ffast-math, dividing by infinity may give NaN instead of 0. */\n"
+            "/* x / y, and 0 for an infinite y, where -ffast-math may give NaN. */\n"
             f"static float {name}_ratio(float x, float y)\n{{\n"
             f"    const bool is_zero = {finite.format('x')} && !({finite.format('y')});\n"
             "    return is_zero ? 0.0f : x / y;\n}"

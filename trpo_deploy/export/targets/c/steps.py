@@ -285,10 +285,11 @@ class StepWriter:
 
 
 def _is_exact_difference(operation: Operation, following: Sequence[Operation]) -> bool:
-    """Whether an operation is a subtraction that later steps need as it is.
+    """Whether an operation subtracts a mean from which something is subtracted later.
 
-    With -ffast-math, ``x - mean - rest`` becomes ``x - (mean + rest)``, which loses the rest. The
-    rest is subtracted in the same loop, or computed from all differences by a later step.
+    With -ffast-math, ``x - mean - rest`` may become ``x - (mean + rest)``, which loses the rest.
+    The rest of a normaliser's mean is a constant of the same loop. In a layer norm, the mean and
+    the rest are computed.
     """
     if operation.function != "Sub":
         return False
