@@ -15,6 +15,7 @@ from torch import nn
 
 from tests.export.policies import BOX, SpaceEnv, exported, make_model, statistics_for
 from trpo_deploy import TRPO
+from trpo_deploy.errors import ExportError
 from trpo_deploy.export import ExportOptions, SourceOptions, export_model
 from trpo_deploy.export.graph.activations import ACTIVATION_NODES
 from trpo_deploy.runtime import OnnxPolicy
@@ -172,6 +173,18 @@ def test_parameters_of_activations_are_exported(activation: nn.Module, tmp_path:
     model = make_model(algorithm=TRPO, policy_kwargs=keywords)
     path = export_model(model, tmp_path / "policy.onnx").path
     agrees(OnnxPolicy(path), model, BOX)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.GELU("tanh"), nn.Softplus(beta=2), nn.Softplus(threshold=1)], ids=str
+)
+def test_activations_of_another_form_are_refused_in_one_line(
+    activation: nn.Module, tmp_path: Path
+) -> None:
+    keywords = {"activation_fn": lambda: activation, "net_arch": [8]}
+    model = make_model(algorithm=TRPO, policy_kwargs=keywords)
+    with pytest.raises(ExportError, match=f"the layer {type(activation).__name__}.* supported: "):
+        export_model(model, tmp_path / "policy.onnx", verify=False)
 
 
 def test_the_graph_has_every_activation_that_a_policy_may_have() -> None:

@@ -50,7 +50,8 @@ def load_model(
     """Take a policy from a model, or a bare policy.
 
     The wrappers of a model's environment tell the frame stack, the image layout, the normaliser and
-    what else the file must contain. A bare policy has no environment.
+    what else the file must contain. A bare policy has no environment. The policy is put into
+    evaluation mode and stays in it.
 
     Raises:
         ExportError: The policy is not a supported one, a wrapper of the environment is unknown, or
@@ -58,6 +59,8 @@ def load_model(
         SpaceError: The statistics or the frame stack do not fit, or the image layout is unknown.
     """
     policy = _supported(model.policy if isinstance(model, BaseAlgorithm) else model)
+    # As predict does. In training mode, each call would change the statistics of a batch norm.
+    policy.set_training_mode(False)
     env = model.get_env() if isinstance(model, BaseAlgorithm) else None
     environment = None if env is None else read_environment(env, options.allow_wrappers)
     own_statistics = None if environment is None else environment.statistics

@@ -11,6 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from tests.export.extractors import Normalized, Residual
+from tests.export.norms import WIDTH, Normed, NormedExtractor, OtherNorms
 from tests.export.policies import BOX, exported, make_model, statistics_for
 from tests.export.test_matrix import ACTIONS, BOUNDED, GREY, OBSERVATIONS, stacked
 from trpo_deploy import TRPO
@@ -73,6 +74,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "extractor with pooling": {**extractor(Pooled), "observation_space": PICTURE},
     "extractor with a shortcut": extractor(Residual),
     "extractor with batch normalisation": extractor(Normalized),
+    "layer norms": {"policy": Normed, "policy_kwargs": SMALL},
+    "other norms": {"policy_kwargs": {"activation_fn": OtherNorms, "net_arch": [WIDTH]}},
+    "extractor with layer norms": extractor(NormedExtractor),
     "normalised": {"action_space": BOUNDED, "statistics": {"clip_obs": 2.0}},
     "normalised without clip": {"statistics": {"clip_obs": np.inf}},
     "normalised dict": {
@@ -133,6 +137,10 @@ def make(
         allow_import=(
             *("tests.export.extractors:Residual", "tests.export.extractors:Normalized"),
             "tests.export.targets.programs:Pooled",
+            *(
+                f"tests.export.norms:{each.__name__}"
+                for each in (Normed, NormedExtractor, OtherNorms)
+            ),
         ),
     )
     return exported(

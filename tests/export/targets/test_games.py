@@ -65,7 +65,11 @@ def test_every_policy_gives_the_same_actions_through_the_contract(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["normalised", "action multi discrete", "observation dict", "guarded stack", "squashed"]
+    "kind",
+    [
+        *("normalised", "action multi discrete", "observation dict", "guarded stack", "squashed"),
+        *("layer norms", "extractor with layer norms"),
+    ],
 )
 @pytest.mark.parametrize("target", ENGINES)
 def test_onnxruntime_1_15_gives_the_same_numbers(target: str, kind: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from trpo_deploy.export.certify.batches import is_finite, one_ulp_off, size_of, take
 from trpo_deploy.export.graph.distribution import PARAMETERS
-from trpo_deploy.export.policy.layers import Activation, Linear
+from trpo_deploy.export.policy.layers import Activation, Linear, Standardize
 from trpo_deploy.export.policy.network import ActorNetwork
 from trpo_deploy.export.policy.observations import next_state_name
 from trpo_deploy.export.policy.outputs import OPTIONAL_OUTPUTS
@@ -153,8 +153,9 @@ def _batch_noise(
 def _layer_rounding(name: str, actor: ActorNetwork) -> float:
     """Smallest error that rounding in each layer causes in an output, even if terms cancel.
 
-    Hidden units are of order one. Engines' tanh, exp and erf may differ by one unit in the last
-    place of such a number. Each layer adds its part, and the last layer's weights scale the sum.
+    Hidden units are of order one. Engines' tanh, exp and erf, and their sums in a layer norm, may
+    differ by one unit in the last place of such a number. Each layer adds its part, and the last
+    layer's weights scale the sum.
     """
     layers = actor.critic.layers if name == "value" else (*actor.layers, actor.head)
     last = layers[-1]
@@ -165,8 +166,8 @@ def _layer_rounding(name: str, actor: ActorNetwork) -> float:
         size *= float(0.5 * (space.high - space.low).max())
     if name in ("log_prob", "margin"):
         size = max(size, 1.0)  # probabilities are of order one
-    activations = sum(isinstance(layer, Activation) for layer in layers)
-    return float(np.finfo(np.float32).eps) * size * (1 + activations)
+    rounded = sum(isinstance(layer, (Activation, Standardize)) for layer in layers)
+    return float(np.finfo(np.float32).eps) * size * (1 + rounded)
 
 
 def _scaling_rounding(name: str, reference: SB3Policy) -> float:

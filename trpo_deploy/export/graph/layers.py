@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 from trpo_deploy.export.graph.activations import ACTIVATION_NODES
 from trpo_deploy.export.graph.builder import GraphBuilder
-from trpo_deploy.export.policy.layers import Activation, Conv, Flatten, Layer, Linear
+from trpo_deploy.export.graph.normalization import add_standardize
+from trpo_deploy.export.policy.layers import (
+    Activation,
+    Affine,
+    Conv,
+    Flatten,
+    Layer,
+    Linear,
+    Standardize,
+)
 
 
 def add_layers(graph: GraphBuilder, layers: Iterable[Layer], name: str, prefix: str) -> str:
@@ -25,10 +34,15 @@ def add_layer(
         return graph.add("Flatten", [name], output, axis=1)
     if isinstance(layer, Activation):
         return ACTIVATION_NODES[layer.name](graph, name, layer.parameters, output)
+    if isinstance(layer, Standardize):
+        return add_standardize(graph, layer, name, prefix, output)
     weight = graph.constant(f"{prefix}/weight", layer.weight)
     bias = graph.constant(f"{prefix}/bias", layer.bias)
     if isinstance(layer, Linear):
         return graph.add("Gemm", [name, weight, bias], output, transB=1)
+    if isinstance(layer, Affine):
+        scaled = graph.add("Mul", [name, weight], f"{prefix}/scaled")
+        return graph.add("Add", [scaled, bias], output)
     assert isinstance(layer, Conv)
     return graph.add(
         "Conv",

@@ -43,8 +43,31 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class Standardize:
+    """Layer norm or RMS norm of each row, without weight and bias.
+
+    ``d / sqrt(mean(d^2) + epsilon)``, where ``d`` is ``x - mean(x)``, or ``x`` in an RMS norm.
+    """
+
+    width: int
+    """Numbers in a row."""
+    epsilon: float
+    subtracts_mean: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``x * weight + bias``, each number with its own."""
+
+    weight: Array
+    """float32, ``(numbers,)``."""
+    bias: Array
+    """float32, ``(numbers,)``."""
+
+
+@dataclass(frozen=True)
 class Flatten:
     """Flatten all axes except the batch."""
 
 
-Layer: TypeAlias = Linear | Conv | Activation | Flatten
+Layer: TypeAlias = Linear | Conv | Activation | Standardize | Affine | Flatten

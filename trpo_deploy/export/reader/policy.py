@@ -101,7 +101,7 @@ def _mlp(policy: ActorCriticPolicy, net: str) -> tuple[Layer, ...]:
             f"the policy's mlp_extractor, a {type(extractor).__name__}, has no {net} that is a "
             "torch.nn.Sequential; expected policy_net and value_net, as in SB3's MlpExtractor"
         )
-    return read_layers([*shared, *layers])
+    return read_layers([*shared, layers])
 
 
 def _head(reference: SB3Policy) -> Linear:

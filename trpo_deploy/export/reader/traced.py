@@ -26,6 +26,7 @@ from torch import nn
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.policy.features import TracedFeatures
 from trpo_deploy.export.reader.free_batch import BATCHES, check_free_batch, check_graph
+from trpo_deploy.export.reader.traced_norms import norms_written_out
 
 
 def traced_features(
@@ -79,7 +80,12 @@ class _Tracer:
     def _export(self, opset: int) -> bytes:
         names = [f"in_{name}" for name in self.inputs]
         try:
-            with TemporaryDirectory() as folder, warnings.catch_warnings(), _without_output():
+            with (
+                TemporaryDirectory() as folder,
+                warnings.catch_warnings(),
+                _without_output(),
+                norms_written_out(self.module),
+            ):
                 path = Path(folder) / "features.onnx"
                 # The TorchScript exporter warns that it is deprecated. The newer one cannot write
                 # opset 13.

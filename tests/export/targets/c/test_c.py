@@ -12,11 +12,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from tests.export.norms import Normed
 from tests.export.policies import BOX, exported, make_model, statistics_for
 from tests.export.targets.c.folders import NAME, WARNINGS, compiler, run, write_folder
-from tests.export.targets.programs import KINDS, make
+from tests.export.targets.programs import KINDS, SMALL, make
 from trpo_deploy import TRPO
-from trpo_deploy.export import TargetOptions, export_file
+from trpo_deploy.export import TargetOptions, export_file, export_model
 from trpo_deploy.export.certify.engines import Engine
 from trpo_deploy.export.certify.exported_file import ExportedFile
 from trpo_deploy.export.targets.c import library
@@ -89,6 +90,42 @@ def test_fast_math_keeps_a_mean_far_from_zero(
     # a mean in one float32 alone would be off by up to 7e-3 of its standard deviation
     expected, _ = OnnxPolicy(onnx).predict(rows)
     np.testing.assert_allclose(fast.run({"obs": rows})["action"], expected, atol=5e-6)
+
+
+@pytest.mark.parametrize("compiler_name", ["gcc", "clang"])
+def test_fast_math_keeps_layer_norms_of_any_mean_and_size(
+    compiler_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler(compiler_name))
+    space = spaces.Box(-np.inf, np.inf, (64,))
+    folder = write_folder(tmp_path, observation_space=space, policy=Normed, policy_kwargs=SMALL)
+    noise = np.random.default_rng(0).normal(size=(9, 64))
+    rows = np.concatenate([noise, 1000.1 + 0.01 * noise, 1e15 * noise, np.full((1, 64), 1000.1)])
+    overflowing = 1e30 * noise  # the variance does; what is divided by its root is zero
+    observations = np.concatenate([rows, overflowing]).astype(np.float32)
+    expected, _ = OnnxPolicy(tmp_path / "model" / "policy.onnx").predict(observations)
+    for options in ((), FAST):
+        found = load(folder, *options, monkeypatch=monkeypatch).run({"obs": observations})
+        assert found["obs_ok"].all()
+        # the rounding of float32 in a few layers of gain one
+        np.testing.assert_allclose(found["action"], expected, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("options", [(), FAST], ids=["O2", "fast-math"])
+@pytest.mark.parametrize("norm", [torch.nn.LayerNorm, torch.nn.RMSNorm])
+def test_no_norm_hides_a_hidden_number_that_is_infinite(
+    norm: type[Any], options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = spaces.Box(-np.inf, np.inf, (3,))
+    network = {"net_arch": [4], "activation_fn": lambda: norm(4)}
+    model = make_model(space, algorithm=TRPO, policy_kwargs=network)
+    with torch.no_grad():
+        model.policy.mlp_extractor.policy_net[0].weight[:2] = 2.0
+    onnx = export_model(model, tmp_path / "policy.onnx", verify=False).path
+    export_file(onnx, TargetOptions("c", tmp_path / "c", NAME), verify=False)
+    engine = load(tmp_path / "c", *options, monkeypatch=monkeypatch)
+    rows = np.array([[3e38, 0, 0], [1, 1, 0]], np.float32)
+    assert engine.run({"obs": rows})["obs_ok"].tolist() == [False, True]
 
 
 def test_the_largest_finite_number_is_finite_except_in_a_guarded_file(tmp_path: Path) -> None:

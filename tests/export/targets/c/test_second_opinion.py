@@ -32,7 +32,7 @@ GENERATE = (
         *("action box", "action discrete", "action multi discrete", "action multi binary"),
         *("observation discrete from 2", "observation multi binary", "observation dict"),
         *("normalised", "squashed", "float64", "normalised stack", "stack of images"),
-        "extractor with pooling",
+        *("extractor with pooling", "layer norms"),
     ],
 )
 def test_another_generator_gives_the_same_actions(kind: str, tmp_path: Path) -> None:

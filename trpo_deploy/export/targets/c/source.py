@@ -78,6 +78,14 @@ def _helpers(interface: Interface, act: list[str]) -> Lines:
                 f"    union {{\n        {ctype} number;\n        {bits} bits;\n    }} both;\n"
                 f"    both.number = x;\n    return both.bits & {mask};\n}}"
             )
+    if f"{name}_ratio(" in text:
+        finite = f"{name}_magnitude_float({{}}) < {_INFINITY['float']}"
+        yield (
+            "/* x / y, and 0 for an infinite y, where -ffast-math may give NaN. */\n"
+            f"static float {name}_ratio(float x, float y)\n{{\n"
+            f"    const bool is_zero = {finite.format('x')} && !({finite.format('y')});\n"
+            "    return is_zero ? 0.0f : x / y;\n}"
+        )
     for ctype, suffix in (("float", "f"), ("double", "")):
         if f"{name}_clip{suffix}(" in text:
             yield (

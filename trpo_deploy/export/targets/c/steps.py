@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +32,6 @@ from trpo_deploy.export.targets.program import (
 from trpo_deploy.spec.spaces import Array
 
 Lines = Iterator[str]
-
-_SUBTRACTIONS = ["Sub", "Sub"]
 
 
 @dataclass(eq=False)
@@ -82,9 +80,8 @@ class StepWriter:
             arguments = [self._element(each, step.output, value) for each in operation.operands]
             value = f"v{index}"
             line = self._operation(operation, arguments, value)
-            # With -ffast-math, x - mean - rest becomes x - (mean + rest), which loses the rest.
-            following = [each.function for each in step.operations[index : index + 2]]
-            yield line.replace("const", "const volatile", 1) if following == _SUBTRACTIONS else line
+            is_exact = _is_exact_difference(operation, step.operations[index + 1 :])
+            yield line.replace("const", "const volatile", 1) if is_exact else line
         yield f"    {out}[i] = {value};"
         yield "}"
 
@@ -93,6 +90,8 @@ class StepWriter:
         text = call(operation.function, arguments, ctype, operation.parameters, self.prefix)
         if operation.function == "Cast" and operation.dtype == np.bool_:
             text = f"(uint8_t)({arguments[0]} != 0)"
+        if operation.function == "Div" and ctype == "float" and not _is_constant(operation, 1):
+            text = f"{self.prefix}_ratio({', '.join(arguments)})"
         return f"    const {ctype} {name} = {text};"
 
     def _element(self, operand: Operand, output: Tensor, previous: str) -> str:
@@ -102,24 +101,28 @@ class StepWriter:
         index = _index(operand.shape, output.shape)
         if isinstance(operand, Tensor):
             return f"{self.address(operand)}[{index}]"
-        ctype = self.ctype(operand.dtype)
-        first = operand.reshape(-1)[:1]
-        if operand.size and (operand == first).all():
+        return self._number(operand, self.ctype(operand.dtype), index)
+
+    def _number(self, values: Array, ctype: str, index: str) -> str:
+        """Number ``index`` of a constant array; a literal if all numbers are equal."""
+        first = values.reshape(-1)[:1]
+        if values.size and (values == first).all():
             return number(first[0], ctype)
-        return f"{self.constant(operand, ctype)}[{index}]"
+        return f"{self.constant(values, ctype)}[{index}]"
 
     def _dense(self, step: Dense) -> Lines:
         """Rows of weights by input, so that the inner loop over outputs vectorises."""
         inputs, outputs = step.weight.shape
-        weight, bias = (self.constant(each, "float") for each in (step.weight, step.bias))
+        weight = self._number(step.weight, "float", f"i * {outputs} + o")
+        bias = self._number(step.bias, "float", "o")
         x, y = self.address(step.input), self.address(step.output)
         yield f"for (int32_t o = 0; o < {outputs}; ++o) {{"
-        yield f"    {y}[o] = {bias}[o];"
+        yield f"    {y}[o] = {bias};"
         yield "}"
         yield f"for (int32_t i = 0; i < {inputs}; ++i) {{"
         yield f"    const float x = {x}[i];"
         yield f"    for (int32_t o = 0; o < {outputs}; ++o) {{"
-        yield f"        {y}[o] += x * {weight}[i * {outputs} + o];"
+        yield f"        {y}[o] += x * {weight};"
         yield "    }"
         yield "}"
 
@@ -279,6 +282,22 @@ class StepWriter:
         yield "    }"
         yield f"    {y}[n] = best;"
         yield "}"
+
+
+def _is_exact_difference(operation: Operation, following: Sequence[Operation]) -> bool:
+    """Whether an operation subtracts a mean from which something is subtracted later.
+
+    With -ffast-math, ``x - mean - rest`` may become ``x - (mean + rest)``, which loses the rest.
+    The rest of a normaliser's mean is a constant of the same loop. In a layer norm, the mean and
+    the rest are computed.
+    """
+    if operation.function != "Sub":
+        return False
+    return not _is_constant(operation, 1) or [each.function for each in following[:1]] == ["Sub"]
+
+
+def _is_constant(operation: Operation, position: int) -> bool:
+    return isinstance(operation.operands[position], np.ndarray)
 
 
 def _title(step: Step) -> str:

@@ -42,6 +42,8 @@ class StepWriter:
     constants: list[str] = field(default_factory=list)
     """Definitions of constants."""
     _weights: list[Array] = field(default_factory=list)
+    _defined: dict[bytes, str] = field(default_factory=dict)
+    """Names of float32 constants by their bytes; each is written once."""
 
     def lines(self, step: Step) -> Lines:
         """The step as lines of JavaScript, without indentation of the function."""
@@ -67,9 +69,13 @@ class StepWriter:
     def _constant(self, values: Array) -> str:
         """Define a constant typed array; return its name."""
         if values.dtype == np.float32:
-            first = sum(each.size for each in self._weights)
-            self._weights.append(values.reshape(-1))
-            return self._define(f"weights.subarray({first}, {first + values.size})")
+            content = values.tobytes()
+            if content not in self._defined:
+                first = sum(each.size for each in self._weights)
+                self._weights.append(values.reshape(-1))
+                end = first + values.size
+                self._defined[content] = self._define(f"weights.subarray({first}, {end})")
+            return self._defined[content]
         texts = ", ".join(number(each) for each in values.reshape(-1))
         return self._define(f"{array_type(values.dtype)}.of({texts})")
 
