@@ -28,7 +28,7 @@ def lines_of(run: Run) -> list[str]:
 
 def test_an_export_says_in_two_lines_what_was_compared(model: ModelDir, tmp_path: Path) -> None:
     wrote, certificate, *others = lines_of(run_cli("export", model.root, "-o", tmp_path / "p.onnx"))
-    files = r"p\.onnx \([\d.]+ KiB\) with p\.certificate\.json and p\.md"
+    files = r"p\.onnx \([\d.]+ KiB\) with p\.certificate\.json, p\.policy\.json and p\.md"
     assert re.fullmatch(f"wrote .*{files}", wrote)
     assert re.fullmatch(
         rf"certificate: the same policy; \d+ checks passed: {NUMBERS}, 48 of 48 episodes equal",
@@ -64,6 +64,7 @@ def test_verbose_prints_every_check_and_what_was_not_read(tmp_path: Path) -> Non
     assert [line.split(": ")[0].split(maxsplit=1)[1] for line in added[1:]] == [
         check["name"].split(": ")[0] for check in checks
     ]
+    assert not [line for line in added if line.endswith(":") or "{" in line or "[]" in line]
     assert len(lines_of(run_cli("verify", "model.zip", "model.onnx", cwd=tmp_path))) == 4
     assert (
         len(lines_of(run_cli("verify", "model.zip", "model.onnx", "--verbose", cwd=tmp_path))) > 9

@@ -39,7 +39,11 @@ def test_a_video_is_written_without_a_word_from_sdl(
     arguments = ("evaluate", model.root, "--backend", "torch", "--episodes", 1)
     run = run_process(*arguments, "--video", video)
     assert run.code == 0, run.error
-    assert run.error == ""
+    assert run.error.splitlines() == [
+        f"recording the first episode to {video} ...",
+        *(f"recording the first episode to {video}: step {n} ..." for n in (200, 400)),
+        "playing 1 episode ...",
+    ]
     returns, wrote = run.output.splitlines()
     assert returns.endswith(", 1 episode, torch)")
     assert wrote == f"wrote {video}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import metadata
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -347,7 +348,7 @@ def test_who_asks_for_less_motion_starts_the_robot(visit: Page, address: str) ->
     play_until(visit, 0.2)
 
 
-@pytest.mark.parametrize(("width", "height"), [(360, 700), (700, 360), (1200, 700)])
+@pytest.mark.parametrize(("width", "height"), [(320, 640), (360, 640), (700, 360), (1200, 700)])
 def test_the_page_fits_a_screen(visit: Page, width: int, height: int) -> None:
     resize(visit, width, height)
 
@@ -365,6 +366,7 @@ def test_the_page_fits_a_screen(visit: Page, width: int, height: int) -> None:
     [stage], [controls] = boxes("#stage"), boxes("#controls")
     assert stage[3] - stage[1] >= 150  # the robot is seen
     assert stage[3] <= controls[1]
+    assert not visit.evaluate("document.documentElement.scrollWidth > innerWidth")
     [header], [figures] = boxes("header"), boxes("#figures")
     assert max(header[3], figures[3]) <= stage[1]
     assert header[3] <= figures[1] or header[2] <= figures[0]
@@ -377,6 +379,13 @@ def test_cartpole_is_one_link_away(visit: Page, address: str) -> None:
     steps = "Number(document.querySelector('#policy .steps')?.textContent ?? 0)"
     assert wait_until(lambda: visit.evaluate(steps) > 20, WAIT_S)
     assert visit.evaluate("document.querySelector('nav a').href") == address
+
+
+def test_the_documentation_is_one_link_away(visit: Page) -> None:
+    """Its address is that of pyproject.toml, since the page may lie at any other."""
+    links = "[...document.querySelectorAll('nav a')].map((link) => [link.innerText, link.href])"
+    urls = dict(each.split(", ") for each in metadata("trpo-deploy").get_all("Project-URL") or ())
+    assert ["Documentation", urls["Documentation"]] in visit.evaluate(links)
 
 
 def test_a_model_that_does_not_load_is_named(visit: Page) -> None:

@@ -184,7 +184,8 @@ def test_mujoco_renders_without_a_display(hopper: Path, tmp_path: Path) -> None:
     video = tmp_path / "hopper.gif"
     run = evaluate_without_display(hopper, "--env", "Hopper-v5", "--video", video)
     assert run.code == 0, run.error
-    assert run.error == ""
+    recording = f"recording the first episode to {video} ..."
+    assert run.error.splitlines() == [recording, "playing 1 episode ..."]
     assert run.output.splitlines()[1:] == [f"wrote {video}"]
     last = decoded(video, 480, 480)[-1]
     # The camera that follows sees the orange robot in the middle, before a grey and green scene.

@@ -86,11 +86,20 @@ def _limits(certificate: Mapping[str, Any], checks: Sequence[Mapping[str, Any]])
 
 def _in_full(check: Mapping[str, Any]) -> str:
     words = check.get("note") or _numbers(check)
-    return f"{_RESULTS[check.get('passed')]} {escape(check.get('name'))}: {escape(words)}"
+    details = f": {escape(words)}" if words else ""
+    return f"{_RESULTS[check.get('passed')]} {escape(check.get('name'))}{details}"
 
 
 def _numbers(check: Mapping[str, Any]) -> str:
     pairs = check.get("measured", {}).items()
-    return ", ".join(
-        f"{name} {f'{value:.3g}' if isinstance(value, float) else value}" for name, value in pairs
-    )
+    return ", ".join(f"{name} {_value(value)}" for name, value in pairs)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return " and ".join(f"{key} {_value(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return " and ".join(map(_value, value)) or "none"
+    return str(value)

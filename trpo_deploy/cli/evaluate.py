@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trpo_deploy.cli.options import AllowImport, EnvOverride, Json, Model
-from trpo_deploy.cli.output import escape, print_json, reserve_stdout, say
+from trpo_deploy.cli.output import escape, print_json, reserve_stdout, say, telling
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
@@ -47,16 +47,18 @@ def evaluate(
     reserve_stdout()
     from trpo_deploy.play import evaluate as play
 
-    result = play(
-        model,
-        backend=backend.value,
-        env_id=env,
-        episodes=episodes,
-        seed=seed,
-        deterministic=not stochastic,
-        allow_import=allow_import or (),
-        video=video,
-    )
+    with telling(lines=video is not None) as tell:
+        result = play(
+            model,
+            backend=backend.value,
+            env_id=env,
+            episodes=episodes,
+            seed=seed,
+            deterministic=not stochastic,
+            allow_import=allow_import or (),
+            video=video,
+            tell=tell,
+        )
     if as_json:
         _print_as_json(result, backend)
     else:

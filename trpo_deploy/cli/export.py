@@ -15,7 +15,7 @@ from trpo_deploy.cli.output import escape, print_warnings, reserve_stdout, say
 from trpo_deploy.errors import ExportError
 from trpo_deploy.export.targets.table import DEFAULT, TARGETS, check_target
 from trpo_deploy.extras import require_package
-from trpo_deploy.files.certificate import certificate_path
+from trpo_deploy.files.certificate import certificate_path, policy_json_path
 from trpo_deploy.files.exported import finished_file
 
 if TYPE_CHECKING:
@@ -206,11 +206,12 @@ def print_export(result: Export, *, verbose: bool = False) -> None:
         result: The export.
         verbose: Print every check and the parts of the zip that were not read, too.
     """
-    names = [result.card.name]
+    names = [policy_json_path(result.path).name, result.card.name]
     if result.certificate is not None:
         names.insert(0, certificate_path(result.path).name)
     size = f"{result.size / 1024:.1f} KiB"
-    say(f"wrote {escape(result.path)} ({size}) with {escape(' and '.join(names))}")
+    files = f"{', '.join(names[:-1])} and {names[-1]}"
+    say(f"wrote {escape(result.path)} ({size}) with {escape(files)}")
     print_warnings(result.warnings)
     if verbose and result.skipped:
         say(f"not read, as nothing needs it: {escape(', '.join(result.skipped))}")

@@ -7,7 +7,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,6 +67,28 @@ def say(text: str) -> None:
 def warn(text: object) -> None:
     """Print a warning as one line on stderr."""
     _print_to_stderr("[yellow]warning:[/]", text)
+
+
+@contextmanager
+def telling(lines: bool) -> Iterator[Callable[[str], None]]:
+    """Show on stderr what a command does; gives the function that takes it in a few words.
+
+    On a terminal it is one line, which changes and is gone at the end.
+
+    Args:
+        lines: Whether to print a line for each text where stderr is no terminal.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+    def tell_line(text: str) -> None:
+        if lines:
+            console.print(f"{escape(text)} ...")
+
+    if console.is_terminal:
+        with console.status("") as status:
+            yield lambda text: status.update(f"{escape(text)} ...")
+    else:
+        yield tell_line
 
 
 def print_error(error: BaseException) -> None:

@@ -34,6 +34,11 @@ def find_onnx(model: Path) -> Path:
     inside = folders_with(onnx)
     if inside:
         raise ModelDirError(f"{model} has no {onnx.name}; {inside}")
+    if (model / "golden.json").is_file():
+        raise ModelDirError(
+            f"{model} has the files of a target, which run in its own engine; give the {onnx.name} "
+            "that they were exported from"
+        )
     if not (ModelDir(model).config.is_file() or any(model.glob(f"*{ZIP}"))):
         raise ModelDirError(f"{model} has no {onnx.name}; give a model folder or a {onnx.name}")
     from trpo_deploy.files.runs import find_run  # reads YAML, which a robot does not have

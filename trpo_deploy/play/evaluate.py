@@ -15,7 +15,7 @@ from trpo_deploy.envs.trust import imported_names, untrusted_names
 from trpo_deploy.errors import EnvError, ModelDirError
 from trpo_deploy.files.exported import changed_sources, find_onnx
 from trpo_deploy.files.runs import Run, find_run, run_of_exported
-from trpo_deploy.play.video import prepare_video, record_episode
+from trpo_deploy.play.video import Tell, prepare_video, record_episode
 from trpo_deploy.spec.environment import EnvironmentSpec
 from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import Array
@@ -42,6 +42,7 @@ def evaluate(
     deterministic: bool = True,
     allow_import: Sequence[str] = (),
     video: Path | None = None,
+    tell: Tell = lambda _: None,
 ) -> Evaluation:
     """Play episodes with the seeds ``seed``, ``seed + 1``, ...
 
@@ -55,6 +56,7 @@ def evaluate(
         deterministic: Whether to take the distribution's mode; otherwise a sample.
         allow_import: Classes that the files may import, as ``module:Class``. Their code runs.
         video: MP4, GIF or WebP file to write the first episode to.
+        tell: Called with what is being done, for a user who waits.
 
     Raises:
         EnvError: No environment is known, or it cannot be made, does not fit the policy or names
@@ -70,7 +72,8 @@ def evaluate(
     else:
         act, environment = _torch(model, env_id, deterministic, tuple(allow_import))
     if video is not None:
-        record_episode(environment, act, seed, video)
+        record_episode(environment, act, seed, video, tell)
+    tell("playing 1 episode" if episodes == 1 else f"playing {episodes} episodes")
     played = play(environment, act, range(seed, seed + episodes))
     notes = (environment.note, cut_episodes(environment.env_id, played.cut, episodes))
     return Evaluation(environment.env_id, "; ".join(filter(None, notes)), played.returns)

@@ -44,8 +44,13 @@ _ENCODINGS = {
     ".webp": ("-c:v", "libwebp_anim", "-quality", "80", "-loop", "0"),
 }
 
+_TOLD_STEPS = 200
+
 Write: TypeAlias = Callable[[Array], object]
 """Adds a frame, uint8 ``(height, width, 3)``, to a video."""
+
+Tell: TypeAlias = Callable[[str], object]
+"""Tells a user what is being done, in a few words."""
 
 
 def prepare_video(path: Path) -> None:
@@ -65,7 +70,9 @@ def prepare_video(path: Path) -> None:
     render_without_display()
 
 
-def record_episode(environment: Environment, act: Act, seed: int, path: Path) -> None:
+def record_episode(
+    environment: Environment, act: Act, seed: int, path: Path, tell: Tell = lambda _: None
+) -> None:
     """Play one episode and write it as a video.
 
     The file name's ending chooses MP4 (H.264), GIF or WebP. The video plays at the environment's
@@ -76,6 +83,7 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
         act: The policy, for batches of raw observations.
         seed: Seed for ``env.reset``.
         path: The file, checked with :func:`prepare_video`. It is written completely or not at all.
+        tell: Called when the first picture is there, and after every :data:`_TOLD_STEPS` steps.
 
     Raises:
         EnvError: The environment cannot render images.
@@ -91,12 +99,15 @@ def record_episode(environment: Environment, act: Act, seed: int, path: Path) ->
         with _video(path, frame, fps / every) as write:
             write(frame)
             state, steps = None, 0
+            tell(f"recording the first episode to {path}")
             while not episode.ended:
                 actions, state = act(batch([episode.observation]), state)
                 episode.step(actions[0])
                 steps += 1
                 if steps % every == 0:
                     write(_rendered_frame(environment, env))
+                if steps % _TOLD_STEPS == 0:
+                    tell(f"recording the first episode to {path}: step {steps:,}")
 
 
 @contextmanager

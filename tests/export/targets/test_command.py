@@ -223,6 +223,16 @@ def test_a_damaged_folder_is_refused(
     run_cli("verify", onnx, tmp_path).assert_one_clear_line(says)
 
 
+@pytest.mark.parametrize("command", ["inspect", "evaluate", "serve", "bundle"])
+def test_a_folder_of_a_target_is_told_from_a_model_folder(
+    command: str, onnx: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "web"
+    assert run_cli("export", onnx, "--target", "web", "-o", folder, "--no-verify").code == 0
+    says = "has the files of a target, which run in its own engine; give the policy.onnx that"
+    run_cli(command, folder).assert_one_clear_line(says)
+
+
 def test_a_file_in_the_way_is_refused(onnx: Path, tmp_path: Path) -> None:
     (tmp_path / "c").write_text("")
     run_cli("export", onnx, "--target", "c", "-o", tmp_path / "c").assert_one_clear_line(

@@ -294,6 +294,25 @@ def test_the_readme_tells_names_sizes_and_the_mapping(target: str, tmp_path: Pat
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("period", "says"),
+    [
+        (0.02, "| 1 (the action lasts 0.02 s, Fixed Timestep is 0.02 s) |"),
+        (0.06, "| 3 (the action lasts 0.06 s, Fixed Timestep is 0.02 s) |"),
+        (0.008, "| 1, and 0.008 s as Fixed Timestep (Project Settings > Time) |"),
+        (0.5, "| 1, and 0.5 s as Fixed Timestep (Project Settings > Time) |"),
+    ],
+)
+def test_the_decision_period_is_one_that_unity_takes(
+    period: float, says: str, tmp_path: Path
+) -> None:
+    """Unity takes whole numbers from 1 to 20."""
+    names = tmp_path / "names.yaml"
+    names.write_text(f"period: {period}\n")
+    folder = write_folder("unity", tmp_path, options={"names": names})
+    assert f"| Decision Requester | Decision Period {says}" in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("target", ENGINES)
 def test_the_readme_of_discrete_actions_tells_values_and_starts(
     target: str, tmp_path: Path

@@ -351,6 +351,15 @@ def test_the_setting_of_ppo_names_the_one_of_trpo() -> None:
             load_config("CartPole-v1", settings=[f"{name}=x"])
 
 
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("lr", "learning_rate"), ("delta", "target_kl"), ("hidden_sizes", "policy_kwargs.net_arch")],
+)
+def test_a_setting_by_another_librarys_name_is_told_ours(name: str, ours: str) -> None:
+    with pytest.raises(ConfigError, match=f"^unknown setting '{name}'; here it is {ours}$"):
+        load_config("CartPole-v1", settings=[f"{name}=0.1"])
+
+
 def test_an_id_without_a_version_is_the_newest_version() -> None:
     assert load_config("CartPole") == load_config("CartPole-v1")
     assert load_config("NoSuchThing").env_id == "NoSuchThing"

@@ -40,7 +40,8 @@ def output_tensors(
 
 def _optional_tensor(name: str, actor: ActorNetwork) -> TensorSpec:
     if name not in OPTIONAL_OUTPUTS:
-        raise ExportError(f"unknown output {name!r}; expected one of {list(OPTIONAL_OUTPUTS)}")
+        expected = ", ".join(OPTIONAL_OUTPUTS)
+        raise ExportError(f"unknown output {name!r}; expected one of {expected}")
     space, gaussian = actor.action_space, actor.is_gaussian
     if (name in ("mean", "std") and not gaussian) or (name in ("logits", "margin") and gaussian):
         has = "mean and std" if gaussian else "logits and margin"

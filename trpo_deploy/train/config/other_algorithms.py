@@ -31,12 +31,31 @@ _OF_THE_RUN = {
 """Arguments of TRPO that a run passes itself, and what the user does instead."""
 
 
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "vf_lr": "learning_rate",
+    "total_timesteps": "n_timesteps",
+    "discount": "gamma",
+    "lam": "gae_lambda",
+    "delta": "target_kl",
+    "max_kl": "target_kl",
+    "cg_iters": "cg_max_steps",
+    "damping_coeff": "cg_damping",
+    "hidden_sizes": "policy_kwargs.net_arch",
+}
+"""Names that papers and other libraries give to settings of TRPO."""
+
+
 def check_not_of_another_algorithm(name: str) -> None:
     """Check that an unknown setting is not one of another algorithm, or one that the run makes.
+
+    Nor may it be another library's name of a setting.
 
     Raises:
         ConfigError: It is one. The message says what to use in its place.
     """
+    if name in _OTHER_NAMES:
+        raise ConfigError(f"unknown setting {name!r}; here it is {_OTHER_NAMES[name]}")
     if name in _OF_THE_RUN:
         raise ConfigError(f"the run sets {name!r} itself; {_OF_THE_RUN[name]}")
     for algorithm in (PPO, A2C, DQN, SAC, TD3, DDPG):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from trpo_deploy.export.targets.games.actions import Branches, GameRange
 from trpo_deploy.export.targets.games.tables import (
     action_table,
@@ -13,6 +15,9 @@ from trpo_deploy.export.targets.games.tables import (
 from trpo_deploy.export.targets.unity.behavior import Behavior, Sensor
 from trpo_deploy.spec.policy_spec import PolicySpec
 from trpo_deploy.spec.spaces import BoxSpace
+
+_FIXED_TIMESTEP = 0.02
+"""Unity's default, in seconds. Decision Period is a number of these, from 1 to 20."""
 
 
 def readme_text(spec: PolicySpec, name: str) -> str:
@@ -70,7 +75,10 @@ def _components(spec: PolicySpec, behavior: Behavior, name: str) -> str:
 def _decision_period(spec: PolicySpec) -> str:
     if spec.period is None:
         return "steps of physics between two actions of the training"
-    return f"{spec.period:g} s / Fixed Timestep (Project Settings > Time)"
+    steps = spec.period / _FIXED_TIMESTEP
+    if round(steps) in range(1, 21) and math.isclose(steps, round(steps), rel_tol=1e-6):
+        return f"{round(steps)} (the action lasts {spec.period:g} s, Fixed Timestep is 0.02 s)"
+    return f"1, and {spec.period:g} s as Fixed Timestep (Project Settings > Time)"
 
 
 def _is_vector_only(behavior: Behavior) -> bool:
