@@ -23,8 +23,9 @@ demo: $(INSTALLED) ## train, export, verify, serve and play CartPole; about a mi
 page: $(INSTALLED) ## build the page with walking robots into build/page; needs npm
 	$(BIN)/python scripts/build-page
 
+# Tests start hundreds of processes. Without cached bytecode, each compiles the package again.
 test: lint ## run lint and the whole test suite
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(DEVELOPED) ## check style, types and import directions
 	$(BIN)/ruff check .
