@@ -33,8 +33,6 @@ from trpo_deploy.train.run.environments import make_training_env
 from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import make_model
 
-pytestmark = pytest.mark.usefixtures("undrawn_curves")
-
 PENDULUM = ("use_sde=false", "policy_kwargs={net_arch: [8]}", "batch_size=64", "n_steps=64")
 
 
