@@ -28,7 +28,7 @@ def test_an_agent_is_exported_verified_and_reaches_its_return(
     name: str, agents: Path, tmp_path: Path
 ) -> None:
     onnx = tmp_path / "policy.onnx"
-    # Pendulum's are 48 episodes, as by default. Those of all others take long.
+    # Of Pendulum, 48 episodes are played, as by default; of the others 16, which are longer.
     limit = () if name == "Pendulum-v1_1" else ("--seconds", 1)
     exported = run_cli("export", agents / name, "-o", onnx, *limit)
     assert exported.code == 0, exported.error
