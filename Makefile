@@ -23,7 +23,9 @@ demo: $(INSTALLED) ## train, export, verify, serve and play CartPole; about a mi
 page: $(INSTALLED) ## build the page with walking robots into build/page; needs npm
 	$(BIN)/python scripts/build-page
 
+# The package is compiled once, for the hundreds of processes that tests start.
 test: lint ## run lint and the whole test suite
+	$(BIN)/python -m compileall -q -j 0 trpo_deploy
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(DEVELOPED) ## check style, types and import directions

@@ -67,13 +67,17 @@ def run_process(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Run:
-    """Run ``python -m trpo_deploy``, or another command, as a process; ``env`` adds variables."""
+    """Run ``python -m trpo_deploy``, or another command, as a process; ``env`` adds variables.
+
+    It has one torch thread, as ``trpo-deploy`` takes itself: beside other tests, several threads of
+    a small network take many times as long.
+    """
     done = subprocess.run(
         [str(each) for each in (*command, *arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
         timeout=240,
     )
     return Run(done.returncode, done.stdout, done.stderr)

@@ -18,8 +18,8 @@ gc.set_threshold(10_000)  # as the command line does: a fifth of the time to col
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than processors: tests of servers and robots often wait."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than processors: tests of servers and robots often wait."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_configure(config: pytest.Config) -> None:

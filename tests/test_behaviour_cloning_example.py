@@ -77,7 +77,7 @@ def test_the_cloned_policy_balances_and_starts_a_training(datasets: Path, tmp_pa
     assert run.code == 0, run.error
     training = run_cli(
         *("train", "CartPole-v1", "-o", tmp_path / "run", "-n", 1024, "--no-export"),
-        *("--init", tmp_path / "cloned", "--set", "normalize=true"),
+        *("--init", tmp_path / "cloned", "--set", "normalize=true", "--eval-episodes", 5),
     )
     assert training.code == 0, training.error
     evaluations = np.load(tmp_path / "run" / "evaluations.npz")

@@ -22,7 +22,7 @@ def test_both_backends_play_the_same_episodes(model: ModelDir) -> None:
 
 
 def test_stochastic_actions_play_other_episodes(model: ModelDir) -> None:
-    evaluate = ("evaluate", model.root, "--backend", "torch", "--json")
+    evaluate = ("evaluate", model.root, "--backend", "torch", "--episodes", 5, "--json")
     returns = [
         json.loads(run_cli(*evaluate, *more).output)["returns"] for more in ((), ("--stochastic",))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,19 +45,21 @@ def test_tensorboard_gets_the_log(folder: ModelDir) -> None:
     assert "eval/mean_reward" in events.Tags()["scalars"]
 
 
-def test_resume_takes_the_settings_from_the_run(folder: ModelDir) -> None:
-    resume = ("train", "CartPole-v1", "-o", folder.root, "--resume", "--no-export")
+def test_resume_takes_the_settings_from_the_run(folder: ModelDir, tmp_path: Path) -> None:
+    copied = ModelDir(tmp_path / "m")
+    shutil.copytree(folder.root, copied.root)
+    resume = ("train", "CartPole-v1", "-o", copied.root, "--resume", "--no-export")
     run = run_cli(*resume, "-n", 1536)
     assert run.code == 0, run.error
     assert "trained 1,536 steps" in run.output
-    config = read_yaml(folder.config)
+    config = read_yaml(copied.config)
     assert (config["seed"], config["n_timesteps"]) == (4, 1536)
     assert config["hyperparameters"]["n_steps"] == 128
     run_cli(*resume, "--set", "gamma=0.5").assert_one_clear_line("gamma=0.99, not 0.5", "-o")
     # A default that the run was not told is the same as one that it was.
     assert run_cli(*resume, "--set", "cg_max_steps=15").code == 0
     run_cli(*resume, "--set", "cg_max_steps=9").assert_one_clear_line("cg_max_steps=15, not 9")
-    other = run_cli("train", "Acrobot-v1", "-o", folder.root, "--resume")
+    other = run_cli("train", "Acrobot-v1", "-o", copied.root, "--resume")
     other.assert_one_clear_line("run on CartPole-v1, not on Acrobot-v1")
     run_cli(*resume, "-n", 1000).assert_one_clear_line("has made 1536 of 1536 steps")
     assert run_cli(*resume, "--force").code == 2
@@ -82,19 +85,20 @@ def test_the_preset_is_said_and_recorded(folder: ModelDir, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "empty", "no text"])
-def test_resume_finds_the_settings_in_the_checkpoint(damage: str, tmp_path: Path) -> None:
-    train = ("train", "CartPole-v1", "-o", tmp_path / "m", "--no-progress")
-    assert run_cli(*train, *SHORT, "--seed", 4, "--eval-episodes", 1).code == 0
-    folder = ModelDir(tmp_path / "m")
-    before = folder.config.read_bytes()
+def test_resume_finds_the_settings_in_the_checkpoint(
+    damage: str, folder: ModelDir, tmp_path: Path
+) -> None:
+    shutil.copytree(folder.root, tmp_path / "m")
+    damaged = ModelDir(tmp_path / "m")
+    before = damaged.config.read_bytes()
     if damage == "gone":
-        folder.config.unlink()
+        damaged.config.unlink()
     else:
         kept = {"cut": before[: len(before) // 2], "empty": b"", "no text": b"\xff\xfe\x00"}
-        folder.config.write_bytes(kept[damage])
-    run = run_cli(*train, "--resume", "--no-export")
+        damaged.config.write_bytes(kept[damage])
+    run = run_cli("train", "CartPole-v1", "-o", damaged.root, "--resume", "--no-export")
     assert run.code == 0, run.error
-    assert folder.config.read_bytes() == before
+    assert damaged.config.read_bytes() == before
 
 
 def test_resume_ignores_a_damaged_log(folder: ModelDir) -> None:

@@ -28,12 +28,14 @@ def test_an_agent_is_exported_verified_and_reaches_its_return(
     name: str, agents: Path, tmp_path: Path
 ) -> None:
     onnx = tmp_path / "policy.onnx"
-    exported = run_cli("export", agents / name, "-o", onnx)
+    # Of Pendulum, 48 episodes are played, as by default; of the others 16, which are longer.
+    limit = () if name == "Pendulum-v1_1" else ("--seconds", 1)
+    exported = run_cli("export", agents / name, "-o", onnx, *limit)
     assert exported.code == 0, exported.error
     assert "certificate: the same policy" in exported.output
     assert json.loads((tmp_path / "certificate.json").read_text())["verdict"] == "pass"
     # The export has compared the returns already, over many episodes.
-    verified = run_cli("verify", agents / name, onnx, "--steps", 1000, "--seconds", 1)
+    verified = run_cli("verify", agents / name, onnx, "--steps", 1000, "--seconds", 0)
     assert verified.code == 0, verified.error
 
     policy = OnnxPolicy(onnx)

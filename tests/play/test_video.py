@@ -17,6 +17,7 @@ from gymnasium import spaces
 from tests.command import Run, run_cli
 from trpo_deploy.envs.environment import Environment
 from trpo_deploy.errors import EnvError, ModelDirError
+from trpo_deploy.export import export_model
 from trpo_deploy.play.video import follow_robot, prepare_video, record_episode
 from trpo_deploy.spec.spaces import Array
 
@@ -159,15 +160,15 @@ def hopper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mujoco")
     from stable_baselines3 import PPO
 
-    file = tmp_path_factory.mktemp("hopper") / "policy.zip"
-    PPO("MlpPolicy", "Hopper-v5", n_steps=64, seed=0, device="cpu").save(file)
-    return file
+    file = tmp_path_factory.mktemp("hopper") / "policy.onnx"
+    model = PPO("MlpPolicy", "Hopper-v5", n_steps=64, seed=0, device="cpu")
+    return export_model(model, file, verify=False).path
 
 
 def evaluate_without_display(model: Path, *arguments: object, **variables: str) -> Run:
     """``trpo-deploy evaluate`` on a machine without a display, as a process."""
     kept = {name: value for name, value in os.environ.items() if name not in HEADLESS}
-    command = ("evaluate", model, "--backend", "torch", "--episodes", 1, *arguments)
+    command = ("evaluate", model, "--episodes", 1, *arguments)
     done = subprocess.run(
         [sys.executable, "-m", "trpo_deploy", *map(str, command)],
         env={**kept, **variables},

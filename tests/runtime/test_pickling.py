@@ -14,7 +14,6 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from tests.runtime.policy_files import box, write_policy
 from trpo_deploy.runtime import OnnxPolicy, Session
@@ -150,6 +149,9 @@ class Opponent(gymnasium.Env[Array, Array]):
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_environments_in_subprocesses_hold_a_session(policy: OnnxPolicy, method: str) -> None:
+    # Imported here, since the processes of the other tests import this module.
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
     session = Session(policy)
     environments = SubprocVecEnv([lambda: Opponent(session)] * 2, start_method=method)
     try:

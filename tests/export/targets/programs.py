@@ -20,6 +20,8 @@ from trpo_deploy.sb3.activations import ACTIVATIONS
 
 PICTURE = spaces.Box(0, 255, (3, 13, 14), np.uint8)
 SMALL = {"net_arch": [6, 5]}
+FEATURES = {"CnnPolicy": {"features_dim": 16}, "MultiInputPolicy": {"cnn_output_dim": 16}}
+"""Of an image. By default there are hundreds, whose weights take half of the generated source."""
 NORMALISED_DICT = OBSERVATIONS["dict"][0]
 
 
@@ -123,14 +125,20 @@ def make(
     statistics: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
     layout: str | None = None,
+    policy: str = "MlpPolicy",
+    policy_kwargs: dict[str, Any] | None = None,
     **keywords: Any,
 ) -> Path:
     """Write ``policy.zip`` and ``policy.onnx`` of a policy with random weights."""
+    if policy in FEATURES:
+        policy_kwargs = {"features_extractor_kwargs": FEATURES[policy], **(policy_kwargs or {})}
     space = observation_space
     if frames > 1:
         space = stacked(space, frames).observation_space
     found = None if statistics is None else statistics_for(space, **statistics)
-    model = make_model(space, algorithm=TRPO, **keywords)
+    model = make_model(
+        space, policy=policy, policy_kwargs=policy_kwargs, algorithm=TRPO, **keywords
+    )
     reading = SourceOptions(
         frame_stack=frames if frames > 1 else None,
         image_layout="chw" if layout == "chw" or _is_chw(observation_space) else "hwc",

@@ -25,9 +25,7 @@ def short_config(env_id: str, *settings: str, steps: int = 1536, **flags: Any) -
         env_id,
         settings=["n_steps=128", "batch_size=64", "checkpoint_every=256", *settings],
         n_timesteps=steps,
-        eval_every=512,
-        eval_episodes=2,
-        **flags,
+        **{"eval_every": 512, "eval_episodes": 2, **flags},
     )
 
 

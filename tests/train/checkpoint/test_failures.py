@@ -27,6 +27,8 @@ from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 from trpo_deploy.train import train
 
+pytestmark = pytest.mark.usefixtures("undrawn_curves")
+
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     whole, parts = ModelDir(tmp_path / "whole"), ModelDir(tmp_path / "parts")

@@ -24,6 +24,8 @@ from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train import train
 from trpo_deploy.train.checkpoint.checkpoint import read_checkpoint
 
+pytestmark = pytest.mark.usefixtures("undrawn_curves")
+
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:

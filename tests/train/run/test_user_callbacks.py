@@ -22,6 +22,8 @@ from trpo_deploy.files.yaml import read_yaml
 from trpo_deploy.sb3.policy_zip import read_policy_zip
 from trpo_deploy.train import Reports, TrainConfig, load_config, train
 
+pytestmark = pytest.mark.usefixtures("undrawn_curves")
+
 HERE = __name__
 STOP = "stable_baselines3.common.callbacks:StopTrainingOnMaxEpisodes"
 

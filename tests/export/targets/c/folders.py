@@ -14,7 +14,7 @@ from trpo_deploy.export import TargetOptions, export_file
 
 NAME = "pol"
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Werror")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1")
 
 
 def write_folder(folder: Path, *, verify: bool = False, **kind: Any) -> Path:

@@ -17,12 +17,18 @@ SPACES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C of a kind of policy, for all boards."""
+    return write_folder(tmp_path_factory.mktemp("policy"), **KINDS[request.param])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("board", [CORTEX_M3, CORTEX_M4F], ids=lambda board: board.machine)
-@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("folder", SPACES, indirect=True)
 def test_golden_rows_are_right_on_a_microcontroller(
-    kind: str, board: Board, tmp_path: Path
+    folder: Path, board: Board, tmp_path: Path
 ) -> None:
-    folder, image = write_folder(tmp_path, **KINDS[kind]), tmp_path / "image.elf"
+    image = tmp_path / "image.elf"
     board.build(sources(folder), image, "-Os", f"-D{NAME.upper()}_TEST_MAIN")
     assert "largest error" in board.run(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,29 +20,43 @@ from trpo_deploy.export.targets.c.library import load_engine
 from trpo_deploy.spec.policy_spec import ACTION, PolicySpec
 
 ROWS = 32
-GENERATE = (
-    *(sys.executable, "-m", "emx_onnx_cgen", "compile", "--input-dim", "batch=1"),
-    *("--large-temp-threshold", "0", "--large-weight-threshold", "0", "--model-name", NAME),
+CHECKED = (
+    *("action box", "action discrete", "action multi discrete", "action multi binary"),
+    *("observation discrete from 2", "observation multi binary", "observation dict"),
+    *("normalised", "squashed", "float64", "normalised stack", "stack of images"),
+    *("extractor with pooling", "layer norms"),
 )
+# One process for all files, since the generator takes seconds to import.
+GENERATE = """
+import json, sys
+from emx_onnx_cgen.cli import main
+sys.exit(any([main(arguments) for arguments in json.load(sys.stdin)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each kind with its policy and the other generator's C."""
+    root = tmp_path_factory.mktemp("generated")
+    files = [make(root / kind, **KINDS[kind]) for kind in CHECKED]
+    options = ["--input-dim", "batch=1", "--large-temp-threshold", "0"]
+    options += ["--large-weight-threshold", "0", "--model-name", NAME]
+    commands = [["compile", *options, str(onnx), str(onnx.with_name("emx.c"))] for onnx in files]
+    run([sys.executable, "-c", GENERATE], input=json.dumps(commands))
+    return root
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *("action box", "action discrete", "action multi discrete", "action multi binary"),
-        *("observation discrete from 2", "observation multi binary", "observation dict"),
-        *("normalised", "squashed", "float64", "normalised stack", "stack of images"),
-        *("extractor with pooling", "layer norms"),
-    ],
-)
-def test_another_generator_gives_the_same_actions(kind: str, tmp_path: Path) -> None:
-    onnx = make(tmp_path / "model", **KINDS[kind])
+@pytest.mark.parametrize("kind", CHECKED)
+def test_another_generator_gives_the_same_actions(
+    generated: Path, kind: str, tmp_path: Path
+) -> None:
+    onnx = generated / kind / "policy.onnx"
     export_file(onnx, TargetOptions("c", tmp_path / "c", NAME), verify=False)
     spec = ExportedFile.parse(onnx.read_bytes()).spec
     rows = observations(spec)
     found = load_engine(tmp_path / "c", NAME, spec).run(rows)[ACTION]
-    expected = second_opinion(onnx, spec, rows)
+    expected = second_opinion(onnx.with_name("emx.c"), spec, rows)
     if spec.action_space.dtype.kind == "f":
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
     else:
@@ -60,10 +75,9 @@ def observations(spec: PolicySpec) -> dict[str, Any]:
     return found
 
 
-def second_opinion(onnx: Path, spec: PolicySpec, rows: dict[str, Any]) -> Any:
+def second_opinion(source: Path, spec: PolicySpec, rows: dict[str, Any]) -> Any:
     """The actions of the other generator's C, row by row."""
-    source, library = onnx.with_name("emx.c"), onnx.with_name("emx.so")
-    run([*GENERATE, onnx, source])
+    library = source.with_suffix(".so")
     run([compiler("gcc"), "-std=c99", "-O1", "-shared", "-fPIC", source, "-o", library, "-lm"])
     function = getattr(ctypes.CDLL(str(library)), NAME)
     function.restype = None

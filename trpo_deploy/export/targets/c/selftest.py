@@ -8,7 +8,7 @@ import numpy as np
 
 from trpo_deploy.export.targets.agreement import TOLERANCE, action_scale
 from trpo_deploy.export.targets.c.interface import Interface, Member
-from trpo_deploy.export.targets.c.literals import number
+from trpo_deploy.export.targets.c.literals import numbers
 from trpo_deploy.export.targets.golden import Golden
 from trpo_deploy.spec.spaces import Array, BoxSpace
 
@@ -87,10 +87,10 @@ def _members(interface: Interface) -> Iterator[Member]:
 
 
 def _numbers(member: Member, values: Array) -> str:
-    numbers = [number(value, member.ctype) for value in np.asarray(values).reshape(-1)]
+    texts = numbers(np.asarray(values), member.ctype)
     if member.is_scalar and member.key != "action":
-        return numbers[0]
-    return "{" + ", ".join(numbers) + "}"
+        return texts[0]
+    return "{" + ", ".join(texts) + "}"
 
 
 def _scale(action: Member) -> str:
@@ -98,7 +98,7 @@ def _scale(action: Member) -> str:
     values = np.ones(action.size)
     if isinstance(space, BoxSpace):
         values = action_scale(space).reshape(-1)
-    return "{" + ", ".join(number(each, "float") for each in values) + "}"
+    return "{" + ", ".join(numbers(values, "float")) + "}"
 
 
 def _state(interface: Interface) -> str:
