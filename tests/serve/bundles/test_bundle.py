@@ -47,6 +47,19 @@ def test_an_output_below_a_file(model: Path, tmp_path: Path) -> None:
     run.assert_one_clear_line("cannot write", f"{tmp_path / 'file'} is a file, not a folder")
 
 
+def test_an_output_that_is_a_link_to_nothing(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "none")
+    run = run_cli("bundle", model, "--target", "triton", "-o", tmp_path / "out")
+    run.assert_one_clear_line("out exists; choose another folder with -o")
+    assert (tmp_path / "out").is_symlink()
+
+
+def test_an_output_with_a_name_that_is_too_long(model: Path, tmp_path: Path) -> None:
+    run = run_cli("bundle", model, "--target", "triton", "-o", tmp_path / ("x" * 300))
+    run.assert_one_clear_line("cannot write", "File name too long")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_disk_that_gets_full(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

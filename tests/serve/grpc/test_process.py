@@ -149,6 +149,11 @@ def test_sigterm_ends_streams_after_the_time_for_load_balancers(model: Path) -> 
         assert all_gone(children)
 
 
+def test_one_port_for_both_is_refused(model: Path) -> None:
+    with pytest.raises(ServeError, match=r"--port and --grpc-port are both 3999; choose two"):
+        serve([model], port=3999, grpc_port=3999)
+
+
 def test_a_port_in_use_is_refused_by_its_option(model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -49,6 +49,12 @@ class Connections:
         self.open: set[GrpcConnection] = set()
         self.by_peer: dict[str, GrpcConnection] = {}
 
+    def client_of(self, peer: str) -> str:
+        """Address of the client of a connection to the core; ``_`` if it has gone."""
+        connection = self.by_peer.get(peer)
+        address = connection and connection.transport.get_extra_info("peername")
+        return f"{address[0]}:{address[1]}" if address else "_"
+
     def refused_message(self, peer: str) -> bool:
         """Whether the core has refused a message of a connection because of its size."""
         connection = self.by_peer.get(peer)

@@ -80,9 +80,10 @@ def _manifests(
             {"resources": RESOURCES_COMMENT},
         ),
         "service.yaml": (network.service(name), {}),
+        "service-pods.yaml": (network.pods_service(name), {"": network.PODS_COMMENT}),
         "horizontalpodautoscaler.yaml": (
             workload.autoscaler(name),
-            {"": workload.REPLICAS_COMMENT},
+            {"": workload.REPLICAS_COMMENT, "metrics": workload.METRICS_COMMENT},
         ),
         "poddisruptionbudget.yaml": (workload.disruption_budget(name), {}),
         "networkpolicy.yaml": (
