@@ -114,6 +114,9 @@ def test_names_of_objects_are_dns_labels_and_differ() -> None:
     assert dns_label("My Bento_2") == "my-bento-2"
     assert dns_label("3 robots") == "policies-3-robots"
     assert dns_label("...") == "policies"
+    # The target's name, and so the default folder: the Service of the cluster's API has it.
+    assert dns_label("kubernetes") == dns_label("Kubernetes_") == "policies-kubernetes"
+    assert dns_label("kubernetes-2") == "kubernetes-2"
     assert len(dns_label("x" * 200)) <= 40
     labels = dns_labels(["Ant-v5", "ant_v5", "ant.v5"])
     assert labels["Ant-v5"] == "ant-v5"

@@ -16,6 +16,9 @@ POLICY_COMMENT = """\
 Who may send requests: all pods of this namespace, and those of the namespace "monitoring", where
 Prometheus often is. Add the namespace of your ingress controller or gateway. The service opens no
 connections itself, so none are allowed; --tracing needs one to the collector."""
+MONITOR_COMMENT = """\
+Many installations of the operator take only monitors with a label of their own, such as
+"release: NAME" of the chart kube-prometheus-stack. Add it to the labels."""
 PODS_COMMENT = """\
 The addresses of all pods, for gRPC clients that spread their calls over them (round_robin)."""
 

@@ -90,7 +90,7 @@ def _manifests(
             network.network_policy(name),
             {"ingress": network.POLICY_COMMENT},
         ),
-        MONITOR: (network.service_monitor(name), {}),
+        MONITOR: (network.service_monitor(name), {"": network.MONITOR_COMMENT}),
     }
     for file, (manifest, comment) in models.resources.items():
         manifests[file] = manifest, {"": comment}
