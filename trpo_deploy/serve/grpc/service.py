@@ -80,6 +80,8 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
         self._max_bytes = settings.max_body_bytes
         self._max_streams = settings.max_concurrent
         self._open_streams = 0
+        # A client that may not watch the health makes no calls either, so there is room for more.
+        self._max_watches = 4 * settings.max_concurrent
         self._open_watches = 0
         self._idle: set[asyncio.Task[Any] | None] = set()
         """The calls that wait for something that may never happen."""
@@ -176,8 +178,8 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
         started, request = perf_counter(), _Request()
         self._open_watches += 1
         try:
-            if self._open_watches > self._max_streams:
-                raise RequestError.overloaded(f"{self._max_streams} clients watch the health")
+            if self._open_watches > self._max_watches:
+                raise RequestError.overloaded(f"{self._max_watches} clients watch the health")
             request.data = await self._read_only(method.path, context, context.peer())
             request.message = method.parse(request.data)
             self._count(method.path, "", 200, started, context)
