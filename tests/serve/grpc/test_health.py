@@ -46,20 +46,26 @@ def test_watches_are_bounded_and_need_no_key(tmp_path: Path) -> None:
     model = write_policy(tmp_path / "cart" / "policy.onnx").parent
     keys = tmp_path / "keys"
     keys.write_text("a-key-of-the-health-tests")
+    own_connection = [("grpc.use_local_subchannel_pool", 1)]
     with (
-        running(model, grpc_port=0, max_concurrent=2, api_key_file=keys) as server,
-        grpc.insecure_channel(server.grpc) as channel,
+        running(model, grpc_port=0, max_concurrent=1, api_key_file=keys) as server,
+        ExitStack() as stack,
     ):
-        watches = [channel.unary_stream(WATCH)(b"") for _ in range(8)]
-        assert [next(each) for each in watches] == [SERVING] * 8
-        with pytest.raises(grpc.RpcError, match="8 clients watch the health") as refused:
-            next(channel.unary_stream(WATCH)(b""))
+
+        def watch() -> Any:
+            channel = stack.enter_context(grpc.insecure_channel(server.grpc, own_connection))
+            return channel.unary_stream(WATCH)(b"", timeout=60)
+
+        watches = [watch() for _ in range(4)]
+        assert [next(each) for each in watches] == [SERVING] * 4
+        with pytest.raises(grpc.RpcError, match="4 clients watch the health") as refused:
+            next(watch())
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         watches[0].cancel()
 
         def is_told() -> bool:
             try:
-                return bool(next(channel.unary_stream(WATCH)(b"")) == SERVING)
+                return bool(next(watch()) == SERVING)
             except grpc.RpcError:
                 return False
 
