@@ -18,10 +18,12 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 from harness.http_load import Load, require_wrk, small_request, websocket_robots, wrk
 from harness.http_servers import Server, trpo_deploy_serve
@@ -29,6 +31,7 @@ from harness.policies import write_small
 from harness.report import TRUST, machine, markdown_table, median_of, write_results
 
 from trpo_deploy.serve.bundles.kubernetes.workload import LOAD
+from trpo_deploy.serve.metrics import METRICS_PATH
 
 PAUSE_MS = 20
 """A robot asks 50 times a second, less the time that an answer takes."""
@@ -45,6 +48,8 @@ class Fleet:
     workers: int
     robots: int
     rounds: list[Load]
+    in_flight: list[float]
+    """Requests in flight of the service in each round, as an autoscaler sees them."""
 
     @property
     def rate(self) -> float:
@@ -87,7 +92,7 @@ def measure(rounds: int, seconds: int) -> list[Fleet]:
         ),
     }
     fleets = [
-        Fleet(transport, workers, robots, [])
+        Fleet(transport, workers, robots, [], [])
         for transport, sizes in FLEETS.items()
         for robots in sizes
         for workers in WORKERS
@@ -104,8 +109,24 @@ def measure(rounds: int, seconds: int) -> list[Fleet]:
             wrk(server, small_request(), 8, 1)  # warm up
         for _ in range(rounds):
             for fleet in fleets:
-                fleet.rounds.append(send[fleet.transport](servers[fleet.workers], fleet.robots))
+                server = servers[fleet.workers]
+                before, start = request_seconds(server), time.perf_counter()
+                fleet.rounds.append(send[fleet.transport](server, fleet.robots))
+                elapsed = time.perf_counter() - start
+                fleet.in_flight.append((request_seconds(server) - before) / elapsed)
     return fleets
+
+
+def request_seconds(server: Server) -> float:
+    """The seconds of all requests so far; their growth in a second is the mean in flight."""
+    time.sleep(1.1)  # the metrics are up to a second old
+    with urlopen(server.url + METRICS_PATH) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(
+        float(line.split()[-1])
+        for line in lines
+        if line.startswith("trpo_deploy_request_seconds_sum")
+    )
 
 
 def cpu_by_transport(fleets: list[Fleet]) -> dict[str, float]:
@@ -124,7 +145,7 @@ def measured_table(fleets: list[Fleet]) -> str:
     """A row for each fleet: what was measured, and what the formula says."""
     cpu = cpu_by_transport(fleets)
     header = "robots|by|workers|requests/s|p50 ms|p99 ms|CPU µs a request"
-    header += "|load of a worker|by the formula"
+    header += "|load of a worker|by the formula|in flight per worker"
     return markdown_table(
         header.split("|"),
         [
@@ -138,6 +159,7 @@ def measured_table(fleets: list[Fleet]) -> str:
                 f"{fleet.cpu:.0f}",
                 f"{fleet.load:.2f}",
                 f"{load_of_worker(fleet.rate, cpu[fleet.transport], fleet.workers):.2f}",
+                f"{median_of(fleet.in_flight, float) / fleet.workers:.2f}",
             ]
             for fleet in fleets
         ],

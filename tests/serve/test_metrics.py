@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.runtime.policy_files import write_policy
-from tests.serve.server import Server, running
+from tests.serve.server import Server, running, wait_until
+from trpo_deploy.serve import metrics
 from trpo_deploy.serve.metrics import (
     ALL_MODELS,
     BUCKETS,
@@ -57,6 +59,28 @@ def test_many_models_share_a_histogram(models: int, label: str) -> None:
     assert REGISTRY.get_sample_value("trpo_deploy_request_seconds_count", labels) == 1
     labels |= {"model": "cart", "status": "200"}
     assert REGISTRY.get_sample_value("trpo_deploy_requests_total", labels) == 1
+
+
+def test_requests_in_flight_are_a_mean_over_the_time_between_two_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def published() -> float | None:
+        publish()
+        return REGISTRY.get_sample_value("trpo_deploy_requests_in_flight")
+
+    now = time.perf_counter() + 10
+    monkeypatch.setattr(metrics, "perf_counter", lambda: now)
+    published()
+    now += 2
+    assert published() == 0
+    for _ in range(6):  # six requests of half a second in two seconds
+        count_request("/mean", "cart", 200, 0.5)
+    now += 0.1
+    assert published() == 0  # a scrape between two rounds
+    now += 1.9
+    assert published() == pytest.approx(1.5)
+    now += 1
+    assert published() == 0
 
 
 def samples(server: Server) -> dict[str, float]:
@@ -120,3 +144,14 @@ def test_the_metrics_of_many_models_are_small(tmp_path: Path) -> None:
         answer = server.client.get("/metrics")
         # 4 series for each model, at most 100 bytes each; the histograms would take 18 more.
         assert len(answer.content) < 100_000
+
+
+def test_requests_in_flight_follow_the_load(server: Server) -> None:
+    """The gauge is what an autoscaler reads: it must not be zero while clients wait."""
+    body = {"observation": [[1, 2, 3, 4]] * 1000, "model": "box"}
+    deadline = time.monotonic() + 30
+    while server.metric("trpo_deploy_requests_in_flight") < 0.1 and time.monotonic() < deadline:
+        assert server.client.post("/predict", json=body).status_code == 200
+    # One client that waits for each answer has at most one request in flight.
+    assert 0.1 <= server.metric("trpo_deploy_requests_in_flight") <= 1
+    assert wait_until(lambda: server.metric("trpo_deploy_requests_in_flight") < 0.1)

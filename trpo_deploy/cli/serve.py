@@ -121,7 +121,10 @@ def serve(
         ),
     ] = None,
     access_log: Annotated[
-        bool | None, typer.Option("--access-log", help="Log each HTTP request.", show_default=False)
+        bool | None,
+        typer.Option(
+            "--access-log", help="Log each HTTP request and gRPC call.", show_default=False
+        ),
     ] = None,
     tracing: Annotated[
         bool | None,

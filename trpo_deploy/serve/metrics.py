@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from time import perf_counter
 from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -49,9 +50,11 @@ _LATENCY = _Histogram(
 
 IN_FLIGHT = Gauge(
     "trpo_deploy_requests_in_flight",
-    "Requests that are being read or answered",
+    "Requests that are being read or answered, mean of a second",
     multiprocess_mode="livesum",
 )
+_MEAN_S = 0.9
+"""Shortest time for that mean: a little less than the pause between two rounds of publishing."""
 WAITING_JOBS = Gauge(
     "trpo_deploy_waiting_jobs",
     "Observations that wait for the next run of a policy",
@@ -88,15 +91,42 @@ class _Tally:
         self._counts[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
-    def publish(self) -> None:
-        count = sum(self._counts)
+    def publish(self) -> float:
+        """Write the numbers, and return the seconds of all requests since the last call."""
+        count, seconds = sum(self._counts), self._seconds
         if count:
             self._requests.inc(count)
-            self._histogram.add(self._counts, self._seconds)
+            self._histogram.add(self._counts, seconds)
             self._clear()
+        return seconds
+
+
+class _MeanInFlight:
+    """The mean number of requests in flight: their seconds, divided by the time that has passed.
+
+    This is Little's law. A count at one moment would not do: the event loop publishes it when it
+    has answered all small requests, so it would be zero at any load.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._since = perf_counter()
+
+    def publish(self, seconds: float) -> None:
+        """Write the mean.
+
+        Args:
+            seconds: Of the requests that were answered since the last call.
+        """
+        self._seconds += seconds
+        now = perf_counter()
+        if now - self._since >= _MEAN_S:
+            IN_FLIGHT.set(self._seconds / (now - self._since))
+            self._seconds, self._since = 0.0, now
 
 
 _tallies: list[_Tally] = []
+_mean_in_flight = _MeanInFlight()
 _count_models: Callable[[], int] = int
 
 
@@ -160,5 +190,4 @@ def count_error(code: str, model: str = "") -> None:
 
 def publish() -> None:
     """Write the tallies to the files that ``/metrics`` of every worker reads."""
-    for tally in _tallies:
-        tally.publish()
+    _mean_in_flight.publish(sum(tally.publish() for tally in _tallies))

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = "text"
     """``text``, or ``json``: one object a line."""
     access_log: bool = False
-    """Log every request with BentoML's access log."""
+    """Log every HTTP request and gRPC call, as BentoML's access log does."""
     tracing: bool = False
     """Send an OpenTelemetry span of every request to ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
 

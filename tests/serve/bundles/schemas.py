@@ -44,7 +44,7 @@ def check_inference_service(manifest: dict[str, Any]) -> None:
     types = _Types.read(_KSERVE / "kserve" / "models")
     types.check(manifest, "V1beta1InferenceService", "")
     predictor = manifest["spec"]["predictor"]
-    own = {"minReplicas", "maxReplicas", "model"}
+    own = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "model"}
     pod = {name: value for name, value in predictor.items() if name not in own}
     if "containers" in pod:
         head = {"apiVersion": "v1", "kind": "Pod", "metadata": manifest["metadata"]}

@@ -47,6 +47,19 @@ def test_an_output_below_a_file(model: Path, tmp_path: Path) -> None:
     run.assert_one_clear_line("cannot write", f"{tmp_path / 'file'} is a file, not a folder")
 
 
+def test_an_output_that_is_a_link_to_nothing(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "none")
+    run = run_cli("bundle", model, "--target", "triton", "-o", tmp_path / "out")
+    run.assert_one_clear_line("out exists; choose another folder with -o")
+    assert (tmp_path / "out").is_symlink()
+
+
+def test_an_output_with_a_name_that_is_too_long(model: Path, tmp_path: Path) -> None:
+    run = run_cli("bundle", model, "--target", "triton", "-o", tmp_path / ("x" * 300))
+    run.assert_one_clear_line("cannot write", "File name too long")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_disk_that_gets_full(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +114,9 @@ def test_names_of_objects_are_dns_labels_and_differ() -> None:
     assert dns_label("My Bento_2") == "my-bento-2"
     assert dns_label("3 robots") == "policies-3-robots"
     assert dns_label("...") == "policies"
+    # The target's name, and so the default folder: the Service of the cluster's API has it.
+    assert dns_label("kubernetes") == dns_label("Kubernetes_") == "policies-kubernetes"
+    assert dns_label("kubernetes-2") == "kubernetes-2"
     assert len(dns_label("x" * 200)) <= 40
     labels = dns_labels(["Ant-v5", "ant_v5", "ant.v5"])
     assert labels["Ant-v5"] == "ant-v5"

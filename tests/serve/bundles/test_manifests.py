@@ -117,8 +117,48 @@ def test_probes_and_metrics_are_endpoints_of_the_service(bundled: Bundled, serve
         assert answer.status_code == 200, probe
     assert server.predict([1, 2, 3, 4], model="box").status_code == 200
     metrics = server.client.get(found["ServiceMonitor"]["spec"]["endpoints"][0]["path"]).text
-    (metric,) = found["HorizontalPodAutoscaler"]["spec"]["metrics"]
-    assert f"\n{metric['pods']['metric']['name']} " in metrics
+    _, in_flight = found["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert f"\n{in_flight['pods']['metric']['name']} " in metrics
+
+
+def test_the_autoscaler_keeps_the_planned_load_of_the_cores_that_a_pod_asks_for(
+    bundled: Bundled,
+) -> None:
+    found = manifests(bundled("kubernetes"))
+    cpu, in_flight = found["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    container = container_of(found["Deployment"])
+    workers = container["args"][container["args"].index("--workers") + 1]
+    # Utilization is a percentage of the request, and a worker uses at most one core.
+    assert container["resources"]["requests"]["cpu"] == workers
+    assert cpu["resource"] == {
+        "name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": 60},
+    }
+    assert in_flight["pods"]["target"] == {"type": "AverageValue", "averageValue": "1500m"}
+    predictor = manifests(bundled("kserve") / "image")["InferenceService"]["spec"]["predictor"]
+    assert (predictor["scaleMetric"], predictor["scaleTarget"]) == ("cpu", 60)
+
+
+def test_the_addresses_of_the_pods_have_a_service_that_prometheus_does_not_scrape(
+    bundled: Bundled,
+) -> None:
+    folder = bundled("kubernetes")
+    text = (folder / "service-pods.yaml").read_text()
+    headless, balanced = yaml.safe_load(text), manifests(folder)["Service"]
+    check_kubernetes(headless, OLDEST)
+    assert headless["metadata"]["name"] == "walkers-pods"
+    assert headless["spec"]["clusterIP"] == "None"
+    assert headless["spec"]["selector"] == balanced["spec"]["selector"]
+    (port,) = headless["spec"]["ports"]
+    assert port in balanced["spec"]["ports"]
+    (scraped,) = manifests(folder)["ServiceMonitor"]["spec"]["endpoints"]
+    assert port["name"] == "grpc" != scraped["port"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_object_has_the_label_of_the_bundle(bundled: Bundled, place: str) -> None:
+    for each in kustomize(bundled("kubernetes", place)):
+        assert each["metadata"]["labels"] == {"app.kubernetes.io/name": "walkers"}, each["kind"]
 
 
 @pytest.mark.parametrize(

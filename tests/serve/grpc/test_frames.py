@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from tests.serve.grpc.raw_http2 import (
+    CONTINUATION,
     DATA,
+    END_HEADERS,
     END_STREAM,
     HEADERS,
     PING,
@@ -18,7 +22,8 @@ from tests.serve.grpc.raw_http2 import (
     frame,
     message,
 )
-from trpo_deploy.serve.grpc.frames import PREFACE, FrameReader, Uploads, ends_stream
+from trpo_deploy.serve.grpc.connection import Connections, GrpcConnection, _Core
+from trpo_deploy.serve.grpc.frames import GOAWAY, PREFACE, FrameReader, Uploads, ends_stream
 
 SENT = (
     PREFACE
@@ -87,3 +92,34 @@ def test_a_message_that_is_too_large_is_counted_once() -> None:
         uploads.add(1, piece)
     uploads.add(1, message(b"x" * 10))
     assert uploads.too_large == 1
+
+
+def relayed(*answers: bytes, end_after: int) -> bytes:
+    """What a client gets that is asked to begin no more calls after so many answers of the core."""
+    connection = GrpcConnection(Connections("", 100, 100, 10))
+    sent: list[bytes] = []
+    transport: Any = Mock(is_closing=lambda: False, write=sent.append)
+    connection.transport = transport
+    core = _Core(connection)
+    for index, answer in enumerate(answers):
+        if index == end_after:
+            core.end()
+        core.data_received(answer)
+    if end_after == len(answers):
+        core.end()
+    return b"".join(sent)
+
+
+def test_a_client_is_asked_to_end_between_two_frames() -> None:
+    settings, data = frame(SETTINGS, 0, 0), frame(DATA, 0, 1, b"abc")
+    assert relayed(settings, data, end_after=1) == settings + GOAWAY + data
+    assert relayed(settings, data, end_after=2) == settings + data + GOAWAY
+    cut = (settings, data[:4], data[4:11], data[11:])
+    for end_after in (2, 3):
+        assert relayed(*cut, end_after=end_after) == settings + data + GOAWAY
+    # The settings come first, and the blocks of headers stay together.
+    assert relayed(settings, data, end_after=0) == settings + GOAWAY + data
+    headers, more = frame(HEADERS, 0, 1, b"ab"), frame(CONTINUATION, END_HEADERS, 1, b"c")
+    assert relayed(settings, headers, more, end_after=2) == settings + headers + more + GOAWAY
+    (read,) = FrameReader().read(GOAWAY)
+    assert read == (7, 0, 0, b"\x7f\xff\xff\xff" + bytes(4))

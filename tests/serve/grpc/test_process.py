@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from queue import Queue
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -147,6 +148,44 @@ def test_sigterm_ends_streams_after_the_time_for_load_balancers(model: Path) -> 
         assert server.process.returncode == 0
         assert output == "stopped\n"
         assert all_gone(children)
+
+
+def test_no_call_is_cancelled_when_the_service_stops(model: Path) -> None:
+    """Clients that call without a pause are told to go elsewhere, and lose no call."""
+    data = box_request("cart").SerializeToString()
+    ended: Queue[Any] = Queue()
+
+    def call_until_refused(address: str) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+        with grpc.insecure_channel(address, options) as channel:
+            infer = channel.unary_unary(f"{SERVICE}/ModelInfer")
+            calls = 0
+            try:
+                while True:
+                    infer(data, timeout=60)
+                    calls += 1
+            except grpc.RpcError as error:
+                ended.put((error.code(), error.details(), calls))
+
+    with running(model, grpc_port=0) as server, ExitStack() as stack:
+        for _ in range(8):
+            thread = Thread(target=call_until_refused, args=(server.grpc,))
+            thread.start()
+            stack.callback(thread.join, 60)
+        time.sleep(1)
+        assert ended.empty()
+        server.process.send_signal(signal.SIGTERM)
+        for _ in range(8):
+            code, details, calls = ended.get(timeout=60)
+            # A new connection is refused, so another service may answer the call.
+            assert code is grpc.StatusCode.UNAVAILABLE, (code, details)
+            assert "failed to connect" in details
+            assert calls > 0
+
+
+def test_one_port_for_both_is_refused(model: Path) -> None:
+    with pytest.raises(ServeError, match=r"--port and --grpc-port are both 3999; choose two"):
+        serve([model], port=3999, grpc_port=3999)
 
 
 def test_a_port_in_use_is_refused_by_its_option(model: Path) -> None:

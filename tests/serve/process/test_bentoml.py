@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import httpx
+import pytest
 
 from tests.runtime.policy_files import write_policy
 from tests.serve.process.bentoml_server import bentoml_serve
@@ -44,7 +47,9 @@ def test_bentomls_server_and_client_work_with_the_service(tmp_path: Path) -> Non
 def test_the_edge_and_bentomls_api_give_equal_answers(models: Path, tmp_path: Path) -> None:
     code = """
 import asyncio, json, sys
+import grpc
 import httpx
+import pytest
 from trpo_deploy.serve.process.service import PolicyService, open_registry
 import numpy as np
 
@@ -83,8 +88,16 @@ asyncio.run(main())
 
 def test_the_access_log_is_an_optional_middleware(tmp_path: Path) -> None:
     write_policy(tmp_path / "box" / "policy.onnx")
-    with running(tmp_path / "box", access_log=True) as server:
+    with running(tmp_path / "box", access_log=True, grpc_port=0) as server:
         assert server.predict([1, 2, 3, 4]).status_code == 200
+        with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError):
+            channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"")
         server.process.terminate()
         output, _ = server.process.communicate(timeout=20)
     assert "path=/predict" in output
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    assert re.search(
+        rf"bentoml\.access: 127\.0\.0\.1:\d+ \(scheme=grpc,method=POST,path={path}\) "
+        r"\(status=422\) \d+\.\d+ms",
+        output,
+    ), output

@@ -28,11 +28,14 @@ def test_sigterm_finishes_requests_in_flight_and_exits_with_status_0(tmp_path: P
         address = urlsplit(server.url)
         with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
             connection.sendall(HEAD)
+            assert "connection" not in server.predict([1, 2, 3, 4]).headers
             server.process.send_signal(signal.SIGTERM)
             ready = f"{server.url}/readyz"
             assert wait_until(lambda: httpx.get(ready).status_code == 503, 2)
-            # New requests are still answered while load balancers notice.
-            assert server.predict([1, 2, 3, 4]).status_code == 200
+            # New requests are still answered while load balancers notice. Each closes its
+            # connection, so that no later request is on its way when the server closes it.
+            reply = server.predict([1, 2, 3, 4])
+            assert (reply.status_code, reply.headers["connection"]) == (200, "close")
             time.sleep(2.2)
             connection.sendall(BODY)
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def pack(
     """As :func:`bundle`; the result says what to do next, too."""
     require("serve")
     place = check_models_from(target, models_from)
-    if output.exists():
+    if os.path.lexists(output):
         raise ServeError(f"{output} exists; choose another folder with -o")
     module = target_module(target)
     try:

@@ -35,7 +35,7 @@ _PROBE_S = 5
 
 RESOURCES: Manifest = {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
 RESOURCES_COMMENT = """\
-One worker uses one core and 130 MB, and 100 MB more while a new model is tried. Without a limit
+One worker uses one core and 160 MB, and 100 MB more while a new model is tried. Without a limit
 of CPU no request waits for the next scheduling period."""
 
 

@@ -27,7 +27,7 @@ from trpo_deploy.serve.bundles.kubernetes.target import (
     image_name,
     image_override,
 )
-from trpo_deploy.serve.bundles.kubernetes.workload import REPLICAS
+from trpo_deploy.serve.bundles.kubernetes.workload import LOAD, REPLICAS
 from trpo_deploy.serve.bundles.target import Contents
 from trpo_deploy.serve.bundles.triton.target import write_repository
 
@@ -105,6 +105,8 @@ def _onnx_service(name: str) -> Manifest:
 
 def _image_service(name: str, container: Container) -> Manifest:
     predictor = {
+        "scaleMetric": "cpu",
+        "scaleTarget": round(100 * LOAD),  # percent of the core that the container asks for
         **container.pod(),
         "containers": [container.manifest("kserve-container")],
         "volumes": [temporary_volume()],

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 
+_TAKEN = "kubernetes"
+"""The API server's own Service in the namespace ``default``: a second one would replace it."""
 _LENGTH = 40
 """Of the 63 that a DNS label has; platforms append to the names that they are given."""
 
@@ -16,7 +18,7 @@ def dns_label(text: str) -> str:
     Services and images take no other names (RFC 1035).
     """
     label = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
-    if not label[:1].isalpha():
+    if not label[:1].isalpha() or label == _TAKEN:
         label = f"policies-{label}"
     return label[:_LENGTH].strip("-")
 

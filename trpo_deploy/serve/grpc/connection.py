@@ -13,6 +13,7 @@ from typing import cast
 
 from trpo_deploy.serve.grpc.frames import (
     DATA,
+    GOAWAY,
     PADDED,
     PREFACE,
     FrameReader,
@@ -49,6 +50,12 @@ class Connections:
         self.open: set[GrpcConnection] = set()
         self.by_peer: dict[str, GrpcConnection] = {}
 
+    def client_of(self, peer: str) -> str:
+        """Address of the client of a connection to the core; ``_`` if it has gone."""
+        connection = self.by_peer.get(peer)
+        address = connection and connection.transport.get_extra_info("peername")
+        return f"{address[0]}:{address[1]}" if address else "_"
+
     def refused_message(self, peer: str) -> bool:
         """Whether the core has refused a message of a connection because of its size."""
         connection = self.by_peer.get(peer)
@@ -79,6 +86,7 @@ class GrpcConnection(asyncio.Protocol):
         self._early: list[bytes] = []
         """What arrived before there was a connection to the core."""
         self._core: asyncio.Transport | None = None
+        self._answers: _Core | None = None
         self._peer = ""
         self._connecting: asyncio.Task[None] | None = None
 
@@ -99,7 +107,7 @@ class GrpcConnection(asyncio.Protocol):
             end.setblocking(False)
             end.bind("")  # the system gives it a name
             await loop.sock_connect(end, self._all.core)
-            core, _ = await loop.create_unix_connection(lambda: _Core(self), sock=end)
+            core, answers = await loop.create_unix_connection(lambda: _Core(self), sock=end)
         except OSError:  # the core has stopped
             end.close()
             self.transport.abort()
@@ -107,7 +115,7 @@ class GrpcConnection(asyncio.Protocol):
         if self.transport.is_closing():
             core.abort()
             return
-        self._core = core
+        self._core, self._answers = core, answers
         self._peer = f"unix-abstract:{end.getsockname()[1:].decode()}"
         self._all.by_peer[self._peer] = self
         core.writelines(self._early)
@@ -144,6 +152,11 @@ class GrpcConnection(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
+    def end(self) -> None:
+        """Ask the client to begin no more calls on this connection."""
+        if self._answers is not None:
+            self._answers.end()
+
     def pause_writing(self) -> None:
         """The client does not read: the core must wait."""
         if self._core is not None and not self._core.is_closing():
@@ -173,12 +186,21 @@ class _Core(asyncio.Protocol):
     def __init__(self, client: GrpcConnection) -> None:
         self._client = client
         self._frames = FrameReader()
+        self._ends = False
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the core sent."""
         frames = self._frames.read(data)
         ended = [stream for kind, flags, stream, _ in frames if ends_stream(kind, flags)]
         self._client.answer(data, ended)
+        if self._ends:
+            self.end()
+
+    def end(self) -> None:
+        """Ask the client to begin no more calls, now or when the present frame is complete."""
+        self._ends = not self._frames.between_frames
+        if not self._ends:
+            self._client.answer(GOAWAY, [])
 
     def pause_writing(self) -> None:
         """The core does not read: the client must wait."""

@@ -9,15 +9,20 @@ Source: RFC 9113, section 4.1 (frames); "gRPC over HTTP2" (messages: a flag, fou
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends before its first frame."""
-DATA, _HEADERS, _RST_STREAM = 0, 1, 3
-_END_STREAM, PADDED = 0x1, 0x8
+DATA, _HEADERS, _RST_STREAM, _GOAWAY, _CONTINUATION = 0, 1, 3, 7, 9
+_END_STREAM, _END_HEADERS, PADDED = 0x1, 0x4, 0x8
 _HEAD = 9
 _MESSAGE_HEAD = 5
+_LAST_STREAM, _NO_ERROR = 2**31 - 1, 0
+GOAWAY = b"\0\0\x08" + bytes((_GOAWAY, 0)) + struct.pack(">LLL", 0, _LAST_STREAM, _NO_ERROR)
+"""The frame that asks a client to begin no more calls on a connection. Those that it has begun, and
+those that it begins until it gets the frame, are answered (RFC 9113, section 6.8)."""
 
 
 class FrameReader:
@@ -32,6 +37,13 @@ class FrameReader:
         self._kind, self._flags, self._stream = -1, 0, 0
         self._missing = skip
         """Bytes of the present frame's payload that have not arrived."""
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether another frame may be put in after what was read."""
+        if self._missing or self._head or self._kind < 0:  # the first frame has the settings
+            return False
+        return self._kind not in (_HEADERS, _CONTINUATION) or bool(self._flags & _END_HEADERS)
 
     def read(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         """Read what arrived.

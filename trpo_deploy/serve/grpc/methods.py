@@ -27,7 +27,10 @@ Handler: TypeAlias = Callable[[Message], Reply | InferenceJob]
 
 SERVICE = "inference.GRPCInferenceService"
 STREAM = f"/{SERVICE}/ModelStreamInfer"
-_SERVING, _NOT_SERVING = 1, 2
+CHECK, WATCH = (f"/grpc.health.v1.Health/{each}" for each in ("Check", "Watch"))
+_SERVICES = ("", SERVICE)
+"""The names that health checks may ask for; the empty one means all."""
+_SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
 """Values of ``grpc.health.v1.HealthCheckResponse.ServingStatus``."""
 
 
@@ -89,15 +92,20 @@ def methods_of(registry: Registry, settings: Settings) -> Mapping[str, Method]:
         encoded = MESSAGES["ModelMetadata"](**value).SerializeToString()
         return Reply(encoded, value["name"])
 
-    def health(message: Message) -> Reply:
-        if message.service not in ("", SERVICE):
+    def check(message: Message) -> Reply:
+        if message.service not in _SERVICES:
             known = f"{SERVICE!r} or no name, for all"
             text = f"no service {message.service[:64]!r}; expected {known}"
             raise RequestError(404, "unknown_service", text)
+        return watch(message)
+
+    def watch(message: Message) -> Reply:  # here an unknown service is a status
         status = _SERVING if is_ready(registry) else _NOT_SERVING
-        return _reply("HealthCheckResponse", status=status)
+        known = message.service in _SERVICES
+        return _reply("HealthCheckResponse", status=status if known else _SERVICE_UNKNOWN)
 
     empty, model, request = (MESSAGES[name] for name in ("Empty", "Model", "InferRequest"))
+    health = MESSAGES["HealthCheckRequest"]
     methods = [
         Method(f"/{SERVICE}/ServerLive", empty, live, "open"),
         Method(f"/{SERVICE}/ServerReady", empty, ready, "open"),
@@ -107,7 +115,8 @@ def methods_of(registry: Registry, settings: Settings) -> Mapping[str, Method]:
         Method(f"/{SERVICE}/RepositoryIndex", empty, index),
         Method(f"/{SERVICE}/ModelInfer", request, lambda m: infer.infer(m, stream=False)),
         Method(STREAM, request, lambda m: infer.infer(m, stream=True)),
-        Method("/grpc.health.v1.Health/Check", MESSAGES["HealthCheckRequest"], health, "open"),
+        Method(CHECK, health, check, "open"),
+        Method(WATCH, health, watch, "open"),
     ]
     return {method.path: method for method in methods}
 

@@ -5,6 +5,7 @@ It listens on a Unix socket only; :mod:`connection` passes the clients' connecti
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -21,6 +22,8 @@ _PING_S = 20
 """Clients that are gone are found by pings, as for WebSockets."""
 _CLIENTS_PING_S = 5
 """A client that pings more often is disconnected."""
+_LAST_CALLS_S = 1
+"""Longer than a client needs to learn that it must begin no more calls."""
 _CLIENT_GONE = "ExecuteBatchError raised"
 """How grpcio's error begins if a client goes away while its reply is sent."""
 
@@ -89,10 +92,17 @@ class GrpcServer:
     async def stop(self, seconds: float) -> None:
         """Finish the calls in flight.
 
+        The core cancels calls that reach it while it stops. So clients are first asked to begin no
+        more, and what they have sent until then is answered.
+
         Args:
-            seconds: Time for them.
+            seconds: Time for the calls in flight after that.
         """
+        for connection in self.connections.open:
+            connection.end()
         self._service.end_streams()
+        if self.connections.open:
+            await asyncio.sleep(_LAST_CALLS_S)
         await self._server.stop(seconds)
         for connection in list(self.connections.open):
             connection.transport.close()

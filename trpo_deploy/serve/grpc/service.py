@@ -6,17 +6,20 @@ The edge does the same over HTTP. Both have the same limits, keys and batches.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import grpc
 
 from trpo_deploy.serve.errors import RequestError
 from trpo_deploy.serve.grpc.connection import Connections
-from trpo_deploy.serve.grpc.methods import STREAM, Method, methods_of
+from trpo_deploy.serve.grpc.methods import STREAM, WATCH, Method, methods_of
 from trpo_deploy.serve.grpc.status import status_code
 from trpo_deploy.serve.grpc.waits import Waits
 from trpo_deploy.serve.http.edge import Edge
@@ -31,6 +34,10 @@ _KEYS = ("authorization", "x-api-key")
 _RETRY_IN_A_SECOND = (("grpc-retry-pushback-ms", "1000"),)
 """HTTP's ``Retry-After``."""
 _EOF = grpc.aio.EOF
+_WATCH_S = 0.5
+"""Pause between two looks at the health; a worker that will stop says so for a second or longer."""
+_access_log = logging.getLogger("bentoml.access")
+"""The logger of HTTP's access log."""
 
 
 @dataclass(slots=True)
@@ -47,6 +54,9 @@ class _Failure(NamedTuple):
     code: grpc.StatusCode
     message: str
     metadata: tuple[tuple[str, str], ...]
+
+
+_STOPPING = _Failure(grpc.StatusCode.UNAVAILABLE, "the service is stopping", ())
 
 
 class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio is not typed
@@ -70,9 +80,13 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
         self._max_bytes = settings.max_body_bytes
         self._max_streams = settings.max_concurrent
         self._open_streams = 0
+        # A client that may not watch the health makes no calls either, so there is room for more.
+        self._max_watches = 4 * settings.max_concurrent
+        self._open_watches = 0
         self._idle: set[asyncio.Task[Any] | None] = set()
-        """The streams that wait for their next request."""
+        """The calls that wait for something that may never happen."""
         self._stopping = False
+        self._logs_access = settings.access_log
         # One at a time: parsing a hostile message of 8 MiB takes 350 MB.
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large gRPC messages")
         methods = methods_of(edge.router.predictor.registry, settings)
@@ -80,13 +94,18 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
             path: grpc.stream_unary_rpc_method_handler(partial(self._answer_call, method))
             for path, method in methods.items()
         }
-        stream = partial(self._answer_stream, methods[STREAM])
-        self._handlers[STREAM] = grpc.stream_stream_rpc_method_handler(stream)
-        self._unknown = grpc.stream_unary_rpc_method_handler(self._refuse_unknown)
+        for path, answer in ((STREAM, self._answer_stream), (WATCH, self._answer_watch)):
+            handler = grpc.stream_stream_rpc_method_handler(partial(answer, methods[path]))
+            self._handlers[path] = handler
+        self._names = ", ".join(path.rpartition("/")[2] for path in self._handlers)
 
     def service(self, details: Any) -> Any:
         """The handler of a call."""
-        return self._handlers.get(details.method, self._unknown)
+        handler = self._handlers.get(details.method)
+        if handler is None:
+            refuse = partial(self._refuse_unknown, details.method)
+            handler = grpc.stream_unary_rpc_method_handler(refuse)
+        return handler
 
     def end_streams(self) -> None:
         """End all streams, each after its present request."""
@@ -100,11 +119,7 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
         started, request, peer = perf_counter(), _Request(), context.peer()
         try:
             self._check_key(method, context)
-            self.waits.check()
-            with self.waits.waiting(context, peer):
-                request.data = await self._read(method, context, peer)
-            if request.data is _EOF:
-                raise RequestError(400, "invalid_message", "the call has no request")
+            request.data = await self._read_only(method.path, context, peer)
             reply = await self._run(method, request)
         except Exception as error:
             failure = self._fail(method.path, request, started, error, context)
@@ -154,19 +169,69 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
     async def _next(self, method: Method, context: Any, peer: str) -> Any:
         """The next request of a stream."""
         if not self._stopping:
-            task = asyncio.current_task()
-            self._idle.add(task)
-            try:
-                return await self._read(method, context, peer)
-            except asyncio.CancelledError:
-                if not self._stopping:
-                    raise
-            finally:
-                self._idle.discard(task)
-        stopping = _Failure(grpc.StatusCode.UNAVAILABLE, "the service is stopping", ())
-        raise await _end(context, stopping)
+            with self._until_stop():
+                return await self._read(method.path, context, peer)
+        raise await _end(context, _STOPPING)
 
-    async def _read(self, method: Method, context: Any, peer: str) -> Any:
+    async def _answer_watch(self, method: Method, _: object, context: Any) -> None:
+        """Tell a client the health now and whenever it changes, until it or the service ends."""
+        started, request = perf_counter(), _Request()
+        self._open_watches += 1
+        try:
+            if self._open_watches > self._max_watches:
+                raise RequestError.overloaded(f"{self._max_watches} clients watch the health")
+            request.data = await self._read_only(method.path, context, context.peer())
+            request.message = method.parse(request.data)
+            self._count(method.path, "", 200, started, context)
+            if not self._stopping:
+                with self._until_stop():
+                    await self._tell_changes(method, request.message, context)
+            failure = _STOPPING
+        except Exception as error:
+            failure = self._fail(method.path, request, started, error, context)
+        finally:
+            self._open_watches -= 1
+        raise await _end(context, failure)
+
+    async def _tell_changes(self, method: Method, message: Message, context: Any) -> None:
+        """Send the reply to a message now and whenever it changes."""
+        told = b""
+        while True:
+            reply = method.handler(message)
+            assert isinstance(reply, Reply)
+            if reply.body != told:
+                told = reply.body
+                with self.waits.waiting(context, context.peer()):
+                    await _write(context, told)
+            await asyncio.sleep(_WATCH_S)
+
+    @contextmanager
+    def _until_stop(self) -> Iterator[None]:
+        """End the block, without an exception, as soon as the service stops."""
+        task = asyncio.current_task()
+        self._idle.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        finally:
+            self._idle.discard(task)
+
+    async def _read_only(self, path: str, context: Any, peer: str) -> bytes:
+        """The request of a call that has one.
+
+        Raises:
+            RequestError: There is none, or too many calls wait for theirs.
+        """
+        self.waits.check()
+        with self.waits.waiting(context, peer):
+            data = await self._read(path, context, peer)
+        if data is _EOF:
+            raise RequestError(400, "invalid_message", "the call has no request")
+        return cast(bytes, data)
+
+    async def _read(self, path: str, context: Any, peer: str) -> Any:
         """The next message of the client, or ``EOF``.
 
         Raises:
@@ -182,13 +247,13 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
             if refused:
                 text = f"the message is longer than {self._max_bytes} bytes"
                 error = RequestError(413, "body_too_large", text)
-                self._fail(method.path, _Request(), perf_counter(), error, context)
+                self._fail(path, _Request(), perf_counter(), error, context)
         if refused:  # the core has told the client
             raise asyncio.CancelledError
         return data
 
-    async def _refuse_unknown(self, _: object, context: Any) -> bytes:
-        text = "no such method; the service has those of the Open Inference Protocol"
+    async def _refuse_unknown(self, path: str, _: object, context: Any) -> bytes:
+        text = f"no method {path[:100]!r}; the service has {self._names}"
         error = RequestError(404, "unknown_method", text)
         failure = self._fail("unknown", _Request(), perf_counter(), error, context)
         raise await _end(context, failure)
@@ -252,6 +317,10 @@ class InferenceService(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio i
         """Count an answered request; its status is the one that it has over HTTP."""
         seconds = perf_counter() - started
         count_request(path, model, status, seconds)
+        if self._logs_access:
+            client = self._connections.client_of(context.peer())
+            request = f"scheme=grpc,method=POST,path={path}"
+            _access_log.info("%s (%s) (status=%d) %.3fms", client, request, status, 1e3 * seconds)
         if self._edge.tracing is not None:
             headers = _headers(context, ("traceparent", "tracestate"))
             self._edge.tracing.record("POST", path, model, status, seconds, headers)

@@ -27,7 +27,6 @@ from trpo_deploy.serve.http.router import Endpoint, Router
 from trpo_deploy.serve.http.websocket_handshake import WebSocketHandshake
 from trpo_deploy.serve.messages import AsgiApp, Message, Receive, Reply, Request, Scope, Send
 from trpo_deploy.serve.metrics import (
-    IN_FLIGHT,
     METRICS_PATH,
     OPEN_WEBSOCKETS,
     WAITING_JOBS,
@@ -225,7 +224,6 @@ class Edge:
 
     async def _publish(self) -> None:
         """Write the metrics to the files that ``/metrics`` of every worker reads."""
-        IN_FLIGHT.set(self.in_flight)
         WAITING_JOBS.set(self.batcher.waiting)
         OPEN_WEBSOCKETS.set(self._websockets.open)
         count_reloads(self.router.predictor.registry.entries)

@@ -107,7 +107,13 @@ def serve(
 
 @contextmanager
 def _listen(host: str, port: int, grpc_port: int | None) -> Iterator[list[socket.socket]]:
-    """Listen for HTTP, and for gRPC if it has a port."""
+    """Listen for HTTP, and for gRPC if it has a port.
+
+    Raises:
+        ServeError: An address is invalid or in use, or both ports are the same.
+    """
+    if port and port == grpc_port:
+        raise ServeError(f"--port and --grpc-port are both {port}; choose two ports")
     with listen(host, port) as http:
         if grpc_port is None:
             yield [http]

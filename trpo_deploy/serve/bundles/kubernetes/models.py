@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trpo_deploy.errors import ServeError
 from trpo_deploy.serve.bundles.container import Manifest
+from trpo_deploy.serve.bundles.kubernetes.workload import labels
 from trpo_deploy.serve.bundles.names import dns_labels
 from trpo_deploy.serve.bundles.target import Contents
 
@@ -17,7 +18,8 @@ CONFIG_MAP_BYTES = 1024 * 1024
 """Kubernetes refuses a larger ConfigMap."""
 CLAIM_COMMENT = """\
 Copy the content of the folder models/ to this volume. All pods read it, on whatever node they
-are: take a storage class that can do that, and a size for your models."""
+are: take a storage class that can do that, and a size for your models. A pod restarts until it
+finds a model there."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,18 @@ def model_volume(contents: Contents) -> ModelVolume:
         ServeError: A ConfigMap cannot hold a model.
     """
     if contents.models_from == "volume":
-        return _claim(f"{contents.name}-models")
+        return _claim(contents.name)
     if contents.models_from == "configmap":
         return _config_maps(contents)
     return ModelVolume()
 
 
-def _claim(name: str) -> ModelVolume:
+def _claim(bundle: str) -> ModelVolume:
+    name = f"{bundle}-models"
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": labels(bundle)},
         "spec": {
             "accessModes": ["ReadWriteMany"],
             "resources": {"requests": {"storage": "1Gi"}},
@@ -78,7 +81,7 @@ def _config_maps(contents: Contents) -> ModelVolume:
             "configMapGenerator": generators,
             # With a hash in its name a changed model would replace all pods. So it replaces the
             # served model, after the service has tried it.
-            "generatorOptions": {"disableNameSuffixHash": True},
+            "generatorOptions": {"disableNameSuffixHash": True, "labels": labels(contents.name)},
         },
     )
 

@@ -16,6 +16,11 @@ POLICY_COMMENT = """\
 Who may send requests: all pods of this namespace, and those of the namespace "monitoring", where
 Prometheus often is. Add the namespace of your ingress controller or gateway. The service opens no
 connections itself, so none are allowed; --tracing needs one to the collector."""
+MONITOR_COMMENT = """\
+Many installations of the operator take only monitors with a label of their own, such as
+"release: NAME" of the chart kube-prometheus-stack. Add it to the labels."""
+PODS_COMMENT = """\
+The addresses of all pods, for gRPC clients that spread their calls over them (round_robin)."""
 
 
 def service(name: str) -> Manifest:
@@ -28,15 +33,34 @@ def service(name: str) -> Manifest:
             "selector": labels(name),
             "ports": [
                 {"name": PORT_NAME, "port": PORT, "targetPort": PORT_NAME},
-                {
-                    "name": GRPC_PORT_NAME,
-                    "port": GRPC_PORT,
-                    "targetPort": GRPC_PORT_NAME,
-                    # For meshes and gateways: the name of gRPC without TLS.
-                    "appProtocol": "kubernetes.io/h2c",
-                },
+                _grpc_port(),
             ],
         },
+    }
+
+
+def pods_service(name: str) -> Manifest:
+    """The headless Service: its name resolves to all pods that are ready.
+
+    A gRPC client keeps its connection, and the Service above balances connections only. With the
+    addresses of the pods a client can send each call to the next pod. It has no port of HTTP, and
+    so Prometheus does not scrape the pods twice.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"{name}-pods", "labels": labels(name)},
+        "spec": {"clusterIP": "None", "selector": labels(name), "ports": [_grpc_port()]},
+    }
+
+
+def _grpc_port() -> Manifest:
+    return {
+        "name": GRPC_PORT_NAME,
+        "port": GRPC_PORT,
+        "targetPort": GRPC_PORT_NAME,
+        # For meshes and gateways: the name of gRPC without TLS.
+        "appProtocol": "kubernetes.io/h2c",
     }
 
 

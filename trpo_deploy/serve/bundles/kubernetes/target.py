@@ -80,16 +80,17 @@ def _manifests(
             {"resources": RESOURCES_COMMENT},
         ),
         "service.yaml": (network.service(name), {}),
+        "service-pods.yaml": (network.pods_service(name), {"": network.PODS_COMMENT}),
         "horizontalpodautoscaler.yaml": (
             workload.autoscaler(name),
-            {"": workload.REPLICAS_COMMENT},
+            {"": workload.REPLICAS_COMMENT, "metrics": workload.METRICS_COMMENT},
         ),
         "poddisruptionbudget.yaml": (workload.disruption_budget(name), {}),
         "networkpolicy.yaml": (
             network.network_policy(name),
             {"ingress": network.POLICY_COMMENT},
         ),
-        MONITOR: (network.service_monitor(name), {}),
+        MONITOR: (network.service_monitor(name), {"": network.MONITOR_COMMENT}),
     }
     for file, (manifest, comment) in models.resources.items():
         manifests[file] = manifest, {"": comment}

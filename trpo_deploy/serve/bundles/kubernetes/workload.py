@@ -12,11 +12,15 @@ LOAD = 0.6
 _IN_FLIGHT = LOAD / (1 - LOAD)
 """Requests in flight at that load, on average, in an M/M/1 queue."""
 (_METRIC,) = IN_FLIGHT.describe()
-REPLICAS_COMMENT = f"""\
+REPLICAS_COMMENT = """\
 Change minReplicas and maxReplicas to what your robots need; the documentation's page Scale
-calculates it. {_IN_FLIGHT:g} requests in flight are a load of {LOAD:.0%}.
-The metric needs an adapter in the cluster, such as prometheus-adapter. Without one, minReplicas
-pods run."""
+calculates it."""
+METRICS_COMMENT = f"""\
+The metric that asks for more pods decides. A pod asks for one core: {LOAD:.0%} of it is the planned
+load of its worker. About {_IN_FLIGHT:g} requests are then in flight, and more if something
+else slows the worker, such as a busy node.
+The second metric needs an adapter, such as prometheus-adapter. Without one, remove it: otherwise
+pods are added, but never removed."""
 
 
 def labels(name: str) -> Manifest:
@@ -68,7 +72,7 @@ def deployment(name: str, container: Container, models: Manifest | None) -> Mani
 
 
 def autoscaler(name: str) -> Manifest:
-    """The HorizontalPodAutoscaler, on the requests that a pod has in flight."""
+    """The HorizontalPodAutoscaler, on processor time and on the requests in flight of a pod."""
     smallest, largest = REPLICAS
     return {
         "apiVersion": "autoscaling/v2",
@@ -80,6 +84,16 @@ def autoscaler(name: str) -> Manifest:
             "maxReplicas": largest,
             "metrics": [
                 {
+                    "type": "Resource",
+                    "resource": {
+                        "name": "cpu",
+                        "target": {
+                            "type": "Utilization",
+                            "averageUtilization": round(100 * LOAD),
+                        },
+                    },
+                },
+                {
                     "type": "Pods",
                     "pods": {
                         "metric": {"name": _METRIC.name},
@@ -88,7 +102,7 @@ def autoscaler(name: str) -> Manifest:
                             "averageValue": f"{1000 * _IN_FLIGHT:.0f}m",
                         },
                     },
-                }
+                },
             ],
         },
     }
