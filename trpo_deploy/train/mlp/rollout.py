@@ -37,14 +37,15 @@ from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.samples import map_arrays
 
 
-def can_collect(model: OnPolicyAlgorithm) -> bool:
+def can_collect(model: OnPolicyAlgorithm, buffer: RolloutBuffer, n_rollout_steps: int) -> bool:
     """Whether :func:`collect_unrolled` can replace SB3's rollout, if the policy allows it."""
     actions = model.action_space
     # A buffer with fewer digits than the policy would change the log-probabilities.
     exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
     return (
         exact
-        and is_as_written(model.rollout_buffer, RolloutBuffer, DictRolloutBuffer)
+        and n_rollout_steps == buffer.buffer_size
+        and is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
         and model.device.type == "cpu"
         and getattr(model, "unrolled", True)  # an option of TRPO
     )
