@@ -176,6 +176,34 @@ class Smoothed(gymnasium.ActionWrapper[Any, Any, Any]):
         return self.last
 
 
+class Drifting(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Drops its state only when it is reset with a seed."""
+
+    drift = 0.0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.drift = 0.0
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> Any:
+        self.drift += 0.01
+        return observation + np.float32(self.drift)
+
+
+class Unseeded(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """A bias in each episode, from a generator without a seed."""
+
+    bias = np.float32(0)
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.bias = np.float32(np.random.default_rng().normal())
+        return super().reset(**kwargs)
+
+    def observation(self, observation: Any) -> Any:
+        return observation + self.bias
+
+
 @pytest.mark.parametrize(
     ("wrapper", "says"),
     [
@@ -185,6 +213,8 @@ class Smoothed(gymnasium.ActionWrapper[Any, Any, Any]):
         (Closure, r"keeps and that changes the observations"),
         (Annealed, r"\(steps\) and that changes the actions"),
         (Smoothed, r"\(last\) and that changes the actions"),
+        (Drifting, r"\(drift\) and that changes the observations"),
+        (Unseeded, r"\(bias\) and that changes .* random numbers come from self\.np_random"),
     ],
 )
 def test_state_of_other_wrappers_is_named(wrapper: Any, says: str) -> None:
@@ -221,6 +251,15 @@ class Noisy(gymnasium.ObservationWrapper[Any, Any, Any]):
         return observation + np.float32(self.last_noise + np.random.normal())
 
 
+class Biased(Unseeded):
+    """A bias in each episode, by the run's seed."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = self.env.reset(**kwargs)
+        self.bias = np.float32(self.np_random.normal())
+        return self.observation(observation), info
+
+
 class Counting(Wrapper):
     """Counts, measures and caches, and changes nothing."""
 
@@ -253,7 +292,7 @@ class Failing(Wrapper):
         raise RuntimeError(f"no {action}")
 
 
-@pytest.mark.parametrize("wrapper", [Noisy, Counting, Shortcut, Failing])
+@pytest.mark.parametrize("wrapper", [Noisy, Biased, Counting, Shortcut, Failing])
 def test_wrappers_without_lasting_state_pass(wrapper: Any) -> None:
     assert check(wrapper) == []
 

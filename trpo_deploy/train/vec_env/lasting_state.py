@@ -44,8 +44,11 @@ AnyWrapper: TypeAlias = gymnasium.Wrapper[Any, Any, Any, Any]
 _SEED = 0
 _STEPS = 20
 """Steps of an episode; then it is truncated, since some wrappers change their state at its end."""
-_REPLAYS = 2
-"""Comparisons with the first episode."""
+_PLAYS = ((_SEED, 3), (None, 2))
+"""Seed of the resets, and number of plays.
+
+Some wrappers drop their state when they get a seed, which the resets of a training do not have.
+"""
 _DEPTH = 3
 """Levels of containers and objects in which values are looked for."""
 _MAX_ITEMS = 1000
@@ -121,7 +124,7 @@ def _check_by_replay(
     raise ConfigError(
         f"{state} and that changes {what}; no file of the model would contain it. Restore it in "
         "reset(), make it constant, or leave the wrapper out; running statistics belong in "
-        "--set normalize=true"
+        "--set normalize=true, and random numbers come from self.np_random, which the run seeds"
     )
 
 
@@ -132,17 +135,18 @@ def _difference(wrapper: AnyWrapper) -> tuple[str | None, list[str]]:
         The kind of the first event that differs, or None; and names of attributes that differ at
         the two starts.
     """
-    generators = _generators(wrapper)
     try:
-        first, state = _played(wrapper)
-        for _ in range(_REPLAYS):
-            _restore(generators)
-            again, later = _played(wrapper)
-            kind = _first_difference(first, again)
-            if kind is not None:
-                names = {*state, *later}
-                changed = sorted(name for name in names if state.get(name) != later.get(name))
-                return (None if kind == "got" else kind), changed[:5]
+        for seed, plays in _PLAYS:
+            generators = _generators(wrapper)  # a reset with a seed makes new ones
+            first, state = _played(wrapper, seed)
+            for _ in range(plays - 1):
+                _restore(generators)
+                again, later = _played(wrapper, seed)
+                kind = _first_difference(first, again)
+                if kind is not None:
+                    names = {*state, *later}
+                    changed = sorted(name for name in names if state.get(name) != later.get(name))
+                    return (None if kind == "got" else kind), changed[:5]
     except FAILURES:  # foreign code; the run itself reports what it raises
         pass
     return None, []
@@ -161,8 +165,12 @@ def _first_difference(first: list[_Event], again: list[_Event]) -> str | None:
     return None
 
 
-def _played(wrapper: AnyWrapper) -> tuple[list[_Event], dict[str, bytes]]:
+def _played(wrapper: AnyWrapper, seed: int | None) -> tuple[list[_Event], dict[str, bytes]]:
     """Play an episode of the environment; see what passed the wrapper, and how it started.
+
+    Args:
+        wrapper: The wrapper.
+        seed: Seed of the reset; without one, the generators continue.
 
     Returns:
         The events, and the wrapper's attributes after the reset.
@@ -171,7 +179,7 @@ def _played(wrapper: AnyWrapper) -> tuple[list[_Event], dict[str, bytes]]:
     rng = np.random.default_rng(_SEED)
     wrapper.action_space.seed(_SEED)
     with _recorded(wrapper.env, events) as has_ended:
-        events.append(("returned", copy.deepcopy(wrapper.reset(seed=_SEED)[0])))
+        events.append(("returned", copy.deepcopy(wrapper.reset(seed=seed)[0])))
         state = _attributes(wrapper)
         for _ in range(_STEPS):
             wrapper.action_space.seed(int(rng.integers(2**31)))
