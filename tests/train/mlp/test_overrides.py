@@ -345,6 +345,14 @@ def test_no_action_follows_from_an_observation_that_is_nan(
     assert len(envs[1].actions) == 10  # type: ignore[attr-defined]
 
 
+def test_the_environment_is_named_behind_a_normalizer_too() -> None:
+    """Its statistics are NaN then, and so is each normalized observation."""
+    makers: Any = [lambda: RandomEnv(BOX), lambda: Broken(BOX, np.nan)]
+    model = TRPO("MlpPolicy", VecNormalize(DummyVecEnv(makers)), n_steps=32, batch_size=64, seed=0)
+    with pytest.raises(ObservationError, match="nan at index 2 from environment 1 of 2"):
+        model.learn(64)
+
+
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("weight", ["action_net.bias", "log_std"])
 def test_no_action_follows_from_weights_that_are_nan(weight: str) -> None:

@@ -105,10 +105,10 @@ def collect_unrolled(
         latent, output = networks.act(last_obs, obs_tensor)
         # A logit of minus infinity excludes an action.
         if not (is_box or arithmetic.finite(output)) and np.isnan(output).any():
-            raise unusable_output(output, last_obs, model.num_timesteps)
+            raise unusable_output(model, output)
         actions, clipped_actions = sample(n_steps, latent, output)
         if is_box and not arithmetic.finite(clipped_actions):
-            raise unusable_output(clipped_actions, last_obs, model.num_timesteps)
+            raise unusable_output(model, clipped_actions)
         new_obs, rewards, dones, infos = step(clipped_actions)
         model.num_timesteps += env.num_envs
         callback.update_locals(locals())
