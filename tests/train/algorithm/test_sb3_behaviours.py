@@ -239,6 +239,12 @@ def test_time_limits_are_bootstrapped_with_the_value_of_the_last_observation() -
     assert rewards.min() > 0.9 * 10 * 0.99**5
 
 
+@pytest.mark.parametrize("wrong", [IdentityEnvBox, lambda: IdentityEnvBox(), 3])
+def test_what_is_no_environment_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="expected an environment, its id, a VecEnv.* got .*"):
+        TRPO("MlpPolicy", wrong, **SMALL)
+
+
 def test_another_default_dtype_of_torch_is_refused() -> None:
     torch.set_default_dtype(torch.float64)
     try:
