@@ -241,7 +241,7 @@ def test_time_limits_are_bootstrapped_with_the_value_of_the_last_observation() -
 
 @pytest.mark.parametrize("wrong", [IdentityEnvBox, lambda: IdentityEnvBox(), 3])
 def test_what_is_no_environment_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="expected an environment, its id, a VecEnv.* got .*"):
+    with pytest.raises(ValueError, match=r"expected an environment, its id, a VecEnv.* got .*"):
         TRPO("MlpPolicy", wrong, **SMALL)
 
 
