@@ -157,15 +157,20 @@ def test_a_replaced_forward_of_the_networks_is_called() -> None:
         networks.__class__ = Halved
         model.learn(64)
         actions.append(model.rollout_buffer.actions)
-    np.testing.assert_array_equal(*actions)
+    ours, sb3s = actions
+    np.testing.assert_array_equal(ours, sb3s)
+
+
+def value_weight(model: TRPO) -> Any:
+    return model.policy.value_net.weight
 
 
 HOOKS: dict[str, Callable[[TRPO, Any], Any]] = {
     "module": lambda model, hook: model.policy.value_net.register_forward_hook(hook),
-    "parameter": lambda model, hook: model.policy.value_net.weight.register_hook(hook),
-    "accumulated gradient": lambda model, hook: (
-        model.policy.value_net.weight.register_post_accumulate_grad_hook(hook)
-    ),
+    "parameter": lambda model, hook: value_weight(model).register_hook(hook),
+    "accumulated gradient": lambda model, hook: value_weight(
+        model
+    ).register_post_accumulate_grad_hook(hook),
     "optimizer": lambda model, hook: model.policy.optimizer.register_step_post_hook(hook),
     "every module": lambda _, hook: register_module_forward_hook(hook),
     "every optimizer": lambda _, hook: register_optimizer_step_post_hook(hook),
@@ -384,7 +389,8 @@ def test_a_part_of_the_buffer_can_be_filled() -> None:
         assert model.collect_rollouts(model.env, callback, model.rollout_buffer, 8)
         assert (model.rollout_buffer.pos, model.rollout_buffer.full) == (8, False)
         rollouts.append(model.rollout_buffer.log_probs[:8])
-    np.testing.assert_array_equal(*rollouts)
+    ours, sb3s = rollouts
+    np.testing.assert_array_equal(ours, sb3s)
 
 
 def test_the_buffer_that_is_passed_is_filled_by_its_methods() -> None:

@@ -244,4 +244,4 @@ class CustomBuffer(RolloutBuffer):
 def test_the_unrolled_rollout_needs_sb3s_buffer(buffer: Any) -> None:
     env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(2))])
     model = TRPO("MlpPolicy", env, n_steps=128, rollout_buffer_class=buffer, device="cpu")
-    assert can_collect(model) == (buffer is None)
+    assert can_collect(model, model.rollout_buffer, model.n_steps) == (buffer is None)

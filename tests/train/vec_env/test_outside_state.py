@@ -161,8 +161,9 @@ class InIterator(Base):
 
 
 def counted() -> float:
-    vars(counted)["calls"] = vars(counted).get("calls", 0) + 1
-    return 0.1 * vars(counted)["calls"]
+    calls: int = vars(counted).get("calls", 0) + 1
+    vars(counted)["calls"] = calls
+    return 0.1 * calls
 
 
 class InFunction(Base):

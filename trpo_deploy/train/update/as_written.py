@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from types import FunctionType, GenericAlias
 from typing import Any
 
 import stable_baselines3
 import torch
 
-_LIBRARIES = tuple(f"{Path(each.__file__).parent}{os.sep}" for each in (stable_baselines3, torch))
+_LIBRARIES = tuple(f"{each.__path__[0]}{os.sep}" for each in (stable_baselines3, torch))
 _UNCALLED = ("__annotate__", "__annotate_func__")
 """What Python itself adds to classes with annotations."""
 
