@@ -106,19 +106,24 @@ def standard_mlp(policy: ActorCriticPolicy) -> StandardMlp | None:
 def has_sb3s_methods(policy: ActorCriticPolicy) -> bool:
     """Whether a policy, with any modules, computes actions and values by SB3's methods.
 
-    A subclass may make other modules, and must not replace any other method. A rollout calls the
-    actor's and the critic's half of ``mlp_extractor``, so its ``forward`` must be these two.
+    A subclass may make other modules, and must not replace any other method.
     """
-    extractor = policy.mlp_extractor
-    halves = _BUILT_BY | {"forward_actor", "forward_critic"}
     return (
         computes_as(policy, *_POLICIES, ActorCriticCnnPolicy, SquashedCnnPolicy, but=_BUILT_BY)
-        and (
-            not isinstance(extractor, MlpExtractor)
-            or computes_as(extractor, MlpExtractor, but=halves)
-        )
+        and _has_halves(policy.mlp_extractor)
         and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
         and not _is_hooked_anywhere(policy)
+    )
+
+
+def _has_halves(extractor: nn.Module) -> bool:
+    """Whether ``forward`` is ``forward_actor`` and ``forward_critic``, which a rollout calls.
+
+    For a class that does not derive from SB3's this is assumed.
+    """
+    halves = _BUILT_BY | {"forward_actor", "forward_critic"}
+    return not isinstance(extractor, MlpExtractor) or computes_as(
+        extractor, MlpExtractor, but=halves
     )
 
 
