@@ -50,7 +50,7 @@ class WithoutExtractor(ActorCriticPolicy):
     def _build(self, lr_schedule: Any) -> None:
         self.layer = nn.Linear(3, 3)
         self.log_std = nn.Parameter(torch.zeros(2))
-        self.optimizer = self.optimizer_class(self.parameters(), lr_schedule(1))  # type: ignore[call-arg]
+        self.optimizer = self.optimizer_class(self.parameters(), lr_schedule(1))
 
     def forward(self, obs: Any, deterministic: bool = False) -> Any:
         distribution = self.get_distribution(obs)
