@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import random
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from io import IOBase
@@ -22,8 +23,13 @@ import torch
 
 from trpo_deploy.envs.environment import AnyEnv, layers_of
 
-_LIBRARIES = ("gymnasium", "stable_baselines3", "trpo_deploy", "typing", "abc", "builtins")
+_LIBRARIES = (
+    *("gymnasium", "stable_baselines3", "trpo_deploy", "numpy", "torch"),
+    *("typing", "abc", "builtins", ""),
+)
 """Their classes keep no such state."""
+_MAX_OWNERS = 200
+"""Functions and classes that are searched, the environment's own first."""
 _ADVANCING = (
     np.random.Generator,
     np.random.RandomState,
@@ -72,18 +78,19 @@ def _outside_values(cls: type) -> Iterator[tuple[str, Any]]:
 
     Helpers are functions and classes of the same package or folder.
     """
-    waiting: list[Any] = list(cls.__mro__)
-    seen = set()
-    while waiting:
-        owner = waiting.pop()
+    waiting: deque[Any] = deque(cls.__mro__)
+    seen: set[Any] = set()
+    while waiting and len(seen) < _MAX_OWNERS:
+        owner = waiting.popleft()
         if owner in seen or _package(owner.__module__) in _LIBRARIES:
             continue
         seen.add(owner)
         for name, value in _of_class(owner) if isinstance(owner, type) else _reached(owner):
             if not isinstance(value, (FunctionType, type)):
                 yield name, value
-            elif _are_near(owner.__module__, value.__module__):
-                waiting += value.__mro__ if isinstance(value, type) else [value]
+            else:
+                parts = value.__mro__ if isinstance(value, type) else (value,)
+                waiting += [each for each in parts if _are_near(owner.__module__, each.__module__)]
 
 
 def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
@@ -123,15 +130,15 @@ def _expanded(
             yield from _expanded(f"{path}.{name}", part, value.__name__, names, depth - 1)
 
 
-def _package(module: str) -> str:
-    return module.partition(".")[0]
+def _package(module: str | None) -> str:
+    return (module or "").partition(".")[0]
 
 
-def _are_near(one: str, other: str) -> bool:
+def _are_near(one: str | None, other: str | None) -> bool:
     """Whether two modules are of the same package, or files of the same folder."""
-    files = [getattr(sys.modules.get(name), "__file__", None) for name in (one, other)]
     if _package(one) == _package(other):
         return True
+    files = [getattr(sys.modules.get(name or ""), "__file__", None) for name in (one, other)]
     return None not in files and len({Path(str(file)).parent for file in files}) == 1
 
 
