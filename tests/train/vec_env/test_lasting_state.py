@@ -6,6 +6,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces, wrappers
 from gymnasium.envs.registration import WrapperSpec
+from gymnasium.utils import seeding
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from tests.train.registration import register
@@ -191,13 +193,13 @@ class Drifting(gymnasium.ObservationWrapper[Any, Any, Any]):
         return observation + np.float32(self.drift)
 
 
-class Unseeded(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """A bias in each episode, from a generator without a seed."""
+class Clock(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Its observations depend on the time of the reset."""
 
     bias = np.float32(0)
 
     def reset(self, **kwargs: Any) -> Any:
-        self.bias = np.float32(np.random.default_rng().normal())
+        self.bias = np.float32(time.perf_counter() % 1)
         return super().reset(**kwargs)
 
     def observation(self, observation: Any) -> Any:
@@ -214,7 +216,7 @@ class Unseeded(gymnasium.ObservationWrapper[Any, Any, Any]):
         (Annealed, r"\(steps\) and that changes the actions"),
         (Smoothed, r"\(last\) and that changes the actions"),
         (Drifting, r"\(drift\) and that changes the observations"),
-        (Unseeded, r"\(bias\) and that changes .* random numbers come from self\.np_random"),
+        (Clock, r"\(bias\) and that changes .* random numbers come from self\.np_random"),
     ],
 )
 def test_state_of_other_wrappers_is_named(wrapper: Any, says: str) -> None:
@@ -251,13 +253,21 @@ class Noisy(gymnasium.ObservationWrapper[Any, Any, Any]):
         return observation + np.float32(self.last_noise + np.random.normal())
 
 
-class Biased(Unseeded):
-    """A bias in each episode, by the run's seed."""
+class Biased(Clock):
+    """A bias in each episode, from a generator that most resets make without a seed."""
 
-    def reset(self, **kwargs: Any) -> Any:
-        observation, info = self.env.reset(**kwargs)
-        self.bias = np.float32(self.np_random.normal())
-        return self.observation(observation), info
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.bias = np.float32(np.random.default_rng(seed).normal())
+        return self.env.reset(seed=seed, options=options)
+
+
+class Reseeded(Clock):
+    """The same with Gymnasium's function, and as an attribute."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.rng, _ = seeding.np_random(seed)
+        self.bias = np.float32(self.rng.normal())
+        return self.env.reset(seed=seed, options=options)
 
 
 class Counting(Wrapper):
@@ -292,7 +302,7 @@ class Failing(Wrapper):
         raise RuntimeError(f"no {action}")
 
 
-@pytest.mark.parametrize("wrapper", [Noisy, Biased, Counting, Shortcut, Failing])
+@pytest.mark.parametrize("wrapper", [Noisy, Biased, Reseeded, Counting, Shortcut, Failing])
 def test_wrappers_without_lasting_state_pass(wrapper: Any) -> None:
     assert check(wrapper) == []
 

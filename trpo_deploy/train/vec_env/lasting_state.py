@@ -15,6 +15,7 @@ other causes.
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 import random
 from collections import deque
@@ -22,10 +23,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
+from unittest import mock
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.utils import seeding
 from gymnasium.utils.env_checker import data_equivalence
 
 from trpo_deploy.envs.environment import FAILURES, AnyEnv, Environment, layers_of
@@ -178,7 +181,7 @@ def _played(wrapper: AnyWrapper, seed: int | None) -> tuple[list[_Event], dict[s
     events: list[_Event] = []
     rng = np.random.default_rng(_SEED)
     wrapper.action_space.seed(_SEED)
-    with _recorded(wrapper.env, events) as has_ended:
+    with _recorded(wrapper.env, events) as has_ended, _generators_without_seed():
         events.append(("returned", copy.deepcopy(wrapper.reset(seed=seed)[0])))
         state = _attributes(wrapper)
         for _ in range(_STEPS):
@@ -254,6 +257,28 @@ def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     elif depth:
         for name, part in parts:
             yield from _leaves(name, part, depth - 1)
+
+
+@contextmanager
+def _generators_without_seed() -> Iterator[None]:
+    """Give the generators that are made without a seed the same numbers in each play.
+
+    Many wrappers make one in each reset, as ``default_rng(seed)``. That is no lasting state.
+    """
+    default_rng, count = np.random.default_rng, itertools.count()
+
+    def numpys(seed: Any = None) -> np.random.Generator:
+        return default_rng(next(count) if seed is None else seed)
+
+    def gymnasiums(seed: int | None = None) -> tuple[np.random.Generator, int]:
+        used = next(count) if seed is None else seed
+        return default_rng(used), used
+
+    with (
+        mock.patch.object(np.random, "default_rng", numpys),
+        mock.patch.object(seeding, "np_random", gymnasiums),
+    ):
+        yield
 
 
 _Generators: TypeAlias = list[tuple[Callable[[Any], None], Any]]
