@@ -138,7 +138,9 @@ def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Any]
         # Copies: the environment may reuse its arrays.
         (step, i, map_arrays(np.array, infos[i]["terminal_observation"]))
         for i, done in enumerate(dones.tolist())
-        if done and infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]
+        if done
+        and infos[i].get("TimeLimit.truncated")
+        and infos[i].get("terminal_observation") is not None
     ]
 
 
