@@ -198,9 +198,9 @@ class Clock(gymnasium.ObservationWrapper[Any, Any, Any]):
 
     bias = np.float32(0)
 
-    def reset(self, **kwargs: Any) -> Any:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         self.bias = np.float32(time.perf_counter() % 1)
-        return super().reset(**kwargs)
+        return super().reset(seed=seed, options=options)
 
     def observation(self, observation: Any) -> Any:
         return observation + self.bias
