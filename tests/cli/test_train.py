@@ -156,7 +156,7 @@ def test_a_truncated_mini_batch_is_one_warning(tmp_path: Path) -> None:
     lines = run.error.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("warning: ")
-    assert "mini-batch of 56" in lines[0]
+    assert "mini-batch of size 56" in lines[0]
 
 
 @pytest.mark.parametrize(

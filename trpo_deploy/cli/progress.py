@@ -21,6 +21,7 @@ from rich.table import Table
 
 from trpo_deploy.cli.compiled_note import say_once_if_not_compiled
 from trpo_deploy.cli.output import escape, warn
+from trpo_deploy.envs.returns import return_digits
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.train.config.preset_files import preset_of_other_version
 from trpo_deploy.train.config.train_config import TrainConfig
@@ -116,8 +117,10 @@ class TrainingDisplay:
         return Group(metrics_table(self._metrics), self._progress)
 
     def _on_evaluation(self, point: EvaluationPoint) -> None:
+        digits = return_digits(point.mean, point.std)
         self._console.print(
-            f"evaluation at {point.timesteps:>9,} steps: return {point.mean:.1f} ± {point.std:.1f}"
+            f"evaluation at {point.timesteps:>9,} steps: return {point.mean:{digits}} ± "
+            f"{point.std:{digits}}"
         )
 
     def _on_progress(self, timesteps: int, recent: float | None) -> None:
@@ -126,7 +129,7 @@ class TrainingDisplay:
             self._console.print(f"settings: {escape(_origin(self._config))}")
             # Steps from before a resume must not count towards the speed.
             self._progress.reset(self._task, completed=timesteps)
-        text = "" if recent is None else f"return {recent:.1f}"
+        text = "" if recent is None else f"return {recent:{return_digits(recent)}}"
         self._progress.update(self._task, completed=timesteps, recent=text)
         if task.speed is not None:
             self._progress.update(self._task, speed=f"{task.speed:,.0f} steps/s")

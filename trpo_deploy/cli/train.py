@@ -307,16 +307,20 @@ def _say_stopped(env_id: str, folder: ModelDir) -> None:
 
 
 def _print_training(result: TrainResult, config: TrainConfig) -> None:
+    from trpo_deploy.envs.returns import return_digits
+
+    last, best = result.last, result.best
+    digits = return_digits(last.mean, last.std, best.mean)
     reason = "return reached" if result.stopped_early else "all steps done"
     if result.timesteps < config.n_timesteps and not result.stopped_early:
         reason = "stopped by a callback"
     say(
         f"trained {result.timesteps:,} steps in {result.seconds:.0f} s ({reason}): return "
-        f"{result.last.mean:.1f} ± {result.last.std:.1f}, in {escape(result.folder.root)}"
+        f"{last.mean:{digits}} ± {last.std:{digits}}, in {escape(result.folder.root)}"
     )
-    if result.best.mean > result.last.mean:
+    if best.mean > last.mean:
         say(
-            f"best evaluation: {result.best.mean:.1f} at {result.best.timesteps:,} steps; "
+            f"best evaluation: {best.mean:{digits}} at {best.timesteps:,} steps; "
             f"export it with: {_export_command(result.folder.best, config)}"
         )
 

@@ -113,6 +113,7 @@ def tune(
 
 
 def _tune(task: Task, space: Path | None, folder: StudyFolder, trials: int, jobs: int) -> None:
+    from trpo_deploy.envs.returns import return_digits
     from trpo_deploy.train.run.tuning.tuning import tune as run
 
     say_once_if_not_compiled(stdout_console())  # what its runs print is not shown
@@ -124,8 +125,8 @@ def _tune(task: Task, space: Path | None, folder: StudyFolder, trials: int, jobs
         best = run(task, space, folder, trials, jobs, report)
     say(escape((folder.comparison / "comparison.md").read_text()))
     say(
-        f"best: trial {best.number} with {best.value:.1f} on the seeds of the study; the table "
-        "above has it on fresh seeds"
+        f"best: trial {best.number} with {best.value:{return_digits(best.value)}} on the seeds of "
+        "the study; the table above has it on fresh seeds"
     )
     if task.n_seeds < _ENOUGH_SEEDS:
         say(

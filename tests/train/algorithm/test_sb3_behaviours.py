@@ -239,6 +239,12 @@ def test_time_limits_are_bootstrapped_with_the_value_of_the_last_observation() -
     assert rewards.min() > 0.9 * 10 * 0.99**5
 
 
+@pytest.mark.parametrize("wrong", [IdentityEnvBox, lambda: IdentityEnvBox(), 3])
+def test_what_is_no_environment_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected an environment, its id, a VecEnv.* got .*"):
+        TRPO("MlpPolicy", wrong, **SMALL)
+
+
 def test_another_default_dtype_of_torch_is_refused() -> None:
     torch.set_default_dtype(torch.float64)
     try:
@@ -246,3 +252,27 @@ def test_another_default_dtype_of_torch_is_refused() -> None:
             TRPO("MlpPolicy", "CartPole-v1", **SMALL)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("space", "kwargs"),
+    [
+        (spaces.Box(-1, 1, (2,)), {}),
+        (spaces.Box(-1, 1, (20,)), {}),
+        (spaces.Box(-1, 1, (2,)), {"use_sde": True}),
+        (spaces.Discrete(3), {}),
+        (spaces.MultiBinary(3), {}),
+    ],
+)
+def test_a_default_dtype_that_changes_later_changes_nothing(
+    space: spaces.Space[Any], kwargs: dict[str, Any]
+) -> None:
+    policies = []
+    for dtype in (torch.float32, torch.float64):
+        model = TRPO("MlpPolicy", DummyVecEnv([lambda: RandomEnv(space)]), **SMALL, **kwargs)
+        torch.set_default_dtype(dtype)
+        try:
+            policies.append(model.learn(128).policy.state_dict())
+        finally:
+            torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(*policies, rtol=0, atol=0)

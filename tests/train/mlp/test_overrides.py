@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,9 +14,13 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.torch_layers import MlpExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.train.environments import RandomEnv
 from tests.train.mlp.policies import forced_path
@@ -23,10 +30,16 @@ from trpo_deploy.errors import ObservationError, TrainingError
 BOX = spaces.Box(-1, 1, (2,))
 
 
-def small(space: spaces.Space[Any] = BOX, *, normalized: bool = False, **kwargs: Any) -> TRPO:
+def small(
+    space: spaces.Space[Any] = BOX,
+    *,
+    policy: str | type[ActorCriticPolicy] = "MlpPolicy",
+    normalized: bool = False,
+    **kwargs: Any,
+) -> TRPO:
     env: Any = DummyVecEnv([lambda: RandomEnv(space)] * 2)
     env = VecNormalize(env) if normalized else env
-    return TRPO("MlpPolicy", env, n_steps=32, batch_size=64, n_critic_updates=2, seed=0, **kwargs)
+    return TRPO(policy, env, n_steps=32, batch_size=64, n_critic_updates=2, seed=0, **kwargs)
 
 
 def normalizer(model: TRPO) -> VecNormalize:
@@ -75,19 +88,31 @@ def test_a_method_that_is_replaced_on_an_object_is_called(name: str, method: str
     ("cls", "method"),
     [
         (ActorCriticPolicy, "predict_values"),
+        (BaseModel, "extract_features"),
+        (MlpExtractor, "forward"),
         (RolloutBuffer, "add"),
+        (DummyVecEnv, "step_wait"),
         (VecNormalize, "normalize_obs"),
         (RunningMeanStd, "update"),
+        (nn.Linear, "forward"),
+        (nn.Tanh, "forward"),
+        (torch.optim.Adam, "step"),
     ],
 )
-def test_a_method_that_is_replaced_in_sb3s_class_is_called(
-    cls: Any, method: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("as_mock", [False, True])
+def test_a_method_that_is_replaced_in_its_class_is_called(
+    cls: Any, method: str, as_mock: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Both replacements have the name and the module of what they replace."""
     counts = []
     for generic in (False, True):
         model, calls = small(normalized=True), [0]
+        counted = counting(getattr(cls, method), calls)
+        replaced: Any = counted
+        if as_mock:
+            replaced = mock.create_autospec(getattr(cls, method), side_effect=counted)
         with monkeypatch.context() as patch, forced_path(generic=generic):
-            patch.setattr(cls, method, counting(getattr(cls, method), calls))
+            patch.setattr(cls, method, replaced)
             model.learn(64)
         counts += calls
     assert counts[0] == counts[1] > 0
@@ -96,11 +121,74 @@ def test_a_method_that_is_replaced_in_sb3s_class_is_called(
 def counting(function: Any, calls: list[int]) -> Any:
     """The function, which counts its calls."""
 
+    @functools.wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
         return function(*args, **kwargs)
 
     return counted
+
+
+class Own(ActorCriticPolicy):
+    """A subclass that replaces nothing yet."""
+
+
+def test_a_method_that_a_subclass_gets_later_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = small(policy=Own), [0]
+    model.learn(64)
+    monkeypatch.setattr(Own, "forward", counting(Own.forward, calls))
+    model.learn(64)
+    assert calls[0] == model.n_steps
+
+
+class Halved(MlpExtractor):
+    """Replaces what SB3's rollout calls, and no other method."""
+
+    def forward(self, features: Any) -> Any:
+        actor, critic = super().forward(features)
+        return actor / 2, critic / 2
+
+
+def test_a_replaced_forward_of_the_networks_is_called() -> None:
+    actions = []
+    for unrolled in (True, False):
+        model = small(unrolled=unrolled)
+        networks: Any = model.policy.mlp_extractor
+        networks.__class__ = Halved
+        model.learn(64)
+        actions.append(model.rollout_buffer.actions)
+    ours, sb3s = actions
+    np.testing.assert_array_equal(ours, sb3s)
+
+
+def value_weight(model: TRPO) -> Any:
+    return model.policy.value_net.weight
+
+
+HOOKS: dict[str, Callable[[TRPO, Any], Any]] = {
+    "module": lambda model, hook: model.policy.value_net.register_forward_hook(hook),
+    "parameter": lambda model, hook: value_weight(model).register_hook(hook),
+    "accumulated gradient": lambda model, hook: value_weight(
+        model
+    ).register_post_accumulate_grad_hook(hook),
+    "optimizer": lambda model, hook: model.policy.optimizer.register_step_post_hook(hook),
+    "every module": lambda _, hook: register_module_forward_hook(hook),
+    "every optimizer": lambda _, hook: register_optimizer_step_post_hook(hook),
+}
+
+
+@pytest.mark.parametrize("register", HOOKS.values(), ids=HOOKS)
+def test_hooks_are_called(register: Callable[[TRPO, Any], Any]) -> None:
+    counts = []
+    for generic in (False, True):
+        calls: list[int] = []
+        model = small()
+        hook = register(model, lambda *_, calls=calls: calls.append(1))
+        with forced_path(generic=generic):
+            model.learn(64)
+        hook.remove()
+        counts.append(len(calls))
+    assert counts[0] == counts[1] > 0
 
 
 class OtherStatistics(RunningMeanStd):
@@ -262,6 +350,14 @@ def test_no_action_follows_from_an_observation_that_is_nan(
     assert len(envs[1].actions) == 10  # type: ignore[attr-defined]
 
 
+def test_the_environment_is_named_behind_a_normalizer_too() -> None:
+    """Its statistics are NaN then, and so is each normalized observation."""
+    makers: Any = [lambda: RandomEnv(BOX), lambda: Broken(BOX, np.nan)]
+    model = TRPO("MlpPolicy", VecNormalize(DummyVecEnv(makers)), n_steps=32, batch_size=64, seed=0)
+    with pytest.raises(ObservationError, match="nan at index 2 from environment 1 of 2"):
+        model.learn(64)
+
+
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("weight", ["action_net.bias", "log_std"])
 def test_no_action_follows_from_weights_that_are_nan(weight: str) -> None:
@@ -281,3 +377,27 @@ def test_an_action_with_a_logit_of_minus_infinity_is_excluded() -> None:
     assert model.env is not None
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
     assert not (model.rollout_buffer.actions == 1).any()
+
+
+def test_a_part_of_the_buffer_can_be_filled() -> None:
+    """``collect_rollouts`` takes the number of steps apart from the buffer."""
+    rollouts = []
+    for unrolled in (True, False):
+        model = small(unrolled=unrolled)
+        _, callback = model._setup_learn(64, None)
+        assert model.env is not None
+        assert model.collect_rollouts(model.env, callback, model.rollout_buffer, 8)
+        assert (model.rollout_buffer.pos, model.rollout_buffer.full) == (8, False)
+        rollouts.append(model.rollout_buffer.log_probs[:8])
+    ours, sb3s = rollouts
+    np.testing.assert_array_equal(ours, sb3s)
+
+
+def test_the_buffer_that_is_passed_is_filled_by_its_methods() -> None:
+    model, calls = small(), [0]
+    other = copy.copy(model.rollout_buffer)
+    vars(other)["add"] = counting(other.add, calls)
+    _, callback = model._setup_learn(64, None)
+    assert model.env is not None
+    model.collect_rollouts(model.env, callback, other, model.n_steps)
+    assert calls[0] == model.n_steps

@@ -12,7 +12,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecNormalize
 
 from tests.train.environments import RandomEnv
 from tests.train.mlp.policies import ACTION_SPACES, forced_path
@@ -193,6 +193,32 @@ def test_the_bootstrap_at_a_time_limit_uses_a_copy_of_the_last_observation() -> 
     np.testing.assert_allclose(returns[0], returns[1], rtol=1e-4, atol=1e-5)  # float32
 
 
+class WithoutLast(VecEnvWrapper):
+    """Has no last observation of an episode: its key is missing, or None."""
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        for i, info in enumerate(infos):
+            if dones[i]:
+                info["terminal_observation"] = None
+                if i:
+                    del info["terminal_observation"]
+        return observations, rewards, dones, infos
+
+
+def test_there_is_no_bootstrap_without_a_last_observation() -> None:
+    returns = []
+    for generic in (False, True):
+        env = WithoutLast(DummyVecEnv([lambda: RandomEnv(spaces.Discrete(2))] * 2))
+        model = TRPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0)
+        with forced_path(generic=generic):
+            returns.append(model.learn(128).rollout_buffer.returns)
+    np.testing.assert_allclose(returns[0], returns[1], rtol=1e-4, atol=1e-5)  # float32
+
+
 class Telling(RandomEnv):
     """Reuses its info, and the list in it."""
 
@@ -244,4 +270,4 @@ class CustomBuffer(RolloutBuffer):
 def test_the_unrolled_rollout_needs_sb3s_buffer(buffer: Any) -> None:
     env = DummyVecEnv([lambda: RandomEnv(spaces.Discrete(2))])
     model = TRPO("MlpPolicy", env, n_steps=128, rollout_buffer_class=buffer, device="cpu")
-    assert can_collect(model) == (buffer is None)
+    assert can_collect(model, model.rollout_buffer, model.n_steps) == (buffer is None)

@@ -35,15 +35,23 @@ def test_the_axis_of_both_pictures_starts_at_step_0(drawn: list[Figure]) -> None
         assert {"200k", "1M"} <= set(labels)
 
 
-@pytest.mark.parametrize("returns", [[[9.0], [5.0]], [[5.0], [9.0]], [[9.0]]])
+@pytest.mark.parametrize(
+    ("returns", "best"),
+    [
+        ([[19.0], [5.0]], "19.0"),
+        ([[5.0], [19.0]], "19.0"),
+        ([[19.0]], "19.0"),
+        ([[0.02], [0.0312]], "0.0312"),
+    ],
+)
 def test_the_best_return_is_written_within_the_axes(
-    returns: list[list[float]], drawn: list[Figure]
+    returns: list[list[float]], best: str, drawn: list[Figure]
 ) -> None:
     timesteps: Array = np.array([0, 5_000][: len(returns)])
     learning_curve("CartPole-v1", timesteps, np.array(returns))
     [axes] = drawn[0].axes
     [text] = axes.texts
-    assert text.get_text() == "best 9.0"
+    assert text.get_text() == f"best {best}"
     assert text.get_window_extent().x0 >= axes.get_window_extent().x0
     assert text.get_window_extent().x1 <= axes.get_window_extent().x1
 

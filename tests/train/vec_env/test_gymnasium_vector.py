@@ -13,7 +13,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -132,6 +132,13 @@ def test_environments_that_cannot_be_reset_one_by_one_are_refused() -> None:
     env = gymnasium.make_vec("CartPole-v1", 2)
     with pytest.raises(EnvError, match=r"CartPoleVectorEnv resets .* vectorization_mode='sync'"):
         learned(env, "MlpPolicy")
+
+
+def test_a_wrapper_that_cannot_reset_one_environment_is_refused() -> None:
+    vector = NormalizeObservation(SyncVectorEnv(makers_of("box")))
+    model = TRPO("MlpPolicy", vector, n_steps=32, batch_size=32 * N)
+    with pytest.raises(EnvError, match=r"NormalizeObservation .*SAME_STEP.* VecNormalize"):
+        model.learn(32 * N)
 
 
 def test_attributes_and_methods_reach_the_environments() -> None:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces, wrappers
 from gymnasium.envs.registration import WrapperSpec
+from gymnasium.utils import seeding
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from tests.train.registration import register
@@ -176,6 +178,34 @@ class Smoothed(gymnasium.ActionWrapper[Any, Any, Any]):
         return self.last
 
 
+class Drifting(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Drops its state only when it is reset with a seed."""
+
+    drift = 0.0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.drift = 0.0
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> Any:
+        self.drift += 0.01
+        return observation + np.float32(self.drift)
+
+
+class Clock(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Its observations depend on the time of the reset."""
+
+    bias = np.float32(0)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.bias = np.float32(time.perf_counter() % 1)
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> Any:
+        return observation + self.bias
+
+
 @pytest.mark.parametrize(
     ("wrapper", "says"),
     [
@@ -185,6 +215,8 @@ class Smoothed(gymnasium.ActionWrapper[Any, Any, Any]):
         (Closure, r"keeps and that changes the observations"),
         (Annealed, r"\(steps\) and that changes the actions"),
         (Smoothed, r"\(last\) and that changes the actions"),
+        (Drifting, r"\(drift\) and that changes the observations"),
+        (Clock, r"\(bias\) and that changes .* random numbers come from self\.np_random"),
     ],
 )
 def test_state_of_other_wrappers_is_named(wrapper: Any, says: str) -> None:
@@ -221,6 +253,23 @@ class Noisy(gymnasium.ObservationWrapper[Any, Any, Any]):
         return observation + np.float32(self.last_noise + np.random.normal())
 
 
+class Biased(Clock):
+    """A bias in each episode, from a generator that most resets make without a seed."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.bias = np.float32(np.random.default_rng(seed).normal())
+        return self.env.reset(seed=seed, options=options)
+
+
+class Reseeded(Clock):
+    """The same with Gymnasium's function, and as an attribute."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.rng, _ = seeding.np_random(seed)
+        self.bias = np.float32(self.rng.normal())
+        return self.env.reset(seed=seed, options=options)
+
+
 class Counting(Wrapper):
     """Counts, measures and caches, and changes nothing."""
 
@@ -253,7 +302,7 @@ class Failing(Wrapper):
         raise RuntimeError(f"no {action}")
 
 
-@pytest.mark.parametrize("wrapper", [Noisy, Counting, Shortcut, Failing])
+@pytest.mark.parametrize("wrapper", [Noisy, Biased, Reseeded, Counting, Shortcut, Failing])
 def test_wrappers_without_lasting_state_pass(wrapper: Any) -> None:
     assert check(wrapper) == []
 

@@ -12,6 +12,9 @@ import pytest
 from gymnasium import spaces
 
 from tests.train.environments import RandomEnv
+from tests.train.vec_env import noise_source
+from tests.train.vec_env.noise_source import Counter
+from tests.train.vec_env.noise_source import drawn as drawn_elsewhere
 from trpo_deploy.train.vec_env.checked import ReportingEnv
 
 RNG = np.random.default_rng(1)
@@ -128,7 +131,54 @@ class Wrapped(gymnasium.ObservationWrapper[Any, Any, Any]):
         return observation + np.float32(self.rng.normal())
 
 
+class InOtherModule(Base):
+    """Calls a function that draws from a generator of its own module."""
+
+    def number(self) -> float:
+        return drawn_elsewhere()
+
+
+class InModuleByName(Base):
+    """Counts in another module, by the module's name."""
+
+    def number(self) -> float:
+        noise_source.COUNTS["steps"] += 1
+        return 0.1 * noise_source.COUNTS["steps"]
+
+
+class InOtherClass(Base):
+    """Counts in a class that is no environment."""
+
+    def number(self) -> float:
+        return Counter.next()
+
+
+class InIterator(Base):
+    """Takes numbers from an endless iterator."""
+
+    def number(self) -> float:
+        return next(noise_source.STREAM)
+
+
+def counted() -> float:
+    calls: int = vars(counted).get("calls", 0) + 1
+    vars(counted)["calls"] = calls
+    return 0.1 * calls
+
+
+class InFunction(Base):
+    """Counts in an attribute of a function."""
+
+    def number(self) -> float:
+        return counted()
+
+
 HIDDEN: list[Any] = [
+    InOtherModule,
+    InModuleByName,
+    InOtherClass,
+    InIterator,
+    InFunction,
     InClass,
     InClassInside,
     CountedByClass,

@@ -121,7 +121,8 @@ def _collect(
     n_rollout_steps: int,
 ) -> bool:
     mlp = rollout_mlp(model)
-    if can_collect(model) and (mlp is not None or has_sb3s_methods(model.policy)):
+    supported = mlp is not None or has_sb3s_methods(model.policy)
+    if supported and can_collect(model, rollout_buffer, n_rollout_steps):
         return collect_unrolled(model, mlp, env, callback, rollout_buffer, n_rollout_steps)
     return OnPolicyAlgorithm.collect_rollouts(model, env, callback, rollout_buffer, n_rollout_steps)
 
@@ -134,8 +135,9 @@ def rollout_mlp(model: OnPolicyAlgorithm) -> StandardMlp | None:
 def path_names(model: OnPolicyAlgorithm) -> tuple[str, str]:
     """Names of the current update path and rollout path, for logs."""
     update = "generic" if standard_mlp(model.policy) is None else "standard MLP"
-    mlp = rollout_mlp(model)
-    if not can_collect(model) or (mlp is None and not has_sb3s_methods(model.policy)):
+    mlp, buffer = rollout_mlp(model), model.rollout_buffer
+    supported = mlp is not None or has_sb3s_methods(model.policy)
+    if not (supported and can_collect(model, buffer, buffer.buffer_size)):
         return update, "Stable-Baselines3"
     if mlp is None:
         return update, "unrolled modules"

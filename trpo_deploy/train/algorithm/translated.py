@@ -44,6 +44,11 @@ class TranslatedAlgorithm(OnPolicyAlgorithm):
     ) -> VecEnv:
         if isinstance(env, gymnasium.vector.VectorEnv):
             env = GymnasiumVecEnv(env)
+        if isinstance(env, type) or not hasattr(env, "observation_space"):
+            raise ValueError(
+                f"expected an environment, its id, a VecEnv or a VectorEnv, got {env!r}; call a "
+                "class or function that makes an environment first"
+            )
         for space in (env.observation_space, env.action_space):
             # SB3 itself refuses nested Dicts; with other unsupported spaces it crashes.
             if not isinstance(space, spaces.Dict):

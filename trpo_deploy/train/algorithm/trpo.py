@@ -508,8 +508,8 @@ def _check_rollout_size(model: TRPO) -> None:
     if not model.critic_full_batch and size % model.batch_size > 0:
         warnings.warn(
             f"The rollout of n_steps * n_envs = {size} samples is not a multiple of "
-            f"batch_size={model.batch_size}: every pass of the critic ends with a mini-batch of "
-            f"{size % model.batch_size}",
+            f"batch_size={model.batch_size}: in every pass of the critic there will be a truncated "
+            f"mini-batch of size {size % model.batch_size}",
             stacklevel=3,
         )
 

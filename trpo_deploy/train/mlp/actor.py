@@ -105,5 +105,5 @@ class MlpActor:
     def _flat(self) -> tuple[Tensor, list[Tensor]]:
         """Memory for a flat vector, and its parts in the shapes of the parameters."""
         size = sum(parameter.numel() for parameter in self.parameters)
-        flat = torch.empty(size, device=self._features.device)
+        flat = self._features.new_empty(size)
         return flat, split_like(flat, self.parameters)

@@ -51,7 +51,7 @@ def _normal_noise(n_steps: int, shape: tuple[int, ...]) -> Array:
     if size < 16:
         # Torch draws so few numbers one by one, and does the same for numbers that are not
         # contiguous. So one call gives the numbers of all steps, in a fifth of the time or less.
-        apart = torch.empty(n_steps, size + 1)[:, :size]
+        apart = torch.empty(n_steps, size + 1, dtype=torch.float32)[:, :size]
         return apart.normal_().reshape(n_steps, *shape).numpy()
     (noise,) = _drawn(Tensor.normal_, [(n_steps, *shape)])
     return noise
@@ -96,7 +96,7 @@ def bernoulli_draw(logits: Array) -> Array:
     if ranks.size == 1:
         return torch.bernoulli(probabilities).numpy()
     rows = ranks.rows(len(logits))
-    of_all = torch.zeros(len(logits) * ranks.size, logits.shape[1])
+    of_all = probabilities.new_zeros(len(logits) * ranks.size, logits.shape[1])
     of_all[rows] = probabilities
     with shared_randomness():
         return torch.bernoulli(of_all)[rows].numpy()
@@ -104,7 +104,7 @@ def bernoulli_draw(logits: Array) -> Array:
 
 def _drawn(fill: Callable[[Tensor], object], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     """Random numbers of each shape, ``(steps, ...)``, in the order of the steps' draws."""
-    tensors = [torch.empty(shape) for shape in shapes]
+    tensors = [torch.empty(shape, dtype=torch.float32) for shape in shapes]
     for step in zip(*tensors, strict=True):
         for part in step:
             fill(part)

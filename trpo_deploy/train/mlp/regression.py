@@ -19,6 +19,7 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
+from torch.optim import optimizer as optimizers
 
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.distributed.world import world
@@ -26,7 +27,7 @@ from trpo_deploy.train.mlp.adam_schedule import adam_schedule
 from trpo_deploy.train.mlp.dense_network import DenseNetwork
 from trpo_deploy.train.mlp.regression_graph import regression_graph
 from trpo_deploy.train.mlp.standard_mlp import network_input
-from trpo_deploy.train.update.as_written import is_as_written
+from trpo_deploy.train.update.as_written import is_as_written, is_from_library
 from trpo_deploy.train.update.flat import split_like
 from trpo_deploy.train.update.regression import NOT_FINITE, CriticFit, RegressionSettings
 from trpo_deploy.train.update.samples import map_arrays
@@ -37,7 +38,11 @@ def can_regress(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]
     if not is_as_written(optimizer, torch.optim.Adam) or len(optimizer.param_groups) != 1:
         return False
     group = optimizer.param_groups[0]
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+    of_all = (optimizers._global_optimizer_pre_hooks, optimizers._global_optimizer_post_hooks)
+    own = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    if any(of_all) or any(own):
+        return False
+    if not (is_from_library(torch.optim.Adam.step) and is_from_library(torch.optim.Adam.zero_grad)):
         return False
     # The optimizer does not have a layer that replaced another one; SB3 leaves it untrained.
     if not {id(p) for p in parameters} <= {id(p) for p in group["params"]}:

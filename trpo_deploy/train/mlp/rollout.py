@@ -37,14 +37,15 @@ from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.samples import map_arrays
 
 
-def can_collect(model: OnPolicyAlgorithm) -> bool:
+def can_collect(model: OnPolicyAlgorithm, buffer: RolloutBuffer, n_rollout_steps: int) -> bool:
     """Whether :func:`collect_unrolled` can replace SB3's rollout, if the policy allows it."""
     actions = model.action_space
     # A buffer with fewer digits than the policy would change the log-probabilities.
     exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
     return (
         exact
-        and is_as_written(model.rollout_buffer, RolloutBuffer, DictRolloutBuffer)
+        and n_rollout_steps == buffer.buffer_size
+        and is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
         and model.device.type == "cpu"
         and getattr(model, "unrolled", True)  # an option of TRPO
     )
@@ -104,10 +105,10 @@ def collect_unrolled(
         latent, output = networks.act(last_obs, obs_tensor)
         # A logit of minus infinity excludes an action.
         if not (is_box or arithmetic.finite(output)) and np.isnan(output).any():
-            raise unusable_output(output, last_obs, model.num_timesteps)
+            raise unusable_output(model, output)
         actions, clipped_actions = sample(n_steps, latent, output)
         if is_box and not arithmetic.finite(clipped_actions):
-            raise unusable_output(clipped_actions, last_obs, model.num_timesteps)
+            raise unusable_output(model, clipped_actions)
         new_obs, rewards, dones, infos = step(clipped_actions)
         model.num_timesteps += env.num_envs
         callback.update_locals(locals())
@@ -137,7 +138,9 @@ def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Any]
         # Copies: the environment may reuse its arrays.
         (step, i, map_arrays(np.array, infos[i]["terminal_observation"]))
         for i, done in enumerate(dones.tolist())
-        if done and infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]
+        if done
+        and infos[i].get("TimeLimit.truncated")
+        and infos[i].get("terminal_observation") is not None
     ]
 
 

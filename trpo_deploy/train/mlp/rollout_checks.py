@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from trpo_deploy.errors import ObservationError, TrainingError
@@ -12,27 +13,28 @@ from trpo_deploy.spec.policy_spec import OBS
 from trpo_deploy.spec.spaces import Array
 
 
-def unusable_output(
-    output: Array, observations: Any, timesteps: int
-) -> ObservationError | TrainingError:
+def unusable_output(model: OnPolicyAlgorithm, output: Array) -> ObservationError | TrainingError:
     """The error for actions or logits that must not reach the environments.
 
     Args:
+        model: The algorithm, before the step.
         output: Actions or logits, ``(envs, ...)``; some number is not finite.
-        observations: What the policy observed, ``(envs, ...)`` or a dict of these.
-        timesteps: Steps made so far.
 
     Returns:
         An ``ObservationError`` where an observation is the cause, or else a ``TrainingError``.
     """
-    parts = observations if isinstance(observations, dict) else {OBS: observations}
-    for key, values in [*parts.items(), (None, output)]:  # noqa: B007 - used below
-        rows = values.reshape(len(values), -1)
+    observed = _parts(model._last_obs)
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        # One NaN in its statistics makes the observations of all environments NaN.
+        observed = _parts(normalizer.get_original_obs()) + observed
+    for key, values in [*observed, (None, output)]:  # noqa: B007 - used below
+        rows = np.asarray(values).reshape(len(values), -1)
         wrong = np.argwhere(~np.isfinite(rows))
         if len(wrong):
             break
     env, index = wrong[0].tolist()
-    where = f"environment {env} of {len(rows)}, after {timesteps} steps"
+    where = f"environment {env} of {len(rows)}, after {model.num_timesteps} steps"
     found = f"{rows[env, index]} at index {index}"
     if key is not None:
         received = f"{found} from {where}"
@@ -41,6 +43,10 @@ def unusable_output(
         f"the policy's output is {found} for {where}, and its observation is finite: the weights "
         "are not finite, or too large; lower the learning rate or target_kl"
     )
+
+
+def _parts(observations: Any) -> list[tuple[str | None, Array]]:
+    return list((observations if isinstance(observations, dict) else {OBS: observations}).items())
 
 
 class WeightsOfRollout:

@@ -24,10 +24,11 @@ from stable_baselines3.common.torch_layers import (
     MlpExtractor,
 )
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 
 from trpo_deploy.sb3.squashed import SquashedCnnPolicy, SquashedMlpPolicy, SquashedMultiInputPolicy
 from trpo_deploy.train.mlp.dense_network import DenseNetwork, dense_network
-from trpo_deploy.train.update.as_written import computes_as, is_as_written
+from trpo_deploy.train.update.as_written import computes_as, is_as_written, is_from_library
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +110,20 @@ def has_sb3s_methods(policy: ActorCriticPolicy) -> bool:
     """
     return (
         computes_as(policy, *_POLICIES, ActorCriticCnnPolicy, SquashedCnnPolicy, but=_BUILT_BY)
+        and _has_halves(policy.mlp_extractor)
         and is_as_written(policy.action_dist, *_DISTRIBUTIONS)
         and not _is_hooked_anywhere(policy)
+    )
+
+
+def _has_halves(extractor: nn.Module) -> bool:
+    """Whether ``forward`` is ``forward_actor`` and ``forward_critic``, which a rollout calls.
+
+    For a class that does not derive from SB3's this is assumed.
+    """
+    halves = _BUILT_BY | {"forward_actor", "forward_critic"}
+    return not isinstance(extractor, MlpExtractor) or computes_as(
+        extractor, MlpExtractor, but=halves
     )
 
 
@@ -122,17 +135,36 @@ def _flattens(extractor: nn.Module) -> bool:
     return is_as_written(extractor, FlattenExtractor)
 
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_FORWARD = frozenset(("forward", "forward_actor", "forward_critic"))
+_HOOKS_OF_MODULES = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+_HOOKS_OF_PARAMETERS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 def _is_hooked_anywhere(policy: ActorCriticPolicy) -> bool:
-    return any(map(_is_hooked, policy.modules())) or any(map(_is_hooked, policy.parameters()))
+    """Whether hooks or replaced ``forward`` methods exist, which the fast path would skip."""
+    return (
+        any(getattr(torch_modules, f"_global{name}") for name in _HOOKS_OF_MODULES)
+        or any(map(_is_hooked, policy.modules()))
+        or any(
+            getattr(each, name, None)
+            for each in policy.parameters()
+            for name in _HOOKS_OF_PARAMETERS
+        )
+    )
 
 
-def _is_hooked(part: nn.Module | nn.Parameter) -> bool:
-    """Whether it has hooks or a replaced ``forward`` method, which the fast path would skip."""
-    replaced = any(name.startswith("forward") for name in vars(part))
-    return replaced or any(getattr(part, name, None) for name in _HOOKS)
+def _is_hooked(module: nn.Module) -> bool:
+    own, cls = vars(module), type(module)
+    return (
+        not _FORWARD.isdisjoint(own)
+        or any(map(own.get, _HOOKS_OF_MODULES))
+        or (cls.__module__.startswith("torch.") and not is_from_library(cls.forward))
+    )
 
 
 def network_input(policy: ActorCriticPolicy, observations: Any, extractor: nn.Module) -> Tensor:

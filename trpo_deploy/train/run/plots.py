@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from trpo_deploy.envs.returns import return_digits
 from trpo_deploy.spec.spaces import Array
 
 
@@ -37,7 +38,7 @@ def learning_curve(env_id: str, timesteps: Array, returns: Array) -> bytes:
         _format_steps(axes)
         best = int(np.argmax(mean))
         axes.annotate(
-            f"best {mean[best]:.1f}",
+            f"best {mean[best]:{return_digits(mean[best])}}",
             (timesteps[best], mean[best]),
             textcoords="offset points",
             xytext=(0, 6),

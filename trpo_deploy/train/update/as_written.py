@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import os
+from types import FunctionType, GenericAlias
 from typing import Any
+
+import stable_baselines3
+import torch
+
+_LIBRARIES = tuple(f"{each.__path__[0]}{os.sep}" for each in (stable_baselines3, torch))
+_UNCALLED = ("__annotate__", "__annotate_func__")
+"""What Python itself adds to classes with annotations."""
 
 
 def is_as_written(instance: object, *classes: type) -> bool:
@@ -22,6 +30,8 @@ def is_as_written(instance: object, *classes: type) -> bool:
 def computes_as(instance: object, *classes: type, but: frozenset[str] = frozenset()) -> bool:
     """Like :func:`is_as_written`, for subclasses too, which may replace some of the methods.
 
+    Methods of torch's own classes are left out: callers check those that they compute.
+
     Args:
         instance: The object.
         classes: The classes whose methods the caller computes.
@@ -29,31 +39,41 @@ def computes_as(instance: object, *classes: type, but: frozenset[str] = frozense
     """
     cls: Any = type(instance)
     known = next((each for each in cls.__mro__ if each in classes), None)
-    if known is None or not _methods(cls).isdisjoint(vars(instance)):
+    if known is None or any(callable(getattr(cls, name, None)) for name in vars(instance)):
         return False
     if not _replaced(cls, known) <= but:
         return False
-    # Torch replaces methods of its own classes, so they are left out.
     sb3s = [each for each in cls.__mro__ if each.__module__.startswith("stable_baselines3.")]
-    return not any(
-        callable(value) and getattr(value, "__module__", None) != each.__module__
-        for each in sb3s
-        for value in vars(each).values()
-    )
+    return all(all(map(is_from_library, vars(each).values())) for each in sb3s)
 
 
-@lru_cache(maxsize=64)
+def is_from_library(attribute: Any) -> bool:
+    """Whether a class attribute has no code, or code of Stable-Baselines3 or torch.
+
+    The code's file tells: ``functools.wraps`` and mocks copy a method's name and module.
+    """
+    if type(attribute) is FunctionType:  # most are
+        return attribute.__code__.co_filename.startswith(_LIBRARIES)
+    if isinstance(attribute, property):
+        attribute = attribute.fget
+    elif isinstance(attribute, (classmethod, staticmethod)):
+        attribute = attribute.__func__
+    if not callable(attribute) or isinstance(attribute, (type, GenericAlias)):
+        return True
+    code = getattr(attribute, "__code__", None)
+    return code is not None and code.co_filename.startswith(_LIBRARIES)
+
+
 def _replaced(cls: type, known: type) -> frozenset[str]:
-    """Names of the methods and properties that the bases of ``cls`` replace in ``known``."""
+    """Names of the methods and properties of ``known`` that the bases of ``cls`` replace."""
     others = [each for each in cls.__mro__ if each not in known.__mro__]
     return frozenset(
         name
         for each in others
-        for name, value in vars(each).items()
-        if hasattr(known, name) and (callable(value) or isinstance(value, (classmethod, property)))
+        for name in vars(each)
+        if name not in _UNCALLED and _is_called(getattr(known, name, None))
     )
 
 
-@lru_cache(maxsize=64)
-def _methods(cls: type) -> frozenset[str]:
-    return frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)))
+def _is_called(attribute: Any) -> bool:
+    return callable(attribute) or isinstance(attribute, property)

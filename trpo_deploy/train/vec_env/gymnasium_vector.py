@@ -99,7 +99,14 @@ class GymnasiumVecEnv(VecEnv):
         """
         for i in np.flatnonzero(dones).tolist():
             infos[i]["terminal_observation"] = _row(last, i)
-        first, batched = self._vector.reset(options={"reset_mask": dones.copy()})
+        try:
+            first, batched = self._vector.reset(options={"reset_mask": dones.copy()})
+        except ValueError as error:  # of a wrapper: its statistics are of all environments
+            raise EnvError(
+                f"{error} Its environments are reset one by one here: make them with "
+                "autoreset_mode=AutoresetMode.SAME_STEP, or leave the wrapper out; VecNormalize of "
+                "Stable-Baselines3 normalizes, and its statistics can be saved"
+            ) from error
         if not _equal(first, last, ~dones):
             raise EnvError(
                 f"{type(self._vector.unwrapped).__name__} resets an environment in the step after "

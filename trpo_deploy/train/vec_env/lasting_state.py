@@ -15,6 +15,7 @@ other causes.
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 import random
 from collections import deque
@@ -22,10 +23,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
+from unittest import mock
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.utils import seeding
 from gymnasium.utils.env_checker import data_equivalence
 
 from trpo_deploy.envs.environment import FAILURES, AnyEnv, Environment, layers_of
@@ -44,8 +47,11 @@ AnyWrapper: TypeAlias = gymnasium.Wrapper[Any, Any, Any, Any]
 _SEED = 0
 _STEPS = 20
 """Steps of an episode; then it is truncated, since some wrappers change their state at its end."""
-_REPLAYS = 2
-"""Comparisons with the first episode."""
+_PLAYS = ((_SEED, 3), (None, 2))
+"""Seed of the resets, and number of plays.
+
+Some wrappers drop their state when they get a seed, which the resets of a training do not have.
+"""
 _DEPTH = 3
 """Levels of containers and objects in which values are looked for."""
 _MAX_ITEMS = 1000
@@ -121,7 +127,7 @@ def _check_by_replay(
     raise ConfigError(
         f"{state} and that changes {what}; no file of the model would contain it. Restore it in "
         "reset(), make it constant, or leave the wrapper out; running statistics belong in "
-        "--set normalize=true"
+        "--set normalize=true, and random numbers come from self.np_random, which the run seeds"
     )
 
 
@@ -132,17 +138,18 @@ def _difference(wrapper: AnyWrapper) -> tuple[str | None, list[str]]:
         The kind of the first event that differs, or None; and names of attributes that differ at
         the two starts.
     """
-    generators = _generators(wrapper)
     try:
-        first, state = _played(wrapper)
-        for _ in range(_REPLAYS):
-            _restore(generators)
-            again, later = _played(wrapper)
-            kind = _first_difference(first, again)
-            if kind is not None:
-                names = {*state, *later}
-                changed = sorted(name for name in names if state.get(name) != later.get(name))
-                return (None if kind == "got" else kind), changed[:5]
+        for seed, plays in _PLAYS:
+            generators = _generators(wrapper)  # a reset with a seed makes new ones
+            first, state = _played(wrapper, seed)
+            for _ in range(plays - 1):
+                _restore(generators)
+                again, later = _played(wrapper, seed)
+                kind = _first_difference(first, again)
+                if kind is not None:
+                    names = {*state, *later}
+                    changed = sorted(name for name in names if state.get(name) != later.get(name))
+                    return (None if kind == "got" else kind), changed[:5]
     except FAILURES:  # foreign code; the run itself reports what it raises
         pass
     return None, []
@@ -161,8 +168,12 @@ def _first_difference(first: list[_Event], again: list[_Event]) -> str | None:
     return None
 
 
-def _played(wrapper: AnyWrapper) -> tuple[list[_Event], dict[str, bytes]]:
+def _played(wrapper: AnyWrapper, seed: int | None) -> tuple[list[_Event], dict[str, bytes]]:
     """Play an episode of the environment; see what passed the wrapper, and how it started.
+
+    Args:
+        wrapper: The wrapper.
+        seed: Seed of the reset; without one, the generators continue.
 
     Returns:
         The events, and the wrapper's attributes after the reset.
@@ -170,8 +181,8 @@ def _played(wrapper: AnyWrapper) -> tuple[list[_Event], dict[str, bytes]]:
     events: list[_Event] = []
     rng = np.random.default_rng(_SEED)
     wrapper.action_space.seed(_SEED)
-    with _recorded(wrapper.env, events) as has_ended:
-        events.append(("returned", copy.deepcopy(wrapper.reset(seed=_SEED)[0])))
+    with _recorded(wrapper.env, events) as has_ended, _generators_without_seed():
+        events.append(("returned", copy.deepcopy(wrapper.reset(seed=seed)[0])))
         state = _attributes(wrapper)
         for _ in range(_STEPS):
             wrapper.action_space.seed(int(rng.integers(2**31)))
@@ -246,6 +257,28 @@ def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     elif depth:
         for name, part in parts:
             yield from _leaves(name, part, depth - 1)
+
+
+@contextmanager
+def _generators_without_seed() -> Iterator[None]:
+    """Give the generators that are made without a seed the same numbers in each play.
+
+    Many wrappers make one in each reset, as ``default_rng(seed)``. That is no lasting state.
+    """
+    default_rng, count = np.random.default_rng, itertools.count()
+
+    def numpys(seed: Any = None) -> np.random.Generator:
+        return default_rng(next(count) if seed is None else seed)
+
+    def gymnasiums(seed: int | None = None) -> tuple[np.random.Generator, int]:
+        used = next(count) if seed is None else seed
+        return default_rng(used), used
+
+    with (
+        mock.patch.object(np.random, "default_rng", numpys),
+        mock.patch.object(seeding, "np_random", gymnasiums),
+    ):
+        yield
 
 
 _Generators: TypeAlias = list[tuple[Callable[[Any], None], Any]]
