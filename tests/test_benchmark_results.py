@@ -19,7 +19,7 @@ from trpo_deploy.train.run.benchmark.runner import MUJOCO, benchmark
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mujoco"
-TEN_SEEDS = ("HalfCheetah-v4", "HalfCheetah-v5")
+TEN_SEEDS = ("HalfCheetah-v4", "HalfCheetah-v5", "Walker2d-v4")
 """Tasks with all ten seeds of the benchmark; the others have earlier ones."""
 
 
