@@ -21,6 +21,7 @@ from trpo_deploy.train.run.benchmark.comparison import probability_of_improvemen
 from trpo_deploy.train.run.benchmark.report import write_report
 from trpo_deploy.train.run.benchmark.results import TaskResult, load_result
 from trpo_deploy.train.run.benchmark.runner import benchmark
+from trpo_deploy.train.run.benchmark.tables import write_tables
 from trpo_deploy.train.run.benchmark.variants import Variant, parse_variants
 
 
@@ -34,6 +35,13 @@ def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
     assert middle == pytest.approx(np.mean([2.0, 3.0, 4.0, 5.0]))
     assert low < middle < high
     assert np.isnan(TaskResult("X-v0", np.array([1]), finals[:1, None]).iqm()[1])
+
+
+def test_settings_keep_their_braces_in_latex(tmp_path: Path) -> None:
+    write_tables(tmp_path / "t", [["net_arch"], ['{"pi": [64]} & 100 %']])
+    text = (tmp_path / "t.tex").read_text()
+    assert r"net\_arch" in text
+    assert r'\{"pi": [64]\} \& 100 \%' in text
 
 
 def test_all_tables_contain_the_same_numbers(tmp_path: Path) -> None:

@@ -5,16 +5,22 @@ The runs are stand-ins that write an evaluation at each look; test_tune.py train
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import optuna
 import pytest
+from matplotlib.figure import Figure
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
 from tests.command import run_cli
+from trpo_deploy.cli import tune as cli
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
@@ -23,7 +29,7 @@ from trpo_deploy.train.run.jobs import loop
 from trpo_deploy.train.run.jobs.lease import Lease, Leases
 from trpo_deploy.train.run.tuning import trial as module
 from trpo_deploy.train.run.tuning import tuning
-from trpo_deploy.train.run.tuning.report import write_report
+from trpo_deploy.train.run.tuning.report import _tidy, write_report
 from trpo_deploy.train.run.tuning.space import read_space
 from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 
@@ -241,8 +247,53 @@ def test_the_table_has_the_best_trial_first_and_show_prints_it(tmp_path: Path) -
     shown = run_cli("tune", "CartPole-v1", "--show", "-o", folder)
     assert shown.code == 0
     assert "6 trials, 0 running" in shown.output
-    assert "109.0 ± 5.0" in shown.output
-    assert "batch_size=4" in shown.output
+    # A pipe gets all settings, however many there are.
+    assert (folder / "trials.md").read_text() in shown.output
+
+
+def test_show_names_the_trial_that_nobody_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StudyFolder(tmp_path / "study", None)
+    monkeypatch.setattr(StandIn, "killed_after", 7)
+    with pytest.raises(KeyboardInterrupt):
+        tune(folder.root, [4, 32], 3)
+    for holder, state in ((folder.leases.take("trial-0"), "running"), (None, "stopped")):
+        shown = run_cli("tune", "CartPole-v1", "--show", "-o", folder.root)
+        assert f"1 trial, {int(holder is not None)} running" in shown.output
+        assert f"| 0 | {state} | " in shown.output
+        if holder is not None:
+            holder.close()
+
+
+def test_show_goes_on_in_the_gap_between_two_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, width=60, height=20)
+    looks = [True, False, True, False, False]
+    settings = "0.123456789", "abcdefghijklmnopqrstuvwxyz"
+    lines = [["trial", "state", "return", "steps", "gamma", "name"], ["0", "", "", "", *settings]]
+    monkeypatch.setattr(cli, "stdout_console", lambda: terminal)
+    monkeypatch.setattr(cli, "_look", lambda *_: ("a title", lines, looks.pop(0)))
+    monkeypatch.setattr(cli, "_SHOW_S", 0.0)
+    cli._show(mock.Mock())
+    assert looks == []
+    assert isinstance(terminal.file, StringIO)
+    shown = terminal.file.getvalue()
+    assert "…" in shown  # a line for each trial while it updates
+    assert "".join(re.findall(r"[a-z]", shown.rpartition("name=")[2])).startswith(settings[1])
+
+
+def test_axes_have_whole_trials_and_numbers_on_a_narrow_range() -> None:
+    figure = Figure()
+    history, *slices = figure.subplots(1, 3)
+    history.plot([0, 1, 2], [1, 2, 3])
+    history.set_xlabel("Trial")
+    for axes in slices:
+        axes.semilogx([2e-4, 7e-4], [1, 2])
+    _tidy([history, *slices])
+    figure.canvas.draw()
+    assert all(float(tick).is_integer() for tick in history.get_xticks())
+    for axes in slices:
+        assert any(label.get_text() for label in axes.get_xticklabels(which="both"))
 
 
 def test_a_study_with_one_trial_has_the_plots_that_it_can_have(tmp_path: Path) -> None:

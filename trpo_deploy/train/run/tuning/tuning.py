@@ -21,7 +21,7 @@ from trpo_deploy.train.run.tuning.preset import write_preset
 from trpo_deploy.train.run.tuning.report import write_report
 from trpo_deploy.train.run.tuning.space import Space, read_space
 from trpo_deploy.train.run.tuning.storage import storage_errors
-from trpo_deploy.train.run.tuning.study import StudyFolder, Task
+from trpo_deploy.train.run.tuning.study import StudyFolder, Task, trial_lease
 from trpo_deploy.train.run.tuning.trial import ERROR, SETTINGS, TrialJob
 from trpo_deploy.train.vec_env.make import closed_after
 
@@ -80,8 +80,8 @@ def tune(
         best = _best(study)
         write_report(study, folder)
     comment = (
-        f"trpo-deploy tune: trial {best.number} of {n_trials}, mean return {best.value:.6g} over "
-        f"{task.n_seeds} seeds"
+        f"trpo-deploy tune: trial {best.number} of {len(study.trials)}, mean return "
+        f"{best.value:.6g} over {task.n_seeds} seed{'s' if task.n_seeds > 1 else ''}"
     )
     write_preset(task.config(best.settings), comment, folder.preset)
     report(f"comparing trial {best.number} with the default on fresh seeds")
@@ -153,7 +153,7 @@ class _Trials:
             # A seed for each trial: processes with the same seed would try the same settings.
             self._study.sampler = TPESampler(seed=len(trials))
             trial = self._study.ask()
-            lease = self._folder.leases.take(_lease(trial.number))
+            lease = self._folder.leases.take(trial_lease(trial.number))
             assert lease is not None
             return self._job(trial, lease)
 
@@ -168,7 +168,7 @@ class _Trials:
 
     def _continued(self, running: FrozenTrial) -> TrialJob | None:
         """A job that continues a running trial; None if another job or process runs it."""
-        lease = self._folder.leases.take(_lease(running.number))
+        lease = self._folder.leases.take(trial_lease(running.number))
         if lease is None:
             return None
         if self._study.get_trials(deepcopy=False)[running.number].state != TrialState.RUNNING:
@@ -188,10 +188,6 @@ class _Trials:
         succeeded = any(each.state in (TrialState.COMPLETE, TrialState.PRUNED) for each in trials)
         if self._n_failed >= _MAX_FAILURES and not succeeded:
             raise TrainingError(_all_failed(trials))
-
-
-def _lease(number: int) -> str:
-    return f"trial-{number}"
 
 
 def _line(trial: FrozenTrial, n_trials: int) -> str:
