@@ -47,6 +47,8 @@ class StandIn:
     started: list[Path]
     killed_after = -1
     """Looks after which the whole process is killed."""
+    rollouts = 1
+    """Rollouts between two looks."""
 
     def __init__(self, env_id: str, folder: ModelDir, options: list[str]) -> None:
         self.folder = folder
@@ -64,7 +66,7 @@ class StandIn:
         StandIn.killed_after -= 1
         if self._batch == 16:
             return 1
-        self._n += 1
+        self._n += StandIn.rollouts
         timesteps = np.arange(self._n + 1) * ROLLOUT
         means = timesteps / 10 + 10 * self._seed - 50 * (self._batch == 8)
         self.folder.root.mkdir(parents=True, exist_ok=True)
@@ -151,6 +153,20 @@ def test_a_trial_below_the_median_is_pruned_early(tmp_path: Path) -> None:
         assert f"trial {trial.number} of 15: pruned after 200 steps with -25.0" in lines
     good = [trial for trial in trials if trial not in bad]
     assert {trial.state for trial in good} == {TrialState.COMPLETE}
+
+
+def test_a_process_that_looks_seldom_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rollouts in (1, 4):
+        folder = tmp_path / str(rollouts)
+        with_good_trials(folder)
+        monkeypatch.setattr(StandIn, "rollouts", rollouts)
+        tune(folder, [4, 8], 15)
+    for often, seldom in zip(trials_of(tmp_path / "1"), trials_of(tmp_path / "4"), strict=True):
+        assert often.state == seldom.state
+        assert often.last_step == seldom.last_step
+        assert often.intermediate_values.keys() == seldom.intermediate_values.keys()
 
 
 def test_a_trial_of_a_killed_process_is_continued(

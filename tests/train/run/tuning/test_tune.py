@@ -173,9 +173,10 @@ def test_pruning_ends_the_processes_of_a_trial(
     tuning.tune(task, tmp_path / "space.yml", folder, 6, 1, list[str]().append)
     trial = folder.find().trials[5]
     assert (trial.state, trial.last_step) == (TrialState.PRUNED, 4000)
-    for seed in range(2):
-        run = folder.run(5, seed)
-        assert 4000 <= evaluated_timesteps(run) < steps
+    runs = [folder.run(5, seed) for seed in range(2)]
+    # One of them may have been at its end before the other had begun.
+    assert 4000 <= min(map(evaluated_timesteps, runs)) < steps
+    for run in runs:
         assert not _processes_in(run.root)
 
 
