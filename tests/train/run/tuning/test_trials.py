@@ -235,10 +235,24 @@ def test_a_study_in_which_nothing_works_stops_soon(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StandIn, "poll", lambda _: 1)
-        for _ in range(2):  # the second time, after three have failed, it tries again
-            with pytest.raises(TrainingError, match=r"no trial of .* succeeded: trial .: seed"):
+        for _ in range(2):  # the second time it tries again
+            with pytest.raises(TrainingError, match=r"5 trials in a row failed: trial .: seed 0: "):
                 tuning.tune(task, tmp_path / "study.yml", folder, 50, 1, list[str]().append)
-    assert len(folder.find().trials) == 6
+    assert len(folder.find().trials) == 10
+
+
+def test_a_full_disk_does_not_use_up_the_trials_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "study"
+    with_good_trials(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(StandIn, "poll", lambda _: 1)
+        with pytest.raises(TrainingError, match="run the same command again to continue the study"):
+            tune(folder, [4, 8], 15)
+    assert len(trials_of(folder)) == 5 + 5
+    tune(folder, [4, 8], 15)
+    assert sum(trial.state == TrialState.FAIL for trial in trials_of(folder)) == 5
 
 
 def test_more_trials_continue_the_study_and_fewer_only_report(tmp_path: Path) -> None:

@@ -27,8 +27,11 @@ from trpo_deploy.train.vec_env.make import closed_after
 
 FIRST_FRESH_SEED = 200
 """First seed of the comparison. Trials have seeds from 0 on, reported benchmarks from 100 on."""
-_MAX_FAILURES = 3
-"""Trials that may fail before the first one succeeds; the reason is then not their settings."""
+_MAX_FAILURES = 5
+"""Trials of a process that may fail in a row; the reason is then hardly their settings.
+
+A full disk or a lost GPU would otherwise use up the trials of a study.
+"""
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,12 @@ class _Trials:
 
     def _end(self, trial: FrozenTrial) -> None:
         self._report(_line(trial, self._n_trials))
-        trials = self._study.get_trials(deepcopy=False)
-        self._n_failed += trial.state == TrialState.FAIL
-        succeeded = any(each.state in (TrialState.COMPLETE, TrialState.PRUNED) for each in trials)
-        if self._n_failed >= _MAX_FAILURES and not succeeded:
-            raise TrainingError(_all_failed(trials))
+        self._n_failed = self._n_failed + 1 if trial.state == TrialState.FAIL else 0
+        if self._n_failed >= _MAX_FAILURES:
+            raise TrainingError(
+                f"{_MAX_FAILURES} trials in a row failed: trial {trial.number}: "
+                f"{trial.user_attrs.get(ERROR)}; run the same command again to continue the study"
+            )
 
 
 def _line(trial: FrozenTrial, n_trials: int) -> str:
