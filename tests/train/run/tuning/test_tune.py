@@ -94,6 +94,7 @@ def test_two_processes_share_a_study_of_which_one_is_killed(
     def kill_first() -> None:
         wait_for(lambda: len(folder.find().trials) == 2, "the trial of the second process")
         first.kill()
+        first.wait()  # until then its lease counts as that of a living process
 
     try:
         wait_for(folder.run(0, 0).config.is_file, "the trial of the first process")
