@@ -239,6 +239,10 @@ def _train_as_rank(
     env_id: str, options: ConfigOptions, folder: ModelDir, run: RunOptions
 ) -> tuple[TrainConfig, TrainResult] | None:
     """Train, and with ``torchrun`` as one of its ranks; None on another rank than 0."""
+    if "WORLD_SIZE" in os.environ:
+        # Before torch is imported, which would print a C++ stack for each lost connection. The
+        # reason is in our error line.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from trpo_deploy.train import joined
 
     rank = 0

@@ -18,9 +18,13 @@ from trpo_deploy.cli.output import escape, own_command, say, shell_word, stdout_
 from trpo_deploy.extras import require
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 
 _SHOW_S = 2.0
+_IDLE_LOOKS = 2
+"""Looks without a working process until the study counts as ended: between two trials is a gap."""
 _ENOUGH_SEEDS = 3
 _COLUMNS = ("trial", "state", "return", "steps")
 
@@ -140,31 +144,61 @@ def _tune(task: Task, space: Path | None, folder: StudyFolder, trials: int, jobs
 
 
 def _show(folder: StudyFolder) -> None:
-    """Show the table of trials until all of them have ended."""
-    from optuna.trial import TrialState
-
-    from trpo_deploy.train.run.tuning.report import trial_table
+    """Show the table of trials, in a terminal until no process works on them."""
+    from trpo_deploy.train.run.benchmark.tables import markdown
 
     study = folder.find()
     console = stdout_console()
+    if not console.is_terminal:
+        title, lines, _ = _look(study, folder)
+        say(escape(f"{title}\n\n{markdown(lines)}".rstrip()))
+        return
     with Live(console=console, auto_refresh=False) as live:
-        while True:
-            trials = study.get_trials(deepcopy=False)
-            n_running = sum(trial.state == TrialState.RUNNING for trial in trials)
-            title = f"{len(trials)} trials, {n_running} running"
-            live.update(_rich_table(title, trial_table(trials)), refresh=True)
-            if not (console.is_terminal and n_running):
-                return
-            time.sleep(_SHOW_S)
+        idle_looks = 0
+        while idle_looks < _IDLE_LOOKS:
+            title, lines, is_active = _look(study, folder)
+            idle_looks = 0 if is_active else idle_looks + 1
+            ended = idle_looks == _IDLE_LOOKS
+            live.update(_rich_table(title, lines, whole=ended), refresh=True)
+            if not ended:
+                time.sleep(_SHOW_S)
 
 
-def _rich_table(title: str, lines: list[list[str]]) -> Table:
-    """The table, with the settings in one column: a terminal is too narrow for one each."""
+def _look(study: Study, folder: StudyFolder) -> tuple[str, list[list[str]], bool]:
+    """Title and lines of the table, and whether a process works on the study."""
+    from optuna.trial import TrialState
+
+    from trpo_deploy.train.run.tuning.report import trial_table
+    from trpo_deploy.train.run.tuning.study import trial_lease
+
+    before = folder.leases.names()
+    trials = study.get_trials(deepcopy=False)
+    held = before | folder.leases.names()  # a trial may end or begin between the two looks
+    running = {each.number for each in trials if each.state == TrialState.RUNNING}
+    stopped = {number for number in running if trial_lease(number) not in held}
+    title = (
+        f"{len(trials)} trial{'s' if len(trials) != 1 else ''}, {len(running - stopped)} running"
+    )
+    if stopped:
+        title += f", {len(stopped)} stopped"
+    return title, trial_table(trials, stopped), bool(held)
+
+
+def _rich_table(title: str, lines: list[list[str]], *, whole: bool) -> Table:
+    """The table, with the settings in one column: a terminal is too narrow for one each.
+
+    Args:
+        title: Its title.
+        lines: Its lines, the header first.
+        whole: Wrap the settings, else each trial has one line.
+    """
     table = Table(title=escape(title), title_justify="left", expand=True)
     cells = [line[: len(_COLUMNS)] for line in lines[1:]]
     for name, *column in zip(_COLUMNS, *cells, strict=True):
         table.add_column(name, no_wrap=True, min_width=max(map(len, [name, *column])))
-    table.add_column("settings", no_wrap=True, ratio=1)
+    table.add_column(
+        "settings", no_wrap=not whole, overflow="fold" if whole else "ellipsis", ratio=1
+    )
     for line, row in zip(lines[1:], cells, strict=True):
         pairs = zip(lines[0], line, strict=True)
         settings = [f"{name}={value}" for name, value in pairs if name not in _COLUMNS]

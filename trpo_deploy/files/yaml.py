@@ -78,7 +78,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path} is not a YAML file of plain values ({_one_line(error)})"
         ) from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} contains {type(value).__name__}, expected a mapping")
+        found = "nothing" if value is None else f"a {type(value).__name__}"
+        raise ConfigError(f"{path} contains {found}, expected a mapping")
     return value
 
 

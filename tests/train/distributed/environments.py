@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from tests.train.environments import RandomEnv
 from tests.train.registration import register
+
+WAIT_FOR = "TRPO_DEPLOY_TEST_WAIT_FOR"
+"""Environment variable: the file that :class:`WaitingEnv` waits for."""
 
 
 class SmallEnv(RandomEnv):
@@ -29,6 +34,19 @@ class FailingEnv(SmallEnv):
         self.taken += 1
         if self.taken == 20 and os.environ.get("RANK") == "1":
             raise ValueError("the motor is hot")
+        return super().step(action)
+
+
+class WaitingEnv(SmallEnv):
+    """Waits in its 100th step in rank 1, until a file exists: then a test has done its part."""
+
+    taken = 0
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.taken += 1
+        if self.taken == 100 and os.environ["RANK"] == "1":
+            while not Path(os.environ[WAIT_FOR]).exists():
+                time.sleep(0.05)
         return super().step(action)
 
 
@@ -74,3 +92,4 @@ class Fail(BaseCallback):
 register("Small-v0", SmallEnv)
 register("Failing-v0", FailingEnv)
 register("Unequal-v0", UnequalEnv)
+register("Waiting-v0", WaitingEnv)

@@ -19,8 +19,8 @@ from trpo_deploy.cli.app import main
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-_LIMIT_S = 240
-"""Time until a rank counts as hanging."""
+_LIMIT_S = 240.0
+"""Time until a rank counts as hanging; within the usual time limit of a test."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Rank:
     store: Store
     """torchrun's table, which has to outlive the ranks."""
 
-    def wait(self) -> Run:
+    def wait(self, limit_s: float = _LIMIT_S) -> Run:
         """Wait for the end."""
-        self.process.join(_LIMIT_S)
+        self.process.join(limit_s)
         if self.process.is_alive():
             self.process.kill()
             raise AssertionError(f"a rank hangs: {self.error.read_text()}")

@@ -103,7 +103,7 @@ def test_a_callback_that_fails_ends_all_ranks(tmp_path: Path) -> None:
 
 def test_environments_that_cannot_be_split_are_refused(tmp_path: Path) -> None:
     runs = run_ranks(tmp_path, "--n-envs", "3")
-    assert_one_line(runs, "3 environments", "2 ranks", "multiple of 2")
+    assert_one_line(runs, "n_envs=3", "2 ranks", "multiple of 2")
     assert not (tmp_path / "run").exists()
 
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.train.checkpoint.runs import checkpoint_of
+from tests.train.distributed.environments import WAIT_FOR
 from tests.train.distributed.processes import Rank, run_command, start_ranks
 from tests.train.distributed.test_command import MODULE, assert_same_training
 from trpo_deploy.files.model_dir import ModelDir
@@ -27,8 +28,8 @@ SETTINGS = [
 ]
 
 
-def command(folder: Path) -> tuple[object, ...]:
-    return ("train", f"{MODULE}:Small-v0", "-o", folder, *SETTINGS)
+def command(folder: Path, env: str = "Small-v0") -> tuple[object, ...]:
+    return ("train", f"{MODULE}:{env}", "-o", folder, *SETTINGS)
 
 
 @pytest.mark.slow
@@ -70,11 +71,15 @@ def test_a_run_survives_twenty_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_torchrun_restarts_a_run_of_which_a_rank_was_killed(tmp_path: Path) -> None:
     folder = ModelDir(tmp_path / "run")
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    words = map(str, command(folder.root, "Waiting-v0"))
+    killed = tmp_path / "killed"
     with subprocess.Popen(
-        [*torchrun, "--max-restarts", "1", "-m", "trpo_deploy", *map(str, command(folder.root))],
+        [*torchrun, "--max-restarts", "1", "-m", "trpo_deploy", *words],
+        env={**os.environ, WAIT_FOR: str(killed)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -82,11 +87,12 @@ def test_torchrun_restarts_a_run_of_which_a_rank_was_killed(tmp_path: Path) -> N
         wait_for_change(folder, None)
         (rank_1,) = (
             each
-            for each in psutil.Process(process.pid).children(recursive=True)
+            for each in psutil.Process(process.pid).children()
             if each.environ().get("RANK") == "1"
         )
         os.kill(rank_1.pid, signal.SIGKILL)
-        output, error = process.communicate(timeout=240)
+        killed.touch()
+        output, error = process.communicate(timeout=600)
     assert process.returncode == 0, error
     assert output.count("evaluation at         0 steps") == 1, "it started from the beginning"
     assert f"trained {16 * UPDATES} steps" in output

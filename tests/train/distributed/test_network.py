@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.checkpoint.runs import checkpoint_of
+from tests.train.distributed.environments import WAIT_FOR
 from tests.train.distributed.test_killed import UPDATES, command, wait_for_change
 from trpo_deploy.files.model_dir import ModelDir
 
@@ -67,12 +68,13 @@ def start_torchrun(machine: int, names: list[str], folder: Path) -> subprocess.P
         return subprocess.Popen(
             [
                 *("ip", "netns", "exec", names[machine], *torchrun, *words, "-m", "trpo_deploy"),
-                *map(str, command(folder / "run")),
+                *map(str, command(folder / "run", "Waiting-v0")),
             ],
             env={
                 **os.environ,
                 "GLOO_SOCKET_IFNAME": CABLE,
                 "TRPO_DEPLOY_RANK_TIMEOUT": str(TIMEOUT_S),
+                WAIT_FOR: str(folder / "cut"),
             },
             stdout=log,
             stderr=log,
@@ -87,6 +89,7 @@ def test_a_run_goes_on_after_a_cut_cable(machines: list[str], tmp_path: Path) ->
     try:
         wait_for_change(folder, None)
         ip("-n", machines[0], "link", "set", CABLE, "down")
+        (tmp_path / "cut").touch()
         time.sleep(2 * TIMEOUT_S)
         ip("-n", machines[0], "link", "set", CABLE, "up")
         end = time.monotonic() + 500

@@ -14,6 +14,8 @@ from tests.train.distributed.processes import start_ranks
 
 RTOL, ATOL = 1e-4, 1e-5
 """The ranks add float32 numbers in another order; a difference of 1e-7 was measured."""
+LIMIT_S = 800.0
+"""For all cases together. Generous: a machine may be busy."""
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +23,12 @@ def trained_by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run of each case, by number."""
     folder = tmp_path_factory.mktemp("ranks")
     for rank in start_ranks(folder / "ranks", train_all_cases, [(folder,)] * 2):
-        run = rank.wait()
+        run = rank.wait(LIMIT_S)
         assert run.code == 0, run.error
     return folder
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.slow  # the fixture trains all cases
 @pytest.mark.filterwarnings("ignore:The rollout of")
 @pytest.mark.parametrize("name", CASES)

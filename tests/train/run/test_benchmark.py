@@ -21,6 +21,7 @@ from trpo_deploy.train.run.benchmark.comparison import probability_of_improvemen
 from trpo_deploy.train.run.benchmark.report import write_report
 from trpo_deploy.train.run.benchmark.results import TaskResult, load_result
 from trpo_deploy.train.run.benchmark.runner import benchmark
+from trpo_deploy.train.run.benchmark.tables import write_tables
 from trpo_deploy.train.run.benchmark.variants import Variant, parse_variants
 
 
@@ -43,6 +44,13 @@ def test_the_interval_of_the_mean_is_that_of_a_t_test(finals: list[float]) -> No
     expected = stats.ttest_1samp(returns, 0.0).confidence_interval(0.95)
     assert (low, high) == pytest.approx((expected.low, expected.high))
     assert np.isnan(TaskResult("X-v0", np.array([1]), returns[:1, None]).mean_interval()[0])
+
+
+def test_settings_keep_their_braces_in_latex(tmp_path: Path) -> None:
+    write_tables(tmp_path / "t", [["net_arch"], ['{"pi": [64]} & 100 %']])
+    text = (tmp_path / "t.tex").read_text()
+    assert r"net\_arch" in text
+    assert r'\{"pi": [64]\} \& 100 \%' in text
 
 
 def test_all_tables_contain_the_same_numbers(tmp_path: Path) -> None:

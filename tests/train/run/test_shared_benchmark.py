@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.command import COMMAND
+from trpo_deploy.files.atomic import atomic_write
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.config.load import load_config
@@ -43,7 +44,8 @@ class StandIn:
             self.folder.root.mkdir(parents=True)
             seed = int(self.folder.root.name.removeprefix("seed-"))
             config = load_config(self._env_id, n_timesteps=100, seed=seed, eval_every=50_000)
-            self.folder.config.write_text(to_yaml(config.to_dict()))
+            # As a run does: the other benchmark may read it at any time.
+            atomic_write(self.folder.config, to_yaml(config.to_dict()))
             results = np.full((2, 3), float(seed))
             np.savez(self.folder.evaluations, timesteps=[0, 100], results=results)
         return 0 if self._looks == 20 else None

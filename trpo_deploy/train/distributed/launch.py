@@ -18,6 +18,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
+
+# Before a group exists: its functions keep the present group in their default arguments. The first
+# optimizer imports it, and the group's connections and threads would then last until the end of
+# the process, whose exit they can abort.
+import torch.distributed.nn
 from torch.distributed.rendezvous import rendezvous
 
 from trpo_deploy.errors import ConfigError, RankFailedError, TrainingError

@@ -70,7 +70,7 @@ def check_same_run(config: TrainConfig) -> None:
         raise ConfigError(problem)
     if config.n_envs % ranks.size:
         raise ConfigError(
-            f"{config.n_envs} environments cannot be split evenly over {ranks.size} ranks: set "
+            f"n_envs={config.n_envs} cannot be split evenly over {ranks.size} ranks: set "
             f"--n-envs to a multiple of {ranks.size}, or start another number of ranks"
         )
 

@@ -5,16 +5,22 @@ The runs are stand-ins that write an evaluation at each look; test_tune.py train
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import optuna
 import pytest
+from matplotlib.figure import Figure
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
 from tests.command import run_cli
+from trpo_deploy.cli import tune as cli
 from trpo_deploy.errors import TrainingError
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import to_yaml
@@ -23,7 +29,7 @@ from trpo_deploy.train.run.jobs import loop
 from trpo_deploy.train.run.jobs.lease import Lease, Leases
 from trpo_deploy.train.run.tuning import trial as module
 from trpo_deploy.train.run.tuning import tuning
-from trpo_deploy.train.run.tuning.report import write_report
+from trpo_deploy.train.run.tuning.report import _tidy, write_report
 from trpo_deploy.train.run.tuning.space import read_space
 from trpo_deploy.train.run.tuning.study import StudyFolder, Task
 
@@ -41,6 +47,8 @@ class StandIn:
     started: list[Path]
     killed_after = -1
     """Looks after which the whole process is killed."""
+    rollouts = 1
+    """Rollouts between two looks."""
 
     def __init__(self, env_id: str, folder: ModelDir, options: list[str]) -> None:
         self.folder = folder
@@ -58,7 +66,7 @@ class StandIn:
         StandIn.killed_after -= 1
         if self._batch == 16:
             return 1
-        self._n += 1
+        self._n += StandIn.rollouts
         timesteps = np.arange(self._n + 1) * ROLLOUT
         means = timesteps / 10 + 10 * self._seed - 50 * (self._batch == 8)
         self.folder.root.mkdir(parents=True, exist_ok=True)
@@ -147,6 +155,20 @@ def test_a_trial_below_the_median_is_pruned_early(tmp_path: Path) -> None:
     assert {trial.state for trial in good} == {TrialState.COMPLETE}
 
 
+def test_a_process_that_looks_seldom_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rollouts in (1, 4):
+        folder = tmp_path / str(rollouts)
+        with_good_trials(folder)
+        monkeypatch.setattr(StandIn, "rollouts", rollouts)
+        tune(folder, [4, 8], 15)
+    for often, seldom in zip(trials_of(tmp_path / "1"), trials_of(tmp_path / "4"), strict=True):
+        assert often.state == seldom.state
+        assert often.last_step == seldom.last_step
+        assert often.intermediate_values.keys() == seldom.intermediate_values.keys()
+
+
 def test_a_trial_of_a_killed_process_is_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,10 +235,24 @@ def test_a_study_in_which_nothing_works_stops_soon(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StandIn, "poll", lambda _: 1)
-        for _ in range(2):  # the second time, after three have failed, it tries again
-            with pytest.raises(TrainingError, match=r"no trial of .* succeeded: trial .: seed"):
+        for _ in range(2):  # the second time it tries again
+            with pytest.raises(TrainingError, match=r"5 trials in a row failed: trial .: seed 0: "):
                 tuning.tune(task, tmp_path / "study.yml", folder, 50, 1, list[str]().append)
-    assert len(folder.find().trials) == 6
+    assert len(folder.find().trials) == 10
+
+
+def test_a_full_disk_does_not_use_up_the_trials_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "study"
+    with_good_trials(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(StandIn, "poll", lambda _: 1)
+        with pytest.raises(TrainingError, match="run the same command again to continue the study"):
+            tune(folder, [4, 8], 15)
+    assert len(trials_of(folder)) == 5 + 5
+    tune(folder, [4, 8], 15)
+    assert sum(trial.state == TrialState.FAIL for trial in trials_of(folder)) == 5
 
 
 def test_more_trials_continue_the_study_and_fewer_only_report(tmp_path: Path) -> None:
@@ -241,8 +277,53 @@ def test_the_table_has_the_best_trial_first_and_show_prints_it(tmp_path: Path) -
     shown = run_cli("tune", "CartPole-v1", "--show", "-o", folder)
     assert shown.code == 0
     assert "6 trials, 0 running" in shown.output
-    assert "109.0 ± 5.0" in shown.output
-    assert "batch_size=4" in shown.output
+    # A pipe gets all settings, however many there are.
+    assert (folder / "trials.md").read_text() in shown.output
+
+
+def test_show_names_the_trial_that_nobody_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StudyFolder(tmp_path / "study", None)
+    monkeypatch.setattr(StandIn, "killed_after", 7)
+    with pytest.raises(KeyboardInterrupt):
+        tune(folder.root, [4, 32], 3)
+    for holder, state in ((folder.leases.take("trial-0"), "running"), (None, "stopped")):
+        shown = run_cli("tune", "CartPole-v1", "--show", "-o", folder.root)
+        assert f"1 trial, {int(holder is not None)} running" in shown.output
+        assert f"| 0 | {state} | " in shown.output
+        if holder is not None:
+            holder.close()
+
+
+def test_show_goes_on_in_the_gap_between_two_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, width=60, height=20)
+    looks = [True, False, True, False, False]
+    settings = "0.123456789", "abcdefghijklmnopqrstuvwxyz"
+    lines = [["trial", "state", "return", "steps", "gamma", "name"], ["0", "", "", "", *settings]]
+    monkeypatch.setattr(cli, "stdout_console", lambda: terminal)
+    monkeypatch.setattr(cli, "_look", lambda *_: ("a title", lines, looks.pop(0)))
+    monkeypatch.setattr(cli, "_SHOW_S", 0.0)
+    cli._show(mock.Mock())
+    assert looks == []
+    assert isinstance(terminal.file, StringIO)
+    shown = terminal.file.getvalue()
+    assert "…" in shown  # a line for each trial while it updates
+    assert "".join(re.findall(r"[a-z]", shown.rpartition("name=")[2])).startswith(settings[1])
+
+
+def test_axes_have_whole_trials_and_numbers_on_a_narrow_range() -> None:
+    figure = Figure()
+    history, *slices = figure.subplots(1, 3)
+    history.plot([0, 1, 2], [1, 2, 3])
+    history.set_xlabel("Trial")
+    for axes in slices:
+        axes.semilogx([2e-4, 7e-4], [1, 2])
+    _tidy([history, *slices])
+    figure.canvas.draw()
+    assert all(float(tick).is_integer() for tick in history.get_xticks())
+    for axes in slices:
+        assert any(label.get_text() for label in axes.get_xticklabels(which="both"))
 
 
 def test_a_study_with_one_trial_has_the_plots_that_it_can_have(tmp_path: Path) -> None:

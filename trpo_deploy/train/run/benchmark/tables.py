@@ -14,11 +14,12 @@ Table = Sequence[Sequence[str]]
 
 def write_tables(stem: Path, lines: Table) -> None:
     """Write a table as ``STEM.md``, ``STEM.csv`` and ``STEM.tex``."""
-    for suffix, text in ((".md", _markdown), (".csv", _csv), (".tex", _latex)):
+    for suffix, text in ((".md", markdown), (".csv", _csv), (".tex", _latex)):
         atomic_write(stem.with_name(stem.name + suffix), text(lines))
 
 
-def _markdown(lines: Table) -> str:
+def markdown(lines: Table) -> str:
+    """The table in Markdown."""
     ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "".join(f"| {' | '.join(line)} |\n" for line in ruled)
 
@@ -41,4 +42,4 @@ def _latex(table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("%", r"\%").replace("_", r"\_")
+    return "".join(f"\\{each}" if each in "%_{}&#$" else each for each in text)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
@@ -62,6 +63,18 @@ class Leases:
             raise self._cannot_write(error) from error
         with Lease(file):
             yield
+
+    def names(self) -> set[str]:
+        """Names of the leases that a process holds and has renewed within :data:`LEASE_S`.
+
+        To be shown only: the clocks of two machines may differ.
+        """
+        found = set()
+        for file in self.folder.glob("*.lease"):
+            with suppress(FileNotFoundError):  # just given back
+                if time.time() - file.stat().st_mtime < LEASE_S:
+                    found.add(file.stem)
+        return found
 
     def _file(self, name: str) -> SoftFileLease:
         if name not in self._known:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import optuna
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
@@ -34,15 +34,23 @@ def write_report(study: optuna.Study, folder: StudyFolder) -> None:
         atomic_write(folder.plot(name), _png(plot))
 
 
-def trial_table(trials: Sequence[FrozenTrial]) -> list[list[str]]:
+def trial_table(trials: Sequence[FrozenTrial], stopped: Collection[int] = ()) -> list[list[str]]:
     """A table of trials, its header first: the best ones first, then those without a return.
 
     A pruned trial has the mean return at its last report.
+
+    Args:
+        trials: The trials.
+        stopped: Numbers of those that wait for a process to continue them.
     """
     names = list(dict.fromkeys(name for trial in trials for name in _settings(trial)))
     ordered = sorted(trials, key=lambda trial: (_rank(trial), trial.number))
     rows = [
-        [*_cells(trial), *(_settings(trial).get(name, "") for name in names)] for trial in ordered
+        [
+            *_cells(trial, trial.number in stopped),
+            *(_settings(trial).get(name, "") for name in names),
+        ]
+        for trial in ordered
     ]
     return [[*_HEADER, *names], *rows]
 
@@ -61,8 +69,8 @@ def _value(trial: FrozenTrial) -> float | None:
     return reported if trial.value is None else trial.value
 
 
-def _cells(trial: FrozenTrial) -> list[str]:
-    state, value = trial.state.name.lower(), _value(trial)
+def _cells(trial: FrozenTrial, stopped: bool) -> list[str]:
+    state, value = "stopped" if stopped else trial.state.name.lower(), _value(trial)
     if trial.state == TrialState.FAIL:
         state = "failed"
     if value is None:
@@ -115,12 +123,16 @@ def _png(plot: Callable[[], Any]) -> bytes:
 
 
 def _tidy(axes: Sequence[Axes]) -> None:
-    """Keep the labels of a plot from overlapping."""
+    """Keep the labels of a plot from overlapping, and name what Optuna does not know."""
     for each in axes:
-        each.xaxis.set_minor_formatter(NullFormatter())
+        if each.get_xlabel() == "Trial":
+            each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if each.get_ylabel() == "Intermediate Value":
+            each.set_ylabel(_VALUE)
         legend = each.get_legend()
         if legend is not None and len(legend.get_texts()) > _MAX_LEGEND:
             legend.remove()
         if len(axes) > 1:
-            each.tick_params(axis="x", rotation=90)
+            # The labels between powers of ten too: a narrow range has no others.
+            each.tick_params(axis="x", which="both", rotation=90)
             each.set_xlabel(each.get_xlabel().replace(".", ".\n"))

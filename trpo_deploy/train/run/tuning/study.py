@@ -60,6 +60,11 @@ class Task:
         )
 
 
+def trial_lease(number: int) -> str:
+    """Name of the lease on a trial."""
+    return f"trial-{number}"
+
+
 class StudyFolder:
     """The folder of a study, which all processes that work on it share.
 

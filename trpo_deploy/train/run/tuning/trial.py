@@ -55,7 +55,6 @@ class TrialJob:
         self._grid = sorted({max(1, steps * part // N_EVALUATIONS) for part in parts})
         # Another process may have reported some and ended.
         self._reported = len(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-        self._judged = 0
         settings: list[str] = trial.user_attrs[SETTINGS]
         self._seeds = [
             TrainProcess(
@@ -78,8 +77,9 @@ class TrialJob:
         if len(known) < len(curves):
             return ended and self._fail("a run has no evaluations")
         if ended:
+            self._report(known, may_prune=False)
             return self._complete([float(means[-1]) for _, means in known])
-        return self._report(known)
+        return self._report(known, may_prune=True)
 
     def stop(self) -> None:
         """Ask the processes to stop."""
@@ -93,8 +93,11 @@ class TrialJob:
             seed.close()
         self._lease.close()
 
-    def _report(self, curves: list[tuple[Array, Array]]) -> bool:
-        """Report the mean at each step that all seeds have reached; whether it was pruned."""
+    def _report(self, curves: list[tuple[Array, Array]], *, may_prune: bool) -> bool:
+        """Report the mean at each step that all seeds have reached; whether it was pruned.
+
+        The trial is judged at each of them, so that it does not matter when this process looks.
+        """
         reached = min(int(timesteps[-1]) for timesteps, _ in curves)
         # The last one is reported at the end of the runs.
         for step in self._grid[self._reported : -1]:
@@ -104,10 +107,9 @@ class TrialJob:
             values = [np.interp(step, timesteps, means) for timesteps, means in curves]
             self._trial.report(float(np.mean(values)), step)
             self._reported += 1
-        if self._judged == self._reported:
-            return False
-        self._judged = self._reported
-        return self._trial.should_prune() and self._tell(TrialState.PRUNED)
+            if may_prune and self._trial.should_prune():
+                return self._tell(TrialState.PRUNED)
+        return False
 
     def _complete(self, returns: list[float]) -> bool:
         mean = float(np.mean(returns))

@@ -21,14 +21,17 @@ from trpo_deploy.train.run.tuning.preset import write_preset
 from trpo_deploy.train.run.tuning.report import write_report
 from trpo_deploy.train.run.tuning.space import Space, read_space
 from trpo_deploy.train.run.tuning.storage import storage_errors
-from trpo_deploy.train.run.tuning.study import StudyFolder, Task
+from trpo_deploy.train.run.tuning.study import StudyFolder, Task, trial_lease
 from trpo_deploy.train.run.tuning.trial import ERROR, SETTINGS, TrialJob
 from trpo_deploy.train.vec_env.make import closed_after
 
 FIRST_FRESH_SEED = 100
 """First seed of the comparison. Trials have seeds from 0 on, benchmarks from 200 on."""
-_MAX_FAILURES = 3
-"""Trials that may fail before the first one succeeds; the reason is then not their settings."""
+_MAX_FAILURES = 5
+"""Trials of a process that may fail in a row; the reason is then hardly their settings.
+
+A full disk or a lost GPU would otherwise use up the trials of a study.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ def tune(
         best = _best(study)
         write_report(study, folder)
     comment = (
-        f"trpo-deploy tune: trial {best.number} of {n_trials}, mean return {best.value:.6g} over "
-        f"{task.n_seeds} seeds"
+        f"trpo-deploy tune: trial {best.number} of {len(study.trials)}, mean return "
+        f"{best.value:.6g} over {task.n_seeds} seed{'s' if task.n_seeds > 1 else ''}"
     )
     write_preset(task.config(best.settings), comment, folder.preset)
     report(f"comparing trial {best.number} with the default on fresh seeds")
@@ -153,7 +156,7 @@ class _Trials:
             # A seed for each trial: processes with the same seed would try the same settings.
             self._study.sampler = TPESampler(seed=len(trials))
             trial = self._study.ask()
-            lease = self._folder.leases.take(_lease(trial.number))
+            lease = self._folder.leases.take(trial_lease(trial.number))
             assert lease is not None
             return self._job(trial, lease)
 
@@ -168,7 +171,7 @@ class _Trials:
 
     def _continued(self, running: FrozenTrial) -> TrialJob | None:
         """A job that continues a running trial; None if another job or process runs it."""
-        lease = self._folder.leases.take(_lease(running.number))
+        lease = self._folder.leases.take(trial_lease(running.number))
         if lease is None:
             return None
         if self._study.get_trials(deepcopy=False)[running.number].state != TrialState.RUNNING:
@@ -183,15 +186,12 @@ class _Trials:
 
     def _end(self, trial: FrozenTrial) -> None:
         self._report(_line(trial, self._n_trials))
-        trials = self._study.get_trials(deepcopy=False)
-        self._n_failed += trial.state == TrialState.FAIL
-        succeeded = any(each.state in (TrialState.COMPLETE, TrialState.PRUNED) for each in trials)
-        if self._n_failed >= _MAX_FAILURES and not succeeded:
-            raise TrainingError(_all_failed(trials))
-
-
-def _lease(number: int) -> str:
-    return f"trial-{number}"
+        self._n_failed = self._n_failed + 1 if trial.state == TrialState.FAIL else 0
+        if self._n_failed >= _MAX_FAILURES:
+            raise TrainingError(
+                f"{_MAX_FAILURES} trials in a row failed: trial {trial.number}: "
+                f"{trial.user_attrs.get(ERROR)}; run the same command again to continue the study"
+            )
 
 
 def _line(trial: FrozenTrial, n_trials: int) -> str:
