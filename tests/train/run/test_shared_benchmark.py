@@ -80,8 +80,14 @@ def test_each_run_is_trained_by_one_of_them_and_both_have_all(
     results = {f"CartPole-v1 seed {seed}: {seed}.0" for seed in range(200, 206)}
     for reported in lines.values():
         assert results <= set(reported)
-        waits = set(reported) - results
-        assert all(line.startswith("waiting for other processes") for line in waits)
+        others = set(reported) - results
+        assert all("waiting for other processes" in line or "training" in line for line in others)
+    begun = [
+        line for reported in lines.values() for line in reported if line.endswith(": training")
+    ]
+    assert sorted(begun) == sorted(
+        f"CartPole-v1 {name.replace('-', ' ')}: training" for name in names
+    )
     assert "| CartPole-v1 | 6 |" in (tmp_path / "table.md").read_text()
     assert not list((tmp_path / ".leases").iterdir())
 

@@ -138,13 +138,14 @@ def _connect(timeout_s: float) -> tuple[World, Store]:
         whole_store, rank, size = next(rendezvous("env://", timeout=timeout))
         store = meet(whole_store, rank, size, timeout_s)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        links = _links(store, rank, size, timeout_s)
     except (RuntimeError, ValueError) as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}"
         reason = " ".join(str(error).split())
         raise TrainingError(
             f"rank {os.environ['RANK']} cannot connect to the others at {address} ({reason})"
         ) from error
-    return World(rank, size, links=_links(store, rank, size, timeout_s)), store
+    return World(rank, size, links=links), store
 
 
 def _links(store: Store, rank: int, size: int, timeout_s: float) -> Links | None:

@@ -60,7 +60,7 @@ def benchmark(
         timesteps: Environment steps per run.
         output: Folder for ``runs/``, ``curves.png`` and ``table.{md,csv,tex}``.
         processes: Number of runs at the same time.
-        report: Called with a line of text after each run.
+        report: Called with a line of text before and after each run.
         variants: Settings to compare, :data:`~.variants.DEFAULT` first. The others have their runs
             and tables in ``variants/NAME/``, and ``comparison.{png,md,csv,tex}`` compares them.
         first_seed: Seed of a task's first run; the others follow.

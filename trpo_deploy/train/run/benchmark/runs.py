@@ -54,7 +54,8 @@ class Runs:
     Args:
         runs: All runs.
         leases: The leases on them.
-        report: Called with a line of text after each run, and when others do all that is left.
+        report: Called with a line of text before and after each run, and when others do all that is
+            left.
 
     Attributes:
         failures: A message for each run that failed in this process.
@@ -75,6 +76,7 @@ class Runs:
                 continue
             # After taking the lease: the last evaluation is written before the policy.
             if not run.is_done:
+                self._report(f"{run.name}: training")
                 return RunJob(run, lease, self)
             lease.close()
             self._finish(run)
