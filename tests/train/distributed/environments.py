@@ -90,6 +90,6 @@ class Fail(BaseCallback):
 
 
 register("Small-v0", SmallEnv)
-register("Failing-v0", FailingEnv)
+register("FailingRank-v0", FailingEnv)
 register("Unequal-v0", UnequalEnv)
 register("Waiting-v0", WaitingEnv)

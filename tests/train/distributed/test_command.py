@@ -76,7 +76,7 @@ def test_ranks_with_unequal_episodes_and_own_generators_agree(
 
 
 def test_an_environment_that_fails_in_one_rank_ends_all(tmp_path: Path) -> None:
-    runs = run_ranks(tmp_path, env="Failing-v0")
+    runs = run_ranks(tmp_path, env="FailingRank-v0")
     assert_one_line(runs, "rank 1: ", "environment 1 of 2", "the motor is hot")
     # Rank 0 has written the state before that rollout.
     assert checkpoint_of(ModelDir(tmp_path / "run")).timesteps == 32
