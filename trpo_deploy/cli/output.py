@@ -76,7 +76,7 @@ def telling(lines: bool) -> Iterator[Callable[[str], None]]:
     On a terminal it is one line, which changes and is gone at the end.
 
     Args:
-        lines: Whether to print a line for each text where stderr is no terminal.
+        lines: Whether to print a line for each text where stderr is not a terminal.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 

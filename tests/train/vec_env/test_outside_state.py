@@ -147,7 +147,7 @@ class InModuleByName(Base):
 
 
 class InOtherClass(Base):
-    """Counts in a class that is no environment."""
+    """Counts in a class that is not an environment."""
 
     def number(self) -> float:
         return Counter.next()
