@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from trpo_deploy.spec.spaces import Array
+from trpo_deploy.train.distributed import launch
 from trpo_deploy.train.distributed import links as module
 from trpo_deploy.train.distributed.links import MAX_BYTES, Links, connect
 from trpo_deploy.train.distributed.world import LostConnectionError, World
@@ -125,3 +126,20 @@ def test_where_one_rank_cannot_listen_none_has_links(
     monkeypatch.setattr(module, "_listener", fails_once)
     monkeypatch.setattr(module, "_SETUP_S", 1.0)
     assert on_all(lambda rank: connect(store, rank, 2, TIMEOUT_S), 2) == [None, None]
+
+
+def connection() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        caller = socket.create_connection(listener.getsockname())
+        return caller, listener.accept()[0]
+
+
+def test_links_that_another_rank_does_not_have_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ranks use them or none does: the others would wait in gloo for this one."""
+    own, other = connection()
+    monkeypatch.setattr(launch, "connect", lambda *_: Links({1: own}, 0, TIMEOUT_S))
+    monkeypatch.setattr(dist, "all_reduce", lambda connected, _: connected.zero_())
+    assert launch._links(dist.HashStore(), 0, 2, TIMEOUT_S) is None  # type: ignore[attr-defined]
+    assert other.recv(1) == b""
+    other.close()
