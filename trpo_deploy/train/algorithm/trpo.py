@@ -76,8 +76,10 @@ class PolicyStep:
     """Accepted fraction of the longest step; zero if the line search accepted none."""
     cg_residual: float
     """Squared norm of conjugate gradient's residual."""
-    refusal: str | None
-    """Why no step was possible, or None."""
+    obstacle: str | None = None
+    """Why no step was possible for this policy, or None. The rollout may train the critic."""
+    refusal: str | None = None
+    """Why the rollout has no usable numbers, or None."""
 
     @property
     def accepted(self) -> bool:
@@ -429,9 +431,11 @@ class TRPO(TranslatedAlgorithm):
         direction, curvature, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         surrogate = part.mean(surrogate.detach())
         before = float(surrogate)
+        if curvature <= 0:
+            return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, _obstacle(curvature))
         refusal = _refusal(gradient, residual, curvature)
         if refusal is not None:
-            return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, refusal)
+            return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, refusal=refusal)
 
         longest = math.sqrt(2 * self.current_target_kl / curvature)
         found = line_search(
@@ -444,7 +448,7 @@ class TRPO(TranslatedAlgorithm):
             self.line_search_max_iter,
         )
         gain = found.step * longest * float(gradient.dot(direction))
-        return PolicyStep(before, found.surrogate, gain, found.kl, found.step, residual, None)
+        return PolicyStep(before, found.surrogate, gain, found.kl, found.step, residual)
 
     def _log(self, step: PolicyStep, critic: CriticFit) -> None:
         values, returns = self.rollout_buffer.values, self.rollout_buffer.returns
@@ -459,6 +463,8 @@ class TRPO(TranslatedAlgorithm):
         record("train/surrogate_gain", step.surrogate - step.surrogate_before)
         record("train/surrogate_gain_expected", step.expected_gain)
         record("train/cg_residual", step.cg_residual)
+        if step.obstacle is not None:
+            record("train/no_policy_step", step.obstacle, exclude="tensorboard")
         if hasattr(self.policy, "log_std"):
             record("train/std", torch.exp(self.policy.log_std).mean().item())
         if self.target_kl_end is not None:
@@ -533,17 +539,19 @@ def _explained_variance(values: Array, returns: Array) -> float:
     return float(1 - unexplained / variance) if variance > 0 else math.nan
 
 
+def _obstacle(curvature: float) -> str:
+    return (
+        f"the KL's curvature is {curvature:.3g} along the step, and must be positive "
+        "(dropout and batch normalization in the policy are common causes)"
+    )
+
+
 def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:
-    """Why no step can be taken, or None if one can."""
+    """Why the rollout is not usable, or None if it is."""
     if not bool(torch.isfinite(gradient).all()):
         return "the surrogate's gradient is not finite"
     if not math.isfinite(curvature):
         return f"the KL's curvature is {curvature}"
-    if curvature <= 0:
-        return (
-            f"the KL's curvature is {curvature:.3g} along a search direction, and must be positive "
-            "(dropout and batch normalization in the policy are common causes)"
-        )
     if not math.isfinite(residual):
         return f"conjugate gradient diverged (squared residual {residual})"
     return None
