@@ -16,7 +16,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.torch_layers import MlpExtractor
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -127,6 +127,13 @@ def counting(function: Any, calls: list[int]) -> Any:
         return function(*args, **kwargs)
 
     return counted
+
+
+class OwnExtractor(FlattenExtractor):
+    """Does what SB3's does, by a class that is not known."""
+
+    def forward(self, observations: Any) -> Any:
+        return super().forward(observations)
 
 
 class Own(ActorCriticPolicy):
@@ -301,6 +308,146 @@ def test_weights_that_change_during_a_rollout_are_refused_or_followed(
     with pytest.raises(TrainingError, match=rf"^{weight} changed during a rollout.*unrolled=False"):
         small().learn(64, callback=Annealing(change, weight))
     small(unrolled=False).learn(64, callback=Annealing(change, weight))
+
+
+class Changing(BaseCallback):
+    """Changes the model at one step, or at the start of each rollout."""
+
+    model: TRPO
+
+    def __init__(self, change: Callable[[TRPO], object], at: int | None) -> None:
+        super().__init__()
+        self.change, self.at = change, at
+
+    def _on_rollout_start(self) -> None:
+        if self.at is None:
+            self.change(self.model)
+
+    def _on_step(self) -> bool:
+        if self.n_calls == self.at:
+            self.change(self.model)
+        return True
+
+
+def replacing(path: str, make: Callable[[Any], Any]) -> Callable[[TRPO], None]:
+    """A change that replaces an attribute of the model by what ``make`` returns for it."""
+    *owners, name = path.split(".")
+
+    def change(model: TRPO) -> None:
+        owner: Any = functools.reduce(getattr, owners, model)
+        setattr(owner, name, make(getattr(owner, name)))
+
+    return change
+
+
+def halved(extractor: Any) -> Any:
+    """A copy of the networks, of another class."""
+    copied = copy.deepcopy(extractor)
+    copied.__class__ = Halved
+    return copied
+
+
+def doubled(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: 2 * method(*args)
+
+
+def hooked(model: TRPO) -> None:
+    model.policy.action_net.register_forward_hook(lambda _, __, output: 2 * output)
+
+
+METHOD = "a method or a hook of the policy or of the rollout buffer"
+CHANGES: dict[str, tuple[Callable[[TRPO], object], str]] = {
+    "activation": (
+        replacing("policy.mlp_extractor.policy_net.1", lambda _: nn.ReLU()),
+        r"mlp_extractor\.policy_net\.1",
+    ),
+    "critic's activation": (
+        replacing("policy.mlp_extractor.value_net.1", lambda _: nn.ReLU()),
+        r"mlp_extractor\.value_net\.1",
+    ),
+    "activation's attribute": (
+        replacing("policy.mlp_extractor.policy_net.1.alpha", doubled(float)),
+        r"mlp_extractor\.policy_net\.1\.alpha",
+    ),
+    "layer": (
+        replacing("policy.action_net", lambda _: nn.Linear(64, 2)),
+        r"action_net\.weight, action_net\.bias",
+    ),
+    "layer left out": (
+        lambda model: model.policy.mlp_extractor.policy_net.pop(3),
+        r"mlp_extractor\.policy_net\.3",
+    ),
+    "networks": (replacing("policy.mlp_extractor", halved), "mlp_extractor"),
+    "distribution": (replacing("policy.action_dist", copy.copy), "action_dist"),
+    "training mode": (lambda model: model.policy.set_training_mode(True), "training, "),
+    "policy": (
+        replacing("policy", lambda _: small(policy_kwargs={"log_std_init": -1.0}).policy),
+        "log_std, ",
+    ),
+    "hook": (hooked, METHOD),
+    "method of a layer": (replacing("policy.value_net.forward", doubled), METHOD),
+    "method of the policy": (replacing("policy.predict_values", doubled), METHOD),
+    "method of the buffer": (replacing("rollout_buffer.add", functools.partial), METHOD),
+}
+
+
+def with_elu(path: str, **kwargs: Any) -> TRPO:
+    """A model whose rollout takes this path."""
+    arguments: dict[str, Any] = {"activation_fn": nn.ELU}
+    if path == "unrolled modules":
+        arguments["features_extractor_class"] = OwnExtractor
+    model = small(policy_kwargs=arguments, **kwargs)
+    assert path == model.paths[1] or "unrolled" in kwargs
+    return model
+
+
+@pytest.mark.parametrize("path", ["NumPy", "unrolled modules"])
+@pytest.mark.parametrize(("change", "name"), CHANGES.values(), ids=CHANGES)
+def test_a_policy_that_changes_during_a_rollout_is_refused_or_followed(
+    change: Callable[[TRPO], object], name: str, path: str
+) -> None:
+    says = rf"^{name}.* changed during a rollout.*_on_rollout_start.*unrolled=False"
+    with pytest.raises(TrainingError, match=says):
+        with_elu(path).learn(64, callback=Changing(change, at=7))
+    with_elu(path, unrolled=False).learn(64, callback=Changing(change, at=7))
+
+
+@pytest.mark.parametrize("path", ["NumPy", "unrolled modules"])
+@pytest.mark.parametrize("change", [change for change, _ in CHANGES.values()], ids=CHANGES)
+def test_a_policy_that_changes_at_the_start_of_a_rollout_is_followed(
+    change: Callable[[TRPO], object], path: str
+) -> None:
+    buffers = []
+    for kwargs in ({}, {"unrolled": False}):
+        model = with_elu(path, **kwargs)
+        _, callback = model._setup_learn(64, Changing(change, at=None))
+        assert model.env is not None
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        buffers.append(model.rollout_buffer)
+    for array in ("actions", "log_probs", "values"):
+        ours, sb3s = (getattr(buffer, array) for buffer in buffers)
+        np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-5, err_msg=array)  # float32
+
+
+class Counting(nn.Flatten):
+    """Changes its own attributes in each pass."""
+
+    n_passes = 0
+
+    def forward(self, observations: Any) -> Any:
+        self.n_passes += 1
+        return super().forward(observations)
+
+
+def test_own_attributes_of_modules_may_change() -> None:
+    def count(model: TRPO) -> None:
+        vars(model.policy)["n_changes"] = vars(model.policy).get("n_changes", 0) + 1
+
+    model = with_elu("unrolled modules")
+    model.policy.get_submodule("features_extractor").flatten = Counting()
+    for _ in range(2):
+        model.learn(64, callback=Changing(count, at=7))
+    assert vars(model.policy)["n_changes"] == 2
 
 
 class Broken(RandomEnv):

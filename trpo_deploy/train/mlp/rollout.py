@@ -27,10 +27,14 @@ from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp.advantages import generalized_advantages
 from trpo_deploy.train.mlp.noise import reset_noise
 from trpo_deploy.train.mlp.normalized_step import env_step
-from trpo_deploy.train.mlp.rollout_checks import WeightsOfRollout, unusable_output
+from trpo_deploy.train.mlp.rollout_checks import (
+    PolicyOfRollout,
+    changed_during_rollout,
+    unusable_output,
+)
 from trpo_deploy.train.mlp.rollout_observations import RolloutObservations
 from trpo_deploy.train.mlp.sampler import make_sampler
-from trpo_deploy.train.mlp.standard_mlp import StandardMlp
+from trpo_deploy.train.mlp.standard_mlp import StandardMlp, has_sb3s_methods
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
 from trpo_deploy.train.mlp.step_networks import MlpNetworks, ModuleNetworks, StepNetworks
 from trpo_deploy.train.update.as_written import is_as_written
@@ -38,17 +42,35 @@ from trpo_deploy.train.update.samples import map_arrays
 
 
 def can_collect(model: OnPolicyAlgorithm, buffer: RolloutBuffer, n_rollout_steps: int) -> bool:
-    """Whether :func:`collect_unrolled` can replace SB3's rollout, if the policy allows it."""
+    """Whether :func:`collect_unrolled` can replace SB3's rollout."""
     actions = model.action_space
     # A buffer with fewer digits than the policy would change the log-probabilities.
     exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
     return (
         exact
         and n_rollout_steps == buffer.buffer_size
-        and is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
+        and _computes_as_sb3(model, buffer)
         and model.device.type == "cpu"
         and getattr(model, "unrolled", True)  # an option of TRPO
     )
+
+
+def _computes_as_sb3(model: OnPolicyAlgorithm, buffer: RolloutBuffer) -> bool:
+    """Whether policy and buffer have SB3's methods, which an unrolled rollout does not call."""
+    return is_as_written(buffer, RolloutBuffer, DictRolloutBuffer) and has_sb3s_methods(
+        model.policy
+    )
+
+
+def start_rollout(
+    model: OnPolicyAlgorithm, env: VecEnv, callback: BaseCallback, buffer: RolloutBuffer
+) -> None:
+    """What ``OnPolicyAlgorithm.collect_rollouts`` does before the first step."""
+    model.policy.set_training_mode(False)
+    buffer.reset()
+    if model.use_sde:
+        reset_noise(model.policy, env.num_envs)
+    callback.on_rollout_start()
 
 
 def collect_unrolled(
@@ -59,11 +81,12 @@ def collect_unrolled(
     rollout_buffer: RolloutBuffer,
     n_rollout_steps: int,
 ) -> bool:
-    """Fill the buffer; replaces ``OnPolicyAlgorithm.collect_rollouts``.
+    """Fill the buffer after :func:`start_rollout`.
 
-    Callbacks find the locals of that function under the same names, except ``done``, ``idx``, and
-    ``values`` and ``log_probs``, which are computed after the last step. Until then the buffer
-    holds actions, rewards and episode starts.
+    Both together replace ``OnPolicyAlgorithm.collect_rollouts``. Callbacks find the locals of that
+    function under the same names, except ``done``, ``idx``, and ``values`` and ``log_probs``, which
+    are computed after the last step. Until then the buffer holds actions, rewards and episode
+    starts.
 
     Args:
         model: The algorithm; its policy has a standard MLP, or SB3's methods.
@@ -78,15 +101,10 @@ def collect_unrolled(
 
     Raises:
         ObservationError: An observation has no usable number, and so has the policy's output.
-        TrainingError: The policy's output is not usable for other reasons, or its weights changed
+        TrainingError: The policy's output is not usable for other reasons, or the policy changed
             during the rollout.
     """
-    model.policy.set_training_mode(False)
-    rollout_buffer.reset()
-    if model.use_sde:
-        reset_noise(model.policy, env.num_envs)
-    callback.on_rollout_start()
-    weights = WeightsOfRollout(model.policy)
+    policy = PolicyOfRollout(model)
     arithmetic = choose_arithmetic(model, mlp)
     networks: StepNetworks = (
         ModuleNetworks(model.policy) if mlp is None else MlpNetworks(model, mlp, arithmetic)
@@ -125,7 +143,9 @@ def collect_unrolled(
         model._last_episode_starts = dones
     observations.copy_to(rollout_buffer)
     n_steps = n_rollout_steps  # as callbacks find it in SB3's rollout
-    weights.check_unchanged()
+    policy.check_unchanged()
+    if not _computes_as_sb3(model, rollout_buffer):
+        raise changed_during_rollout("a method or a hook of the policy or of the rollout buffer")
     _complete(model, networks, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()
