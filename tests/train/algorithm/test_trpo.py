@@ -227,6 +227,33 @@ def test_constructor_and_learn_have_sb3_contribs_parameters() -> None:
     assert learn == theirs_learn
 
 
+@pytest.mark.parametrize("method", ["hessian_vector_product", "_compute_actor_grad"])
+def test_a_subclass_that_replaces_a_part_of_sb3_contribs_update_is_refused(method: str) -> None:
+    assert hasattr(sb3_contrib.TRPO, method)
+    with pytest.raises(TypeError, match=f"Own has the method {method} .* replace policy_step"):
+        type("Own", (TRPO,), {method: lambda *_: None})
+
+
+def test_a_subclass_may_replace_the_steps_of_learn() -> None:
+    calls: list[str] = []
+
+    class Own(TRPO):
+        def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+            calls.append("collect")
+            return super().collect_rollouts(*args, **kwargs)
+
+        def policy_step(self, *args: Any) -> PolicyStep:
+            calls.append("step")
+            return super().policy_step(*args)
+
+        def train(self) -> None:
+            calls.append("train")
+            super().train()
+
+    Own("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, n_critic_updates=1).learn(64)
+    assert calls == ["collect", "train", "step"]
+
+
 def test_the_published_example_works(tmp_path: Path) -> None:
     """The usage example of the published TRPO page, with its import changed."""
     env = gymnasium.make("Pendulum-v1", render_mode=None)

@@ -213,17 +213,29 @@ def test_a_subclass_of_the_statistics_is_used() -> None:
     assert not np.any(statistics.mean)
 
 
-class Discounting(BaseCallback):
-    """Changes the discount of the buffer."""
+class Changing(BaseCallback):
+    """Changes the model in one step, in every step, or at the start of each rollout."""
 
     model: TRPO
 
+    def __init__(self, change: Callable[[TRPO], object], at: int | str) -> None:
+        super().__init__()
+        self.change, self.at = change, at
+
     def _on_rollout_start(self) -> None:
-        self.model.rollout_buffer.gamma = 0.5
-        self.model.rollout_buffer.gae_lambda = 0.3
+        if self.at == "start":
+            self.change(self.model)
 
     def _on_step(self) -> bool:
+        if self.at in (self.n_calls, "every step"):
+            self.change(self.model)
         return True
+
+
+def discounting(model: TRPO) -> None:
+    """Changes the discounts of the buffer."""
+    model.rollout_buffer.gamma = 0.5
+    model.rollout_buffer.gae_lambda = 0.3
 
 
 def test_discounts_are_those_of_the_buffer() -> None:
@@ -231,10 +243,23 @@ def test_discounts_are_those_of_the_buffer() -> None:
     for generic in (False, True):
         model = small(gamma=0.99)
         with forced_path(generic=generic):
-            model.learn(64, callback=Discounting())
+            model.learn(64, callback=Changing(discounting, at="start"))
         advantages.append(model.rollout_buffer.advantages)
     ours, sb3s = advantages
     np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-5)  # float32
+
+
+def test_a_time_limit_is_bootstrapped_with_the_discount_of_its_step() -> None:
+    def discount_less(model: TRPO) -> None:
+        model.gamma *= 0.99
+
+    rewards = []
+    for unrolled in (True, False):
+        model = small(unrolled=unrolled)
+        model.learn(64, callback=Changing(discount_less, at="every step"))
+        rewards.append(model.rollout_buffer.rewards)
+    ours, sb3s = rewards
+    np.testing.assert_allclose(ours, sb3s, rtol=1e-5)  # float32
 
 
 class Reader(BaseCallback):
@@ -272,21 +297,6 @@ def test_a_rollout_that_is_not_unrolled_has_sb3s_locals_at_each_step() -> None:
         np.testing.assert_array_equal(seen, stored.reshape(2, 32).T)
 
 
-class Annealing(BaseCallback):
-    """Changes a weight in the middle of a rollout, in one of several ways."""
-
-    model: TRPO
-
-    def __init__(self, change: Callable[[Any], None], weight: str = "log_std") -> None:
-        super().__init__()
-        self.change, self.weight = change, weight
-
-    def _on_step(self) -> bool:
-        if self.n_calls == 7:
-            self.change(self.model.policy.get_parameter(self.weight))
-        return True
-
-
 def in_place(parameter: Any) -> None:
     with torch.no_grad():
         parameter.sub_(0.5)
@@ -305,28 +315,11 @@ def other_data(parameter: Any) -> None:
 def test_weights_that_change_during_a_rollout_are_refused_or_followed(
     change: Any, weight: str
 ) -> None:
+    anneal = Changing(lambda model: change(model.policy.get_parameter(weight)), at=7)
     with pytest.raises(TrainingError, match=rf"^{weight} changed during a rollout.*unrolled=False"):
-        small().learn(64, callback=Annealing(change, weight))
-    small(unrolled=False).learn(64, callback=Annealing(change, weight))
-
-
-class Changing(BaseCallback):
-    """Changes the model at one step, or at the start of each rollout."""
-
-    model: TRPO
-
-    def __init__(self, change: Callable[[TRPO], object], at: int | None) -> None:
-        super().__init__()
-        self.change, self.at = change, at
-
-    def _on_rollout_start(self) -> None:
-        if self.at is None:
-            self.change(self.model)
-
-    def _on_step(self) -> bool:
-        if self.n_calls == self.at:
-            self.change(self.model)
-        return True
+        small().learn(64, callback=anneal)
+    anneal.n_calls = 0
+    small(unrolled=False).learn(64, callback=anneal)
 
 
 def replacing(path: str, make: Callable[[Any], Any]) -> Callable[[TRPO], None]:
@@ -353,6 +346,12 @@ def doubled(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def hooked(model: TRPO) -> None:
     model.policy.action_net.register_forward_hook(lambda _, __, output: 2 * output)
+
+
+def own_step(model: TRPO) -> None:
+    """Environments with a method of their own."""
+    env: Any = model.env
+    vars(env)["step_wait"] = functools.partial(type(env).step_wait, env)
 
 
 METHOD = "a method or a hook of the policy or of the rollout buffer"
@@ -387,6 +386,7 @@ CHANGES: dict[str, tuple[Callable[[TRPO], object], str]] = {
     "hook": (hooked, METHOD),
     "method of a layer": (replacing("policy.value_net.forward", doubled), METHOD),
     "method of the policy": (replacing("policy.predict_values", doubled), METHOD),
+    "method of the environments": (own_step, "a method of the environments"),
     "method of the buffer": (replacing("rollout_buffer.add", functools.partial), METHOD),
 }
 
@@ -420,7 +420,7 @@ def test_a_policy_that_changes_at_the_start_of_a_rollout_is_followed(
     buffers = []
     for kwargs in ({}, {"unrolled": False}):
         model = with_elu(path, **kwargs)
-        _, callback = model._setup_learn(64, Changing(change, at=None))
+        _, callback = model._setup_learn(64, Changing(change, at="start"))
         assert model.env is not None
         model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
         buffers.append(model.rollout_buffer)

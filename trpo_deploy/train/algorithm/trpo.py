@@ -87,6 +87,10 @@ class PolicyStep:
         return self.step > 0
 
 
+_PARTS_OF_SB3_CONTRIB = ("hessian_vector_product", "_compute_actor_grad")
+"""Methods of ``sb3_contrib.TRPO`` that this class does not have, and that its users may replace."""
+
+
 class TRPO(TranslatedAlgorithm):
     """Trust Region Policy Optimization (https://arxiv.org/abs/1502.05477).
 
@@ -253,6 +257,16 @@ class TRPO(TranslatedAlgorithm):
             _check_rollout_size(self)
         if _init_setup_model:
             self._setup_model()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _PARTS_OF_SB3_CONTRIB:
+            if hasattr(cls, name):
+                raise TypeError(
+                    f"{cls.__name__} has the method {name} of sb3_contrib.TRPO, which "
+                    "trpo_deploy.TRPO does not call: replace policy_step, or derive from "
+                    "sb3_contrib.TRPO"
+                )
 
     def _setup_model(self) -> None:
         dtype = torch.get_default_dtype()

@@ -83,9 +83,9 @@ class PolicyOfRollout:
 def changed_during_rollout(what: str) -> TrainingError:
     """The error for a change that an unrolled rollout does not follow."""
     return TrainingError(
-        f"{what} changed during a rollout, whose actions were computed with what it had at its "
-        "start: change policies in _on_rollout_start of the callback, or use "
-        "TRPO(..., unrolled=False), which computes everything step by step"
+        f"{what} changed during a rollout, which uses what was there at its start: make the change "
+        "in _on_rollout_start of the callback, or use TRPO(..., unrolled=False), which computes "
+        "everything step by step"
     )
 
 
