@@ -131,7 +131,7 @@ def _collect(
 
 
 class _Started(BaseCallback):
-    """A callback for a rollout whose start it has seen.
+    """A callback for a rollout whose start it has seen: SB3's rollout would announce it again.
 
     Args:
         model: The algorithm.

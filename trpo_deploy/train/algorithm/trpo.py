@@ -445,7 +445,7 @@ class TRPO(TranslatedAlgorithm):
         direction, curvature, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         surrogate = part.mean(surrogate.detach())
         before = float(surrogate)
-        if curvature <= 0:
+        if math.isfinite(curvature) and curvature <= 0:
             return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, _obstacle(curvature))
         refusal = _refusal(gradient, residual, curvature)
         if refusal is not None:

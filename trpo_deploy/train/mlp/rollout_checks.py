@@ -73,9 +73,13 @@ class PolicyOfRollout:
         Raises:
             TrainingError: With the names of what changed.
         """
-        now, before = _parts_of_policy(self._model.policy), self._before
+        now, before, no_part = _parts_of_policy(self._model.policy), self._before, object()
         if now != before:
-            names = [name for name in {**before, **now} if _differs(name, before, now)]
+            names = [
+                name
+                for name in {**before, **now}
+                if before.get(name, no_part) != now.get(name, no_part)
+            ]
             more = f" and {len(names) - 3} others" if len(names) > 3 else ""
             raise changed_during_rollout(", ".join(names[:3]) + more)
 
@@ -87,11 +91,6 @@ def changed_during_rollout(what: str) -> TrainingError:
         "in _on_rollout_start of the callback, or use TRPO(..., unrolled=False), which computes "
         "everything step by step"
     )
-
-
-def _differs(name: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
-    missing = object()
-    return bool(before.get(name, missing) != now.get(name, missing))
 
 
 def _parts_of_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
