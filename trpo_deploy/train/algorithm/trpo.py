@@ -56,6 +56,7 @@ from trpo_deploy.train.update.line_search import line_search
 from trpo_deploy.train.update.regression import CriticFit, RegressionSettings
 from trpo_deploy.train.update.samples import PolicySamples, draw_policy_samples
 from trpo_deploy.train.vec_env.gymnasium_vector import VectorEnv
+from trpo_deploy.train.vec_env.normalizer import check_has_environments
 
 SelfTRPO = TypeVar("SelfTRPO", bound="TRPO")
 
@@ -320,6 +321,7 @@ class TRPO(TranslatedAlgorithm):
         progress_bar: bool = False,
     ) -> SelfTRPO:
         """Train for a number of environment steps; see ``BaseAlgorithm.learn``."""
+        check_has_environments(self.get_vec_normalize_env())
         return super().learn(
             total_timesteps,
             callback,
