@@ -17,6 +17,7 @@ from tests.train.environments import RandomEnv
 from tests.train.mlp.policies import forced_path
 from trpo_deploy import TRPO
 from trpo_deploy.errors import TrainingError
+from trpo_deploy.train.algorithm.trpo import MAX_REFUSALS
 
 
 def parameters(model: TRPO) -> torch.Tensor:
@@ -96,24 +97,39 @@ class Dropping(FlattenExtractor):
         return torch.nn.functional.dropout(super().forward(observations), training=True)
 
 
-def test_a_refusal_by_curvature_says_which_and_why() -> None:
+def test_without_positive_curvature_only_the_critic_is_trained() -> None:
+    """As after a line search without success, and the run goes on."""
     model = TRPO(
         "MlpPolicy",
         DummyVecEnv([lambda: RandomEnv(spaces.Box(-1, 1, (2,)))]),
-        n_steps=64,
-        batch_size=64,
+        n_steps=8,
+        batch_size=8,
         cg_damping=0.0,
         seed=0,
         policy_kwargs={"features_extractor_class": Dropping},
     )
-    reasons = []
-    for _ in range(4):
-        model.learn(64, reset_num_timesteps=False)
-        reasons.append(model.logger.name_to_value.get("train/refusal"))
-    found = [str(reason) for reason in reasons if reason]
-    assert found
-    for reason in found:
-        match = re.search(r"the KL's curvature is (\S+) along a search direction", reason)
-        assert match is not None, reason
-        assert float(match[1]) <= 0
-        assert "dropout" in reason
+    says = r"the KL's curvature is (\S+) along the step, .* \(dropout and batch normalization"
+    n_without_step = 0
+    for _ in range(3 * MAX_REFUSALS):
+        before = copy.deepcopy(model.policy.state_dict())
+        model.learn(8, reset_num_timesteps=False)
+        after = model.policy.state_dict()
+        changed = {name for name in after if not torch.equal(after[name], before[name])}
+        logged = model.logger.name_to_value
+        assert "train/refusal" not in logged
+        assert any("value" in name for name in changed)
+        if "train/no_policy_step" in logged:
+            n_without_step += 1
+            found = re.match(says, str(logged["train/no_policy_step"]))
+            assert found is not None
+            assert float(found[1]) <= 0
+            assert all("value" in name for name in changed)
+            assert logged["train/is_line_search_success"] == 0
+    assert 0 < n_without_step < 3 * MAX_REFUSALS
+
+
+def test_many_updates_without_positive_curvature_do_not_end_the_run() -> None:
+    """With a negative damping, no policy has one."""
+    model = TRPO("MlpPolicy", "Pendulum-v1", n_steps=8, batch_size=8, cg_damping=-1e3, seed=0)
+    model.learn(8 * (MAX_REFUSALS + 2))
+    assert "train/no_policy_step" in model.logger.name_to_value

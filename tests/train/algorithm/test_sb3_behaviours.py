@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,23 @@ def test_selected_keys_are_normalized() -> None:
     )
     model = TRPO("MultiInputPolicy", env, **SMALL).learn(64)
     evaluate_policy(model, env, n_eval_episodes=2, warn=False)
+
+
+@pytest.mark.parametrize("reset_num_timesteps", [True, False])
+def test_a_copied_model_with_a_normalizer_trains_on_new_environments(
+    reset_num_timesteps: bool,
+) -> None:
+    """SB3's ``VecNormalize`` does not copy its environments."""
+    env = VecNormalize(make_vec_env("CartPole-v1", 2, seed=0))
+    copied = copy.deepcopy(TRPO("MlpPolicy", env, **SMALL).learn(128))
+    with pytest.raises(ValueError, match=r"no environments.*set_venv\(.*set_env"):
+        copied.learn(128, reset_num_timesteps=reset_num_timesteps)
+    normalizer = copied.get_vec_normalize_env()
+    assert normalizer is not None
+    assert copied.env is normalizer
+    normalizer.set_venv(make_vec_env("CartPole-v1", 2, seed=0))
+    copied.set_env(copied.env)
+    copied.learn(128, reset_num_timesteps=reset_num_timesteps)
 
 
 def test_nested_dicts_are_refused() -> None:

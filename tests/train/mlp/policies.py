@@ -132,7 +132,7 @@ def forced_path(*, generic: bool) -> Any:
     """Context in which the update uses autograd and the rollout is SB3's if ``generic``."""
     if not generic:
         return nullcontext()
-    return mock.patch.multiple(paths, standard_mlp=lambda _: None, has_sb3s_methods=lambda _: False)
+    return mock.patch.multiple(paths, standard_mlp=lambda _: None, can_collect=lambda *_: False)
 
 
 def trained(

@@ -16,7 +16,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.torch_layers import MlpExtractor
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -129,6 +129,13 @@ def counting(function: Any, calls: list[int]) -> Any:
     return counted
 
 
+class OwnExtractor(FlattenExtractor):
+    """Does what SB3's does, by a class that is not known."""
+
+    def forward(self, observations: Any) -> Any:
+        return super().forward(observations)
+
+
 class Own(ActorCriticPolicy):
     """A subclass that replaces nothing yet."""
 
@@ -206,17 +213,29 @@ def test_a_subclass_of_the_statistics_is_used() -> None:
     assert not np.any(statistics.mean)
 
 
-class Discounting(BaseCallback):
-    """Changes the discount of the buffer."""
+class Changing(BaseCallback):
+    """Changes the model in one step, in every step, or at the start of each rollout."""
 
     model: TRPO
 
+    def __init__(self, change: Callable[[TRPO], object], at: int | str) -> None:
+        super().__init__()
+        self.change, self.at = change, at
+
     def _on_rollout_start(self) -> None:
-        self.model.rollout_buffer.gamma = 0.5
-        self.model.rollout_buffer.gae_lambda = 0.3
+        if self.at == "start":
+            self.change(self.model)
 
     def _on_step(self) -> bool:
+        if self.at in (self.n_calls, "every step"):
+            self.change(self.model)
         return True
+
+
+def discounting(model: TRPO) -> None:
+    """Changes the discounts of the buffer."""
+    model.rollout_buffer.gamma = 0.5
+    model.rollout_buffer.gae_lambda = 0.3
 
 
 def test_discounts_are_those_of_the_buffer() -> None:
@@ -224,10 +243,23 @@ def test_discounts_are_those_of_the_buffer() -> None:
     for generic in (False, True):
         model = small(gamma=0.99)
         with forced_path(generic=generic):
-            model.learn(64, callback=Discounting())
+            model.learn(64, callback=Changing(discounting, at="start"))
         advantages.append(model.rollout_buffer.advantages)
     ours, sb3s = advantages
     np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-5)  # float32
+
+
+def test_a_time_limit_is_bootstrapped_with_the_discount_of_its_step() -> None:
+    def discount_less(model: TRPO) -> None:
+        model.gamma *= 0.99
+
+    rewards = []
+    for unrolled in (True, False):
+        model = small(unrolled=unrolled)
+        model.learn(64, callback=Changing(discount_less, at="every step"))
+        rewards.append(model.rollout_buffer.rewards)
+    ours, sb3s = rewards
+    np.testing.assert_allclose(ours, sb3s, rtol=1e-5)  # float32
 
 
 class Reader(BaseCallback):
@@ -265,21 +297,6 @@ def test_a_rollout_that_is_not_unrolled_has_sb3s_locals_at_each_step() -> None:
         np.testing.assert_array_equal(seen, stored.reshape(2, 32).T)
 
 
-class Annealing(BaseCallback):
-    """Changes a weight in the middle of a rollout, in one of several ways."""
-
-    model: TRPO
-
-    def __init__(self, change: Callable[[Any], None], weight: str = "log_std") -> None:
-        super().__init__()
-        self.change, self.weight = change, weight
-
-    def _on_step(self) -> bool:
-        if self.n_calls == 7:
-            self.change(self.model.policy.get_parameter(self.weight))
-        return True
-
-
 def in_place(parameter: Any) -> None:
     with torch.no_grad():
         parameter.sub_(0.5)
@@ -298,9 +315,139 @@ def other_data(parameter: Any) -> None:
 def test_weights_that_change_during_a_rollout_are_refused_or_followed(
     change: Any, weight: str
 ) -> None:
+    anneal = Changing(lambda model: change(model.policy.get_parameter(weight)), at=7)
     with pytest.raises(TrainingError, match=rf"^{weight} changed during a rollout.*unrolled=False"):
-        small().learn(64, callback=Annealing(change, weight))
-    small(unrolled=False).learn(64, callback=Annealing(change, weight))
+        small().learn(64, callback=anneal)
+    anneal.n_calls = 0
+    small(unrolled=False).learn(64, callback=anneal)
+
+
+def replacing(path: str, make: Callable[[Any], Any]) -> Callable[[TRPO], None]:
+    """A change that replaces an attribute of the model by what ``make`` returns for it."""
+    *owners, name = path.split(".")
+
+    def change(model: TRPO) -> None:
+        owner: Any = functools.reduce(getattr, owners, model)
+        setattr(owner, name, make(getattr(owner, name)))
+
+    return change
+
+
+def halved(extractor: Any) -> Any:
+    """A copy of the networks, of another class."""
+    copied = copy.deepcopy(extractor)
+    copied.__class__ = Halved
+    return copied
+
+
+def doubled(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: 2 * method(*args)
+
+
+def hooked(model: TRPO) -> None:
+    model.policy.action_net.register_forward_hook(lambda _, __, output: 2 * output)
+
+
+def own_step(model: TRPO) -> None:
+    """Environments with a method of their own."""
+    env: Any = model.env
+    vars(env)["step_wait"] = functools.partial(type(env).step_wait, env)
+
+
+METHOD = "a method or a hook of the policy or of the rollout buffer"
+CHANGES: dict[str, tuple[Callable[[TRPO], object], str]] = {
+    "activation": (
+        replacing("policy.mlp_extractor.policy_net.1", lambda _: nn.ReLU()),
+        r"mlp_extractor\.policy_net\.1",
+    ),
+    "critic's activation": (
+        replacing("policy.mlp_extractor.value_net.1", lambda _: nn.ReLU()),
+        r"mlp_extractor\.value_net\.1",
+    ),
+    "activation's attribute": (
+        replacing("policy.mlp_extractor.policy_net.1.alpha", doubled(float)),
+        r"mlp_extractor\.policy_net\.1\.alpha",
+    ),
+    "layer": (
+        replacing("policy.action_net", lambda _: nn.Linear(64, 2)),
+        r"action_net\.weight, action_net\.bias",
+    ),
+    "layer left out": (
+        lambda model: model.policy.mlp_extractor.policy_net.pop(3),
+        r"mlp_extractor\.policy_net\.3",
+    ),
+    "networks": (replacing("policy.mlp_extractor", halved), "mlp_extractor"),
+    "distribution": (replacing("policy.action_dist", copy.copy), "action_dist"),
+    "training mode": (lambda model: model.policy.set_training_mode(True), "training, "),
+    "policy": (
+        replacing("policy", lambda _: small(policy_kwargs={"log_std_init": -1.0}).policy),
+        "log_std, ",
+    ),
+    "hook": (hooked, METHOD),
+    "method of a layer": (replacing("policy.value_net.forward", doubled), METHOD),
+    "method of the policy": (replacing("policy.predict_values", doubled), METHOD),
+    "method of the environments": (own_step, "a method of the environments"),
+    "method of the buffer": (replacing("rollout_buffer.add", functools.partial), METHOD),
+}
+
+
+def with_elu(path: str, **kwargs: Any) -> TRPO:
+    """A model whose rollout takes this path."""
+    arguments: dict[str, Any] = {"activation_fn": nn.ELU}
+    if path == "unrolled modules":
+        arguments["features_extractor_class"] = OwnExtractor
+    model = small(policy_kwargs=arguments, **kwargs)
+    assert path == model.paths[1] or "unrolled" in kwargs
+    return model
+
+
+@pytest.mark.parametrize("path", ["NumPy", "unrolled modules"])
+@pytest.mark.parametrize(("change", "name"), CHANGES.values(), ids=CHANGES)
+def test_a_policy_that_changes_during_a_rollout_is_refused_or_followed(
+    change: Callable[[TRPO], object], name: str, path: str
+) -> None:
+    says = rf"^{name}.* changed during a rollout.*_on_rollout_start.*unrolled=False"
+    with pytest.raises(TrainingError, match=says):
+        with_elu(path).learn(64, callback=Changing(change, at=7))
+    with_elu(path, unrolled=False).learn(64, callback=Changing(change, at=7))
+
+
+@pytest.mark.parametrize("path", ["NumPy", "unrolled modules"])
+@pytest.mark.parametrize("change", [change for change, _ in CHANGES.values()], ids=CHANGES)
+def test_a_policy_that_changes_at_the_start_of_a_rollout_is_followed(
+    change: Callable[[TRPO], object], path: str
+) -> None:
+    buffers = []
+    for kwargs in ({}, {"unrolled": False}):
+        model = with_elu(path, **kwargs)
+        _, callback = model._setup_learn(64, Changing(change, at="start"))
+        assert model.env is not None
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        buffers.append(model.rollout_buffer)
+    for array in ("actions", "log_probs", "values"):
+        ours, sb3s = (getattr(buffer, array) for buffer in buffers)
+        np.testing.assert_allclose(ours, sb3s, rtol=1e-4, atol=1e-5, err_msg=array)  # float32
+
+
+class Counting(nn.Flatten):
+    """Changes its own attributes in each pass."""
+
+    n_passes = 0
+
+    def forward(self, observations: Any) -> Any:
+        self.n_passes += 1
+        return super().forward(observations)
+
+
+def test_own_attributes_of_modules_may_change() -> None:
+    def count(model: TRPO) -> None:
+        vars(model.policy)["n_changes"] = vars(model.policy).get("n_changes", 0) + 1
+
+    model = with_elu("unrolled modules")
+    model.policy.get_submodule("features_extractor").flatten = Counting()
+    for _ in range(2):
+        model.learn(64, callback=Changing(count, at=7))
+    assert vars(model.policy)["n_changes"] == 2
 
 
 class Broken(RandomEnv):

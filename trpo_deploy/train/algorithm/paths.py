@@ -20,9 +20,9 @@ from trpo_deploy.train.distributed.world import world
 from trpo_deploy.train.mlp import step_numpy
 from trpo_deploy.train.mlp.actor import MlpActor
 from trpo_deploy.train.mlp.regression import MlpRegression, can_regress
-from trpo_deploy.train.mlp.rollout import can_collect, collect_unrolled
+from trpo_deploy.train.mlp.rollout import can_collect, collect_unrolled, start_rollout
 from trpo_deploy.train.mlp.rollout_observations import has_flat_features
-from trpo_deploy.train.mlp.standard_mlp import StandardMlp, has_sb3s_methods, standard_mlp
+from trpo_deploy.train.mlp.standard_mlp import StandardMlp, standard_mlp
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
 from trpo_deploy.train.update.actor import Actor
 from trpo_deploy.train.update.as_written import is_as_written
@@ -120,11 +120,38 @@ def _collect(
     rollout_buffer: RolloutBuffer,
     n_rollout_steps: int,
 ) -> bool:
-    mlp = rollout_mlp(model)
-    supported = mlp is not None or has_sb3s_methods(model.policy)
-    if supported and can_collect(model, rollout_buffer, n_rollout_steps):
-        return collect_unrolled(model, mlp, env, callback, rollout_buffer, n_rollout_steps)
+    if can_collect(model, rollout_buffer, n_rollout_steps):
+        start_rollout(model, env, callback, rollout_buffer)
+        # The callback may have changed what is asked here.
+        if can_collect(model, rollout_buffer, n_rollout_steps):
+            mlp = rollout_mlp(model)
+            return collect_unrolled(model, mlp, env, callback, rollout_buffer, n_rollout_steps)
+        callback = _Started(model, callback)
     return OnPolicyAlgorithm.collect_rollouts(model, env, callback, rollout_buffer, n_rollout_steps)
+
+
+class _Started(BaseCallback):
+    """A callback for a rollout whose start it has seen: SB3's rollout would announce it again.
+
+    Args:
+        model: The algorithm.
+        callback: The callback.
+    """
+
+    def __init__(self, model: OnPolicyAlgorithm, callback: BaseCallback) -> None:
+        super().__init__()
+        self.model = model
+        self._callback = callback
+
+    def update_child_locals(self, locals_: dict[str, Any]) -> None:
+        """Pass the variables of the rollout on."""
+        self._callback.update_locals(locals_)
+
+    def _on_step(self) -> bool:
+        return self._callback.on_step()
+
+    def _on_rollout_end(self) -> None:
+        self._callback.on_rollout_end()
 
 
 def rollout_mlp(model: OnPolicyAlgorithm) -> StandardMlp | None:
@@ -136,8 +163,7 @@ def path_names(model: OnPolicyAlgorithm) -> tuple[str, str]:
     """Names of the current update path and rollout path, for logs."""
     update = "generic" if standard_mlp(model.policy) is None else "standard MLP"
     mlp, buffer = rollout_mlp(model), model.rollout_buffer
-    supported = mlp is not None or has_sb3s_methods(model.policy)
-    if not (supported and can_collect(model, buffer, buffer.buffer_size)):
+    if not can_collect(model, buffer, buffer.buffer_size):
         return update, "Stable-Baselines3"
     if mlp is None:
         return update, "unrolled modules"

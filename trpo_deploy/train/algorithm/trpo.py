@@ -56,6 +56,7 @@ from trpo_deploy.train.update.line_search import line_search
 from trpo_deploy.train.update.regression import CriticFit, RegressionSettings
 from trpo_deploy.train.update.samples import PolicySamples, draw_policy_samples
 from trpo_deploy.train.vec_env.gymnasium_vector import VectorEnv
+from trpo_deploy.train.vec_env.normalizer import check_has_environments
 
 SelfTRPO = TypeVar("SelfTRPO", bound="TRPO")
 
@@ -76,13 +77,19 @@ class PolicyStep:
     """Accepted fraction of the longest step; zero if the line search accepted none."""
     cg_residual: float
     """Squared norm of conjugate gradient's residual."""
-    refusal: str | None
-    """Why no step was possible, or None."""
+    obstacle: str | None = None
+    """Why no step was possible for this policy, or None. The rollout may train the critic."""
+    refusal: str | None = None
+    """Why the rollout has no usable numbers, or None."""
 
     @property
     def accepted(self) -> bool:
         """Whether the policy changed."""
         return self.step > 0
+
+
+_PARTS_OF_SB3_CONTRIB = ("hessian_vector_product", "_compute_actor_grad")
+"""Methods of ``sb3_contrib.TRPO`` that this class does not have, and that its users may replace."""
 
 
 class TRPO(TranslatedAlgorithm):
@@ -252,6 +259,16 @@ class TRPO(TranslatedAlgorithm):
         if _init_setup_model:
             self._setup_model()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _PARTS_OF_SB3_CONTRIB:
+            if hasattr(cls, name):
+                raise TypeError(
+                    f"{cls.__name__} has the method {name} of sb3_contrib.TRPO, which "
+                    "trpo_deploy.TRPO does not call: replace policy_step, or derive from "
+                    "sb3_contrib.TRPO"
+                )
+
     def _setup_model(self) -> None:
         dtype = torch.get_default_dtype()
         if dtype != torch.float32 and self.policy_class in self.policy_aliases.values():
@@ -304,6 +321,7 @@ class TRPO(TranslatedAlgorithm):
         progress_bar: bool = False,
     ) -> SelfTRPO:
         """Train for a number of environment steps; see ``BaseAlgorithm.learn``."""
+        check_has_environments(self.get_vec_normalize_env())
         return super().learn(
             total_timesteps,
             callback,
@@ -429,9 +447,11 @@ class TRPO(TranslatedAlgorithm):
         direction, curvature, residual = conjugate_gradient(product, gradient, self.cg_max_steps)
         surrogate = part.mean(surrogate.detach())
         before = float(surrogate)
+        if math.isfinite(curvature) and curvature <= 0:
+            return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, _obstacle(curvature))
         refusal = _refusal(gradient, residual, curvature)
         if refusal is not None:
-            return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, refusal)
+            return PolicyStep(before, before, 0.0, 0.0, 0.0, residual, refusal=refusal)
 
         longest = math.sqrt(2 * self.current_target_kl / curvature)
         found = line_search(
@@ -444,7 +464,7 @@ class TRPO(TranslatedAlgorithm):
             self.line_search_max_iter,
         )
         gain = found.step * longest * float(gradient.dot(direction))
-        return PolicyStep(before, found.surrogate, gain, found.kl, found.step, residual, None)
+        return PolicyStep(before, found.surrogate, gain, found.kl, found.step, residual)
 
     def _log(self, step: PolicyStep, critic: CriticFit) -> None:
         values, returns = self.rollout_buffer.values, self.rollout_buffer.returns
@@ -459,6 +479,8 @@ class TRPO(TranslatedAlgorithm):
         record("train/surrogate_gain", step.surrogate - step.surrogate_before)
         record("train/surrogate_gain_expected", step.expected_gain)
         record("train/cg_residual", step.cg_residual)
+        if step.obstacle is not None:
+            record("train/no_policy_step", step.obstacle, exclude="tensorboard")
         if hasattr(self.policy, "log_std"):
             record("train/std", torch.exp(self.policy.log_std).mean().item())
         if self.target_kl_end is not None:
@@ -533,17 +555,19 @@ def _explained_variance(values: Array, returns: Array) -> float:
     return float(1 - unexplained / variance) if variance > 0 else math.nan
 
 
+def _obstacle(curvature: float) -> str:
+    return (
+        f"the KL's curvature is {curvature:.3g} along the step, and must be positive "
+        "(dropout and batch normalization in the policy are common causes)"
+    )
+
+
 def _refusal(gradient: Tensor, residual: float, curvature: float) -> str | None:
-    """Why no step can be taken, or None if one can."""
+    """Why the rollout is not usable, or None if it is."""
     if not bool(torch.isfinite(gradient).all()):
         return "the surrogate's gradient is not finite"
     if not math.isfinite(curvature):
         return f"the KL's curvature is {curvature}"
-    if curvature <= 0:
-        return (
-            f"the KL's curvature is {curvature:.3g} along a search direction, and must be positive "
-            "(dropout and batch normalization in the policy are common causes)"
-        )
     if not math.isfinite(residual):
         return f"conjugate gradient diverged (squared residual {residual})"
     return None

@@ -29,18 +29,33 @@ _NO_MEAN = np.zeros(())
 
 def env_step(arithmetic: StepArithmetic, env: VecEnv) -> Step:
     """The step function of the environments, without copies where they are as SB3 wrote them."""
-    if isinstance(env, DummyVecEnv) and is_as_written(env, DummyVecEnv):
+    if not is_as_sb3s(env):
+        return env.step
+    if isinstance(env, DummyVecEnv):
         return partial(dummy_step, env)
-    if not (
-        isinstance(env, VecNormalize)
-        and is_as_written(env, VecNormalize)
-        and env.norm_obs
-        and all(is_as_written(rms, RunningMeanStd) for rms in _statistics(env).values())
-        and is_as_written(env.ret_rms, RunningMeanStd)
-    ):
+    if not isinstance(env, VecNormalize) or not env.norm_obs:
         return env.step
     step = env_step(arithmetic, env.venv)
     return partial(normalized_step, arithmetic, env, step, partial(_update, arithmetic))
+
+
+def is_as_sb3s(env: VecEnv) -> bool:
+    """Whether :func:`env_step` knows what the methods of these environments do."""
+    if not isinstance(env, VecNormalize):
+        return is_as_written(env, DummyVecEnv)
+    statistics = [*_statistics(env).values(), env.ret_rms]
+    return is_as_written(env, VecNormalize) and all(
+        is_as_written(each, RunningMeanStd) for each in statistics
+    )
+
+
+def stepped_envs(env: VecEnv) -> list[VecEnv]:
+    """These environments, and those that they wrap, if :func:`env_step` replaces their methods."""
+    if not is_as_sb3s(env):
+        return []
+    if not isinstance(env, VecNormalize):
+        return [env]
+    return [env, *stepped_envs(env.venv)] if env.norm_obs else []
 
 
 def _statistics(env: VecNormalize) -> dict[str | None, RunningMeanStd]:

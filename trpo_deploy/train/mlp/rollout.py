@@ -13,7 +13,7 @@ rounding, unless a callback or an environment draws from torch's generator durin
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,29 +26,62 @@ from stable_baselines3.common.vec_env import VecEnv
 from trpo_deploy.spec.spaces import Array
 from trpo_deploy.train.mlp.advantages import generalized_advantages
 from trpo_deploy.train.mlp.noise import reset_noise
-from trpo_deploy.train.mlp.normalized_step import env_step
-from trpo_deploy.train.mlp.rollout_checks import WeightsOfRollout, unusable_output
+from trpo_deploy.train.mlp.normalized_step import env_step, is_as_sb3s, stepped_envs
+from trpo_deploy.train.mlp.rollout_checks import (
+    PolicyOfRollout,
+    changed_during_rollout,
+    unusable_output,
+)
 from trpo_deploy.train.mlp.rollout_observations import RolloutObservations
 from trpo_deploy.train.mlp.sampler import make_sampler
-from trpo_deploy.train.mlp.standard_mlp import StandardMlp
+from trpo_deploy.train.mlp.standard_mlp import StandardMlp, has_sb3s_methods
 from trpo_deploy.train.mlp.step_arithmetic import choose_arithmetic
 from trpo_deploy.train.mlp.step_networks import MlpNetworks, ModuleNetworks, StepNetworks
 from trpo_deploy.train.update.as_written import is_as_written
 from trpo_deploy.train.update.samples import map_arrays
 
 
+class Truncated(NamedTuple):
+    """An episode that a time limit ended."""
+
+    step: int
+    env: int
+    gamma: float
+    """The model's discount at this step; a callback may change it."""
+    observation: Any
+    """The last one."""
+
+
 def can_collect(model: OnPolicyAlgorithm, buffer: RolloutBuffer, n_rollout_steps: int) -> bool:
-    """Whether :func:`collect_unrolled` can replace SB3's rollout, if the policy allows it."""
+    """Whether :func:`collect_unrolled` can replace SB3's rollout."""
     actions = model.action_space
     # A buffer with fewer digits than the policy would change the log-probabilities.
     exact = not isinstance(actions, spaces.Box) or actions.dtype in (np.float32, np.float64)
     return (
         exact
         and n_rollout_steps == buffer.buffer_size
-        and is_as_written(buffer, RolloutBuffer, DictRolloutBuffer)
+        and _computes_as_sb3(model, buffer)
         and model.device.type == "cpu"
         and getattr(model, "unrolled", True)  # an option of TRPO
     )
+
+
+def _computes_as_sb3(model: OnPolicyAlgorithm, buffer: RolloutBuffer) -> bool:
+    """Whether policy and buffer have SB3's methods, which an unrolled rollout does not call."""
+    return is_as_written(buffer, RolloutBuffer, DictRolloutBuffer) and has_sb3s_methods(
+        model.policy
+    )
+
+
+def start_rollout(
+    model: OnPolicyAlgorithm, env: VecEnv, callback: BaseCallback, buffer: RolloutBuffer
+) -> None:
+    """What ``OnPolicyAlgorithm.collect_rollouts`` does before the first step."""
+    model.policy.set_training_mode(False)
+    buffer.reset()
+    if model.use_sde:
+        reset_noise(model.policy, env.num_envs)
+    callback.on_rollout_start()
 
 
 def collect_unrolled(
@@ -59,11 +92,12 @@ def collect_unrolled(
     rollout_buffer: RolloutBuffer,
     n_rollout_steps: int,
 ) -> bool:
-    """Fill the buffer; replaces ``OnPolicyAlgorithm.collect_rollouts``.
+    """Fill the buffer after :func:`start_rollout`.
 
-    Callbacks find the locals of that function under the same names, except ``done``, ``idx``, and
-    ``values`` and ``log_probs``, which are computed after the last step. Until then the buffer
-    holds actions, rewards and episode starts.
+    Both together replace ``OnPolicyAlgorithm.collect_rollouts``. Callbacks find the locals of that
+    function under the same names, except ``done``, ``idx``, and ``values`` and ``log_probs``, which
+    are computed after the last step. Until then the buffer holds actions, rewards and episode
+    starts.
 
     Args:
         model: The algorithm; its policy has a standard MLP, or SB3's methods.
@@ -78,15 +112,10 @@ def collect_unrolled(
 
     Raises:
         ObservationError: An observation has no usable number, and so has the policy's output.
-        TrainingError: The policy's output is not usable for other reasons, or its weights changed
+        TrainingError: The policy's output is not usable for other reasons, or the policy changed
             during the rollout.
     """
-    model.policy.set_training_mode(False)
-    rollout_buffer.reset()
-    if model.use_sde:
-        reset_noise(model.policy, env.num_envs)
-    callback.on_rollout_start()
-    weights = WeightsOfRollout(model.policy)
+    policy, replaced = PolicyOfRollout(model), stepped_envs(env)
     arithmetic = choose_arithmetic(model, mlp)
     networks: StepNetworks = (
         ModuleNetworks(model.policy) if mlp is None else MlpNetworks(model, mlp, arithmetic)
@@ -94,7 +123,7 @@ def collect_unrolled(
     sample = make_sampler(arithmetic, model, n_rollout_steps)
     step = env_step(arithmetic, env)
     is_box = isinstance(model.action_space, spaces.Box)
-    truncated: list[tuple[int, int, Any]] = []
+    truncated: list[Truncated] = []
     last_obs: Any = model._last_obs
     observations = RolloutObservations(last_obs, n_rollout_steps)
     for n_steps, obs_tensor in enumerate(observations.tensors()):
@@ -120,23 +149,27 @@ def collect_unrolled(
         rollout_buffer.episode_starts[n_steps] = model._last_episode_starts
         rollout_buffer.pos = n_steps + 1
         if True in dones.tolist():  # a tenth of the time of any()
-            truncated += _truncated(n_steps, dones, infos)
+            truncated += _truncated(n_steps, model.gamma, dones, infos)
         model._last_obs = new_obs
         model._last_episode_starts = dones
     observations.copy_to(rollout_buffer)
     n_steps = n_rollout_steps  # as callbacks find it in SB3's rollout
-    weights.check_unchanged()
+    policy.check_unchanged()
+    if not _computes_as_sb3(model, rollout_buffer):
+        raise changed_during_rollout("a method or a hook of the policy or of the rollout buffer")
+    if not all(map(is_as_sb3s, replaced)):
+        raise changed_during_rollout("a method of the environments or of their normalizer")
     _complete(model, networks, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()
     return True
 
 
-def _truncated(step: int, dones: Array, infos: Any) -> list[tuple[int, int, Any]]:
-    """Step, environment and last observation of each episode that a time limit ended."""
+def _truncated(step: int, gamma: float, dones: Array, infos: Any) -> list[Truncated]:
+    """The episodes that a time limit ended in a step."""
     return [
         # Copies: the environment may reuse its arrays.
-        (step, i, map_arrays(np.array, infos[i]["terminal_observation"]))
+        Truncated(step, i, gamma, map_arrays(np.array, infos[i]["terminal_observation"]))
         for i, done in enumerate(dones.tolist())
         if done
         and infos[i].get("TimeLimit.truncated")
@@ -149,7 +182,7 @@ def _complete(
     model: OnPolicyAlgorithm,
     networks: StepNetworks,
     buffer: RolloutBuffer,
-    truncated: list[tuple[int, int, Any]],
+    truncated: list[Truncated],
 ) -> None:
     """Add values, log-probabilities, time-limit bootstraps, returns and advantages."""
     policy = model.policy
@@ -164,10 +197,10 @@ def _complete(
     buffer.values[:] = values.numpy().reshape(shape)
     buffer.log_probs[:] = log_probs.numpy().reshape(shape)
     if truncated:
-        final = _stacked([obs for _, _, obs in truncated])
+        final = _stacked([each.observation for each in truncated])
         bootstraps = policy.predict_values(final).numpy().ravel()
-        for (step, i, _), value in zip(truncated, bootstraps, strict=True):
-            buffer.rewards[step, i] += model.gamma * value
+        for each, value in zip(truncated, bootstraps, strict=True):
+            buffer.rewards[each.step, each.env] += each.gamma * value
     buffer.full = True
     # Copies, since torch warns of arrays that are not writable.
     last = map_arrays(lambda part: torch.from_numpy(np.array(part)), model._last_obs)

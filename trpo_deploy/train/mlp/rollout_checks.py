@@ -49,35 +49,61 @@ def _parts(observations: Any) -> list[tuple[str | None, Array]]:
     return list((observations if isinstance(observations, dict) else {OBS: observations}).items())
 
 
-class WeightsOfRollout:
-    """A policy's weights at the start of a rollout, whose actions are computed with them.
+_PLAIN = (bool, float, int, str, type(None))
 
-    Their values are compared: ``parameter.data.fill_()`` does not count as a change for torch.
+
+class PolicyOfRollout:
+    """A policy at the start of a rollout, whose actions are computed with it.
+
+    Weights are compared by value: ``parameter.data.fill_()`` does not count as a change for torch.
+    A module is compared by its class and mode, and torch's own modules by all plain attributes: the
+    ``forward`` of other modules may change theirs, and callbacks keep some on a policy.
 
     Args:
-        policy: The policy.
+        model: The algorithm.
     """
 
-    def __init__(self, policy: ActorCriticPolicy) -> None:
-        self._policy = policy
-        self._before = self._weights()
+    def __init__(self, model: OnPolicyAlgorithm) -> None:
+        self._model = model
+        self._before = _parts_of_policy(model.policy)
 
     def check_unchanged(self) -> None:
-        """Check that the policy still has these weights.
+        """Check that the algorithm still has the same policy.
 
         Raises:
-            TrainingError: With the names of the weights that changed.
+            TrainingError: With the names of what changed.
         """
-        now = self._weights()
-        changed = [name for name in now if now[name] != self._before.get(name)]
-        if changed:
-            raise TrainingError(
-                f"{', '.join(changed)} changed during a rollout, whose actions were computed with "
-                "the weights at its start: change weights in _on_rollout_start of the callback, or "
-                "use TRPO(..., unrolled=False), which computes everything step by step"
-            )
+        now, before, no_part = _parts_of_policy(self._model.policy), self._before, object()
+        if now != before:
+            names = [
+                name
+                for name in {**before, **now}
+                if before.get(name, no_part) != now.get(name, no_part)
+            ]
+            more = f" and {len(names) - 3} others" if len(names) > 3 else ""
+            raise changed_during_rollout(", ".join(names[:3]) + more)
 
-    def _weights(self) -> dict[str, bytes]:
-        # Bytes: NaN equals NaN, and the update refuses it.
-        named = self._policy.named_parameters()
-        return {name: parameter.detach().numpy().tobytes() for name, parameter in named}
+
+def changed_during_rollout(what: str) -> TrainingError:
+    """The error for a change that an unrolled rollout does not follow."""
+    return TrainingError(
+        f"{what} changed during a rollout, which uses what was there at its start: make the change "
+        "in _on_rollout_start of the callback, or use TRPO(..., unrolled=False), which computes "
+        "everything step by step"
+    )
+
+
+def _parts_of_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
+    """What the actions of a policy depend on, under names."""
+    # Bytes: NaN equals NaN, and the update refuses it.
+    parts: dict[str, Any] = {
+        name: parameter.detach().numpy().tobytes() for name, parameter in policy.named_parameters()
+    }
+    parts["action_dist"] = policy.action_dist
+    for name, module in policy.named_modules():
+        cls, own = type(module), vars(module)
+        parts[name or "the policy"] = cls
+        for key in own if cls.__module__.startswith("torch.") else ("training",):
+            if type(own[key]) in _PLAIN:
+                parts[f"{name}.{key}" if name else key] = own[key]
+    return parts

@@ -15,8 +15,7 @@ class Solution(NamedTuple):
 
     x: Tensor
     curvature: float
-    """``x^T A x``; where a search direction d shows that A is not positive definite,
-    ``d^T A d / d^T d``."""
+    """``x^T A x``; where A does not curve along a search direction d, ``d^T A d / d^T d``."""
     residual: float
     """Squared norm of ``b - A x``."""
 
@@ -27,10 +26,11 @@ def conjugate_gradient(
     max_steps: int,
     tolerance: float = 1e-10,
 ) -> Solution:
-    """Solve ``A x = b`` for a positive definite A, given as a matrix-vector product.
+    """Solve ``A x = b`` for a symmetric A, given as a matrix-vector product.
 
     Mirrors ``sb3_contrib.common.utils.conjugate_gradient_solver``: it starts from
-    ``1e-4 * randn`` instead of zero and stops at the same residual.
+    ``1e-4 * randn`` instead of zero, stops at the same residual, and goes on where a search
+    direction has a negative curvature. Convergence is guaranteed for a positive definite A only.
 
     Args:
         product: ``x -> A x``.
@@ -39,8 +39,8 @@ def conjugate_gradient(
         tolerance: Stop when the squared norm of the residual is below it.
 
     Returns:
-        The solution. Its residual is NaN where the curvature along a search direction is not
-        positive: then A is not positive definite, and the solution is unusable.
+        The solution. Its residual is NaN where the curvature along a search direction is zero or
+        not finite: then the solution is unusable.
     """
     x = 1e-4 * torch.randn_like(b)
     residual = b - product(x)
@@ -51,9 +51,9 @@ def conjugate_gradient(
             break
         curved = product(direction)
         curvature = direction.dot(curved)
-        if not curvature > 0:
-            return Solution(x, float(curvature / direction.dot(direction)), math.nan)
         alpha = residual_norm / curvature
+        if not bool(torch.isfinite(alpha)):
+            return Solution(x, float(curvature / direction.dot(direction)), math.nan)
         x = x + alpha * direction
         residual = residual - alpha * curved
         new_norm = residual.dot(residual)

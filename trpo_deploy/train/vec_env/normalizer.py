@@ -88,6 +88,20 @@ def check_normalized_spaces(env: VecNormalize | None) -> None:
             )
 
 
+def check_has_environments(env: VecNormalize | None) -> None:
+    """Refuse a normalizer without environments, such as that of a copied model.
+
+    Raises:
+        ValueError: With what to do.
+    """
+    if env is not None and env.venv is None:
+        raise ValueError(
+            "the VecNormalize of this model has no environments, since copying and pickling leave "
+            "them out: call model.get_vec_normalize_env().set_venv(...), then "
+            "model.set_env(model.env)"
+        )
+
+
 def _check_no_images(env: VecNormalize, raw_space: spaces.Space[Any]) -> None:
     """Refuse to normalize images: the policy scales images itself.
 
