@@ -16,7 +16,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from tests.command import run_cli
-from tests.export.policies import SpaceEnv, randomize
+from tests.export.policies import FEATURES, SpaceEnv, randomize
 from tests.export.test_sources import zoo
 from trpo_deploy.errors import SpaceError
 from trpo_deploy.export import SourceOptions, export_model, export_policy
@@ -63,8 +63,9 @@ def registered(space: spaces.Space[Any]) -> Iterator[None]:
         del gymnasium.registry[ENV_ID]
 
 
-def model_of(env: Any, policy: str, **keywords: Any) -> PPO:
-    model = PPO(policy, env, n_steps=8, batch_size=8, **keywords)
+def model_of(env: Any, policy: str) -> PPO:
+    features = {"features_extractor_kwargs": FEATURES.get(policy, {})}
+    model = PPO(policy, env, n_steps=8, batch_size=8, policy_kwargs=features)
     randomize(model.policy)
     return model
 

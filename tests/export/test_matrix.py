@@ -223,10 +223,10 @@ OPTIONS: dict[str, tuple[spaces.Space[Any], str, dict[str, Any]]] = {
         "CnnPolicy",
         {"policy_kwargs": {"normalize_images": False}},
     ),
-    "a small CNN": (
+    "the default CNN": (
         IMAGE,
         "CnnPolicy",
-        {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}},
+        {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 512}}},
     ),
 }
 
