@@ -20,7 +20,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("bentoml", "matplotlib.pyplot", "mujoco", "onnx", "optuna", "stable_baselines3")
+PRELOADED = (
+    *("bentoml", "matplotlib.pyplot", "mujoco", "onnx", "optuna", "stable_baselines3"),
+    "torch._dynamo",
+)
 """Other projects' packages only: ours are imported by each command as ever.
 
 Not onnxruntime: a fork of a process that has imported it hangs when it ends.
