@@ -100,7 +100,8 @@ def main(address: str) -> None:
 def _wait(child: int, connection: socket.socket) -> None:
     """Send a child's exit code and end; kill it if the client is gone."""
     process = os.pidfd_open(child)
-    ready, *_ = select.select([process, connection], [], [])
+    awaited: list[Any] = [process, connection]
+    ready, *_ = select.select(awaited, [], [])
     if process not in ready:
         os.kill(child, 9)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
