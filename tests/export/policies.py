@@ -59,8 +59,8 @@ def make_model(
     """
     env = DummyVecEnv([lambda: SpaceEnv(observation_space, action_space)])
     network = kwargs.pop("policy_kwargs", None) or {}
-    if "features_extractor_class" not in network and isinstance(policy, str):
-        network = {"features_extractor_kwargs": FEATURES.get(policy, {}), **network}
+    if policy in FEATURES and "features_extractor_class" not in network:
+        network = {"features_extractor_kwargs": FEATURES[str(policy)], **network}
     model = algorithm(policy, env, seed=seed, policy_kwargs=network, **kwargs)
     randomize(model.policy, seed)
     return model
