@@ -18,7 +18,7 @@ from tests.train.distributed.processes import Rank, run_command, start_ranks
 from tests.train.distributed.test_command import MODULE, assert_same_training
 from trpo_deploy.files.model_dir import ModelDir
 
-UPDATES, KILLS = 60, 8
+UPDATES, KILLS = 60, 20
 SETTINGS = [
     *("--set", "n_steps=8", "--set", "batch_size=16", "--set", "n_critic_updates=1"),
     *("--set", "cg_max_steps=1", "--set", "policy_kwargs={net_arch: [4]}", "--n-envs", "2"),
@@ -33,7 +33,7 @@ def command(folder: Path, env: str = "Small-v0") -> tuple[object, ...]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_survives_kills_of_both_ranks_at_any_time(tmp_path: Path) -> None:
+def test_a_run_survives_twenty_kills(tmp_path: Path) -> None:
     """As torchrun restarts it: each life repeats the first command, without ``--resume``."""
     folder = ModelDir(tmp_path / "run")
 
@@ -46,7 +46,7 @@ def test_a_run_survives_kills_of_both_ranks_at_any_time(tmp_path: Path) -> None:
         before, ranks = modified(folder), start(life)
         if life % 2:  # at any moment after it has written a checkpoint, or else at the start
             wait_for_change(folder, before)
-        time.sleep((0.03, 0.08)[life // 4])
+        time.sleep(0.025 * (life // 4))
         killed = ranks[life // 2 % 2]
         killed.process.kill()
         time.sleep(0.1)
