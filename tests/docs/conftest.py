@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.command import run_process
+from tests.docs.forked_command import forked_command
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Path]:
+    """A folder with a ``trpo-deploy`` that starts in a moment."""
+    with TemporaryDirectory() as folder, forked_command(Path(folder)) as commands:
+        yield commands
 
 
 @pytest.fixture(scope="session")

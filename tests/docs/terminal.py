@@ -84,13 +84,21 @@ class Terminal:
         folder: An empty folder.
         trained: What ``trpo-deploy train CartPole-v1`` wrote, for a page with this command.
         names: What Python has at the beginning.
+        commands: A folder of commands that come before the installed ones.
 
     Attributes:
         names: What Python has now.
     """
 
-    def __init__(self, folder: Path, trained: Path, names: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        trained: Path,
+        names: Mapping[str, object],
+        commands: Path = Path(sys.executable).parent,
+    ) -> None:
         self._folder = folder
+        self._commands = commands
         self.names: dict[str, Any] = {"__name__": "__main__", **names}
         self._here = folder / "checkout"
         self._port = _free_port()
@@ -196,7 +204,7 @@ class Terminal:
             process = subprocess.Popen(
                 ["bash", "-c", script],
                 cwd=self._here,
-                env=_environment(self._folder),
+                env=_environment(self._folder, self._commands),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -240,11 +248,11 @@ def _make_checkout(folder: Path) -> None:
     (folder / "rl-trained-agents" / "trpo").symlink_to(AGENTS.resolve())
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    commands = Path(sys.executable).parent
+def _environment(folder: Path, commands: Path) -> dict[str, str]:
+    installed = Path(sys.executable).parent
     return {
         **os.environ,
-        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(map(str, (commands, installed, os.environ["PATH"]))),
         "BENTOML_HOME": str(folder / "bentoml"),
         "COLUMNS": "100",  # rich wraps lines here
         "NO_COLOR": "1",

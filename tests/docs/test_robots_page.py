@@ -21,9 +21,9 @@ ANT = ROOT / "models" / "Ant-v5" / "policy.onnx"
 
 
 @pytest.mark.slow
-def test_the_page_moves_a_robot(tmp_path: Path) -> None:
-    robot = Robot(ANT)
-    with closing(Terminal(tmp_path, tmp_path / "trained", {"robot": robot})) as terminal:
+def test_the_page_moves_a_robot(tmp_path: Path, commands: Path) -> None:
+    robot, trained = Robot(ANT), tmp_path / "trained"
+    with closing(Terminal(tmp_path, trained, {"robot": robot}, commands)) as terminal:
         terminal.run_all(blocks_of(PAGE))
         controller, order = terminal.names["controller"], terminal.names["order"]
     assert isinstance(controller, Controller)

@@ -17,6 +17,8 @@ from trpo_deploy.export import Export, export_policy
 from trpo_deploy.files.runs import Run, find_run
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
+FEATURES = {"CnnPolicy": {"features_dim": 16}, "MultiInputPolicy": {"cnn_output_dim": 16}}
+"""Of an image. By default there are hundreds, which take most of the time of an export."""
 
 
 class SpaceEnv(gymnasium.Env[Any, Any]):
@@ -51,9 +53,15 @@ def make_model(
     seed: int = 0,
     **kwargs: Any,
 ) -> Any:
-    """A model whose weights, biases and standard deviations are all random."""
+    """A model whose weights, biases and standard deviations are all random.
+
+    It has few features of an image, unless ``policy_kwargs`` say how many.
+    """
     env = DummyVecEnv([lambda: SpaceEnv(observation_space, action_space)])
-    model = algorithm(policy, env, seed=seed, **kwargs)
+    network = kwargs.pop("policy_kwargs", None) or {}
+    if policy in FEATURES and "features_extractor_class" not in network:
+        network = {"features_extractor_kwargs": FEATURES[str(policy)], **network}
+    model = algorithm(policy, env, seed=seed, policy_kwargs=network, **kwargs)
     randomize(model.policy, seed)
     return model
 

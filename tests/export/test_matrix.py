@@ -221,12 +221,18 @@ OPTIONS: dict[str, tuple[spaces.Space[Any], str, dict[str, Any]]] = {
     "unscaled images": (
         IMAGE,
         "CnnPolicy",
-        {"policy_kwargs": {"normalize_images": False}},
+        # The default width: fewer features of numbers up to 255 are rounded more.
+        {
+            "policy_kwargs": {
+                "normalize_images": False,
+                "features_extractor_kwargs": {"features_dim": 512},
+            }
+        },
     ),
-    "a small CNN": (
+    "the default CNN": (
         IMAGE,
         "CnnPolicy",
-        {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}},
+        {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 512}}},
     ),
 }
 

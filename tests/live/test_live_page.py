@@ -87,7 +87,7 @@ def browser() -> Iterator[Page]:
 def visit(browser: Page, address: str) -> Iterator[Page]:
     """The page, just opened. After the test: no errors, and no request to another host."""
     browser.events.clear()
-    resize(browser, 480, 600)  # small, since the CPU draws it
+    resize(browser, 480, 600, 0.5)  # few pixels, since the CPU draws them
     show(browser, address)
     yield browser
     browser.call("Emulation.setEmulatedMedia", features=[])
@@ -108,8 +108,8 @@ def is_complaint(event: dict[str, Any]) -> bool:
     return bool(method == "Runtime.exceptionThrown")
 
 
-def resize(page: Page, width: int, height: int) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+def resize(page: Page, width: int, height: int, scale: float = 1) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
     page.call("Emulation.setDeviceMetricsOverride", **size)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.runtime.policy_files import ACTION_SPACES, IMAGE, OBSERVATION_SPACES, box, write_policy
 from tests.serve.server import Server, running
+from tests.shared import shared_folder
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +16,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     ``tests.serve.model_names`` has their names.
     """
-    root = tmp_path_factory.mktemp("models")
+    return shared_folder(tmp_path_factory, "models", write_models)
+
+
+def write_models(root: Path) -> None:
     for name, space in OBSERVATION_SPACES.items():
         write_policy(root / name / "policy.onnx", space)
     for name, action in ACTION_SPACES.items():
@@ -24,7 +28,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_policy(path, action_space=action, distribution=True)
     write_policy(root / "stacked-image" / "policy.onnx", IMAGE, frames=3)
     write_policy(root / "stacked-box" / "policy.onnx", box(2), frames=2)
-    return root
 
 
 @pytest.fixture(scope="session")

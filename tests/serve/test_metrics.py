@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -148,10 +149,13 @@ def test_the_metrics_of_many_models_are_small(tmp_path: Path) -> None:
 
 def test_requests_in_flight_follow_the_load(server: Server) -> None:
     """The gauge is what an autoscaler reads: it must not be zero while clients wait."""
-    body = {"observation": [[1, 2, 3, 4]] * 1000, "model": "box"}
+    body = json.dumps({"observation": [[1, 2, 3, 4]] * 1000, "model": "box"})
+    headers = {"content-type": "application/json"}
     deadline, read = time.monotonic() + 30, [0.0]
     while max(read) < 0.1 and time.monotonic() < deadline:
-        assert server.client.post("/predict", json=body).status_code == 200
+        for _ in range(50):  # the time between requests is that of this client
+            answer = server.client.post("/predict", content=body, headers=headers)
+            assert answer.status_code == 200
         read.append(server.metric("trpo_deploy_requests_in_flight"))
     # One client that waits for each answer has at most one request in flight.
     assert 0.1 <= max(read) <= 1

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from tests.command import run_cli
-from tests.export.policies import BOX, SpaceEnv
+from tests.export.policies import BOX, FEATURES, SpaceEnv
 from trpo_deploy.errors import CertificateError, ExportError
 from trpo_deploy.export import Export, SourceOptions, export_model, export_policy
 from trpo_deploy.files.runs import find_run
@@ -40,7 +40,8 @@ def trained(env: Any, **kwargs: Any) -> Any:
     policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
     if space.shape is not None and len(space.shape) == 3 and space.dtype == np.uint8:
         policy = "CnnPolicy"
-    model = PPO(policy, env, n_steps=8, batch_size=16, n_epochs=1, seed=0)
+    network = {"features_extractor_kwargs": FEATURES.get(policy, {})}
+    model = PPO(policy, env, n_steps=8, batch_size=16, n_epochs=1, seed=0, policy_kwargs=network)
     return model.learn(16, **kwargs)
 
 

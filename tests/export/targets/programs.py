@@ -20,8 +20,7 @@ from trpo_deploy.sb3.activations import ACTIVATIONS
 
 PICTURE = spaces.Box(0, 255, (3, 13, 14), np.uint8)
 SMALL = {"net_arch": [6, 5]}
-FEATURES = {"CnnPolicy": {"features_dim": 16}, "MultiInputPolicy": {"cnn_output_dim": 16}}
-"""Of an image. By default there are hundreds, whose weights take half of the generated source."""
+"""Unless a kind says how wide its layers are: compilers take long for thousands of weights."""
 NORMALISED_DICT = OBSERVATIONS["dict"][0]
 
 
@@ -79,7 +78,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "layer norms": {"policy": Normed, "policy_kwargs": SMALL},
     "other norms": {"policy_kwargs": {"activation_fn": OtherNorms, "net_arch": [WIDTH]}},
     "extractor with layer norms": extractor(NormedExtractor),
-    "normalised": {"action_space": BOUNDED, "statistics": {"clip_obs": 2.0}},
+    "normalised": {
+        "action_space": BOUNDED,
+        "statistics": {"clip_obs": 2.0},
+        "policy_kwargs": {"net_arch": [64, 64]},  # as by default
+    },
     "normalised without clip": {"statistics": {"clip_obs": np.inf}},
     "normalised dict": {
         "observation_space": NORMALISED_DICT,
@@ -130,15 +133,12 @@ def make(
     **keywords: Any,
 ) -> Path:
     """Write ``policy.zip`` and ``policy.onnx`` of a policy with random weights."""
-    if policy in FEATURES:
-        policy_kwargs = {"features_extractor_kwargs": FEATURES[policy], **(policy_kwargs or {})}
     space = observation_space
     if frames > 1:
         space = stacked(space, frames).observation_space
     found = None if statistics is None else statistics_for(space, **statistics)
-    model = make_model(
-        space, policy=policy, policy_kwargs=policy_kwargs, algorithm=TRPO, **keywords
-    )
+    network = {**SMALL, **(policy_kwargs or {})}
+    model = make_model(space, policy=policy, policy_kwargs=network, algorithm=TRPO, **keywords)
     reading = SourceOptions(
         frame_stack=frames if frames > 1 else None,
         image_layout="chw" if layout == "chw" or _is_chw(observation_space) else "hwc",

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.command import run_cli
+from tests.shared import shared_folder
 from trpo_deploy.serve.bundles import bento
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -24,14 +25,12 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
     BentoML takes seconds, so it builds each Bento once: with the models, and without.
     """
     build = bento._build
-    built: dict[bool, Path] = {}
 
     def build_once(context: Path, home: Path) -> Path:
-        key = (context / "models").exists()
-        if key not in built:
-            built[key] = tmp_path_factory.mktemp("bento") / "built"
-            shutil.copytree(build(context, home), built[key])
-        return built[key]
+        name = "bento-with-models" if (context / "models").exists() else "bento"
+        return shared_folder(
+            tmp_path_factory, name, lambda folder: shutil.copytree(build(context, home), folder)
+        )
 
     @cache
     def make(target: str, models_from: str | None = None) -> Path:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -14,7 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.runtime.policy_files import OBSERVATION_SPACES, write_policy
+from tests.command import run_cli
+from tests.runtime.policy_files import write_policy
 from tests.serve.models.bad_files import BAD_FILES, write_bad_file
 from tests.serve.server import Server, running, wait_until
 
@@ -106,14 +105,12 @@ def test_a_deleted_last_model_stops_nobody(tmp_path: Path) -> None:
         assert server.client.get("/readyz").status_code == 200
 
 
-def test_a_boolean_observation_is_answered(tmp_path: Path) -> None:
-    folder = write_policy(tmp_path / "flags" / "policy.onnx", OBSERVATION_SPACES["bool_box"]).parent
-    with running(folder) as server:
-        for value in ([True, False, True, False, True], [1, 0, 1, 0, 1]):
-            assert server.predict(value).status_code == 200
-        assert server.predict([2, 0, 1, 0, 1]).status_code == 422
-        for path in ("/models", "/models/flags", "/docs.json", "/v2/models/flags"):
-            assert server.client.get(path).status_code == 200
+def test_a_boolean_observation_is_answered(server: Server) -> None:
+    for value in ([True, False, True, False, True], [1, 0, 1, 0, 1]):
+        assert server.predict(value, model="bool_box").status_code == 200
+    assert server.predict([2, 0, 1, 0, 1], model="bool_box").status_code == 422
+    for path in ("/models", "/models/bool_box", "/docs.json", "/v2/models/bool_box"):
+        assert server.client.get(path).status_code == 200
 
 
 def test_the_command_serves_paths_with_colons_and_links_by_their_names(tmp_path: Path) -> None:
@@ -128,24 +125,18 @@ def test_the_command_serves_paths_with_colons_and_links_by_their_names(tmp_path:
             assert not {name for name in loaded if name.startswith("onnx_cpp2py")}
 
 
-def serve(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trpo_deploy", "serve", "--port", "0", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 @pytest.mark.parametrize("name", ["text", "loop", "certificate-deep", "fifo"])
 def test_a_single_bad_model_ends_the_command_with_its_error(tmp_path: Path, name: str) -> None:
-    result = serve(write_bad_file(tmp_path, name))
-    assert result.returncode == 1
-    assert BAD_FILES[name].words in result.stderr
-    assert result.stderr.count("\n") == 1
+    run = run_cli("serve", "--port", 0, write_bad_file(tmp_path, name))
+    assert run.code == 1
+    assert BAD_FILES[name].words in run.error
+    assert run.error.count("\n") == 1
 
 
 def test_the_command_can_require_certificates(tmp_path: Path) -> None:
     folder = write_policy(tmp_path / "cart" / "policy.onnx").parent
-    result = serve(folder, "--require-certificate")
-    assert result.returncode == 1
-    assert "has no certificate" in result.stderr
+    run = run_cli("serve", "--port", 0, folder, "--require-certificate")
+    run.assert_one_clear_line("has no certificate")
 
 
 def test_no_process_of_a_killed_supervisor_stays(tmp_path: Path) -> None:

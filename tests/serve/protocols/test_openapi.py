@@ -100,7 +100,7 @@ def test_schemathesis_finds_nothing_with_all_its_checks(
         before = server.workers()
         authorization = "Authorization: Bearer a-key-for-this-test"
         program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)]
-        options = ["--max-examples", "10", "--seed", "1", "-H", authorization]
+        options = ["--max-examples", "5", "--seed", "1", "-H", authorization]
         result = subprocess.run(
             [*program, "run", f"{server.url}/docs.json", *options],
             capture_output=True,

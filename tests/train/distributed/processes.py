@@ -60,9 +60,9 @@ def start_ranks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [__name__, "trpo_deploy.cli.progress", "trpo_deploy.train.run.plots"]
-    )
+    # What a training imports late takes longer than a short training.
+    late = ["onnx", "torch._dynamo", "trpo_deploy.cli.progress", "trpo_deploy.train.run.plots"]
+    context.set_forkserver_preload([__name__, *late])
     store = dist.TCPStore(  # type: ignore[attr-defined]
         "127.0.0.1", 0, is_master=True, wait_for_workers=False
     )

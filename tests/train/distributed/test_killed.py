@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -36,7 +35,6 @@ def command(folder: Path, env: str = "Small-v0") -> tuple[object, ...]:
 @pytest.mark.timeout(900)
 def test_a_run_survives_twenty_kills(tmp_path: Path) -> None:
     """As torchrun restarts it: each life repeats the first command, without ``--resume``."""
-    chance = random.Random(0)
     folder = ModelDir(tmp_path / "run")
 
     def start(life: int) -> list[Rank]:
@@ -48,8 +46,8 @@ def test_a_run_survives_twenty_kills(tmp_path: Path) -> None:
         before, ranks = modified(folder), start(life)
         if life % 2:  # at any moment after it has written a checkpoint, or else at the start
             wait_for_change(folder, before)
-        time.sleep(chance.uniform(0, 0.1))
-        killed = chance.choice(ranks)
+        time.sleep(0.025 * (life // 4))
+        killed = ranks[life // 2 % 2]
         killed.process.kill()
         time.sleep(0.1)
         for rank in ranks:

@@ -14,9 +14,11 @@ from scipy import stats
 
 from tests.train.environments import RandomEnv
 from tests.train.registration import register
+from tests.train.run.jobs.in_process import RunInThisProcess
 from trpo_deploy.errors import ModelDirError, TrainingError
 from trpo_deploy.files.yaml import to_yaml
 from trpo_deploy.train.config.load import load_config
+from trpo_deploy.train.run.benchmark import runs
 from trpo_deploy.train.run.benchmark.comparison import probability_of_improvement
 from trpo_deploy.train.run.benchmark.report import write_report
 from trpo_deploy.train.run.benchmark.results import TaskResult, load_result
@@ -140,7 +142,10 @@ def test_settings_are_compared_in_one_table_and_one_plot(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_only_missing_and_damaged_runs_are_trained(tmp_path: Path) -> None:
+def test_only_missing_and_damaged_runs_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "TrainProcess", RunInThisProcess)
     run_benchmark(tmp_path, "CartPole-v1", timesteps=2048)
     policy = tmp_path / "runs" / "CartPole-v1" / "seed-200" / "policy.zip"
     before = policy.stat().st_mtime_ns

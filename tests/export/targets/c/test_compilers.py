@@ -22,7 +22,7 @@ from tests.export.targets.programs import KINDS
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_policy_is_right_in_gcc_clang_and_cpp(kind: str, tmp_path: Path) -> None:
     folder = write_folder(tmp_path, verify=True, **KINDS[kind])
-    # gcc needs -O1 for some of its warnings. clang finds the same without, several times faster.
-    for name, optimised in (("gcc", "-O1"), ("clang", "-O0")):
-        build_and_run(folder, compiler(name), "-std=c99", optimised, *WARNINGS, *SANITIZERS)
+    # gcc needs -O1 for some of its warnings. clang finds undefined behaviour, faster than gcc.
+    build_and_run(folder, compiler("gcc"), "-std=c99", "-O1", *WARNINGS)
+    build_and_run(folder, compiler("clang"), "-std=c99", "-O0", *WARNINGS, *SANITIZERS)
     run([compiler("g++"), "-x", "c++", "-std=c++17", "-fsyntax-only", *WARNINGS, *sources(folder)])

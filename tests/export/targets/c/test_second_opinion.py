@@ -26,10 +26,17 @@ CHECKED = (
     *("normalised", "squashed", "float64", "normalised stack", "stack of images"),
     *("extractor with pooling", "layer norms"),
 )
-# One process for all files, since the generator takes seconds to import.
+# One process for all files, since the generator takes seconds to import; and one compilation of its
+# templates, which takes a second.
 GENERATE = """
 import json, sys
+from functools import partial
+from jinja2 import FileSystemBytecodeCache
 from emx_onnx_cgen.cli import main
+from emx_onnx_cgen.codegen import c_emitter
+
+cache = FileSystemBytecodeCache(sys.argv[1])
+c_emitter.Environment = partial(c_emitter.Environment, bytecode_cache=cache)
 sys.exit(any([main(arguments) for arguments in json.load(sys.stdin)]))
 """
 
@@ -42,7 +49,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--input-dim", "batch=1", "--large-temp-threshold", "0"]
     options += ["--large-weight-threshold", "0", "--model-name", NAME]
     commands = [["compile", *options, str(onnx), str(onnx.with_name("emx.c"))] for onnx in files]
-    run([sys.executable, "-c", GENERATE], input=json.dumps(commands))
+    cache = tmp_path_factory.mktemp("templates")
+    run([sys.executable, "-c", GENERATE, cache], input=json.dumps(commands))
     return root
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.command import COMMAND, reset_sigint, run_cli
+from tests.train.run.jobs.in_process import RunInThisProcess
 from trpo_deploy.files.model_dir import ModelDir
 from trpo_deploy.files.yaml import read_yaml, to_yaml
 from trpo_deploy.train.run.benchmark import runs as benchmark_runs
@@ -64,29 +65,13 @@ def has_trained(run: ModelDir) -> bool:
     return run.progress.is_file() and len(run.progress.read_text().splitlines()) > 1
 
 
-class RunInThisProcess:
-    """A run of the comparison, which needs no interpreter of its own."""
-
-    def __init__(self, env_id: str, folder: ModelDir, options: Sequence[str]) -> None:
-        self.error = ""
-        self._words = ("train", env_id, "-o", folder.root, *options)
-
-    def poll(self) -> int:
-        run = run_cli(*self._words, "--no-export", "--no-progress")
-        self.error = run.error
-        return run.code
-
-    def stop(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 def test_two_processes_share_a_study_of_which_one_is_killed(
     study: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one is this process; both train each trial in a process of its own."""
+    """The second one is this process; both train each trial in a process of its own.
+
+    The runs of the comparison need none.
+    """
     monkeypatch.setattr(benchmark_runs, "TrainProcess", RunInThisProcess)
     folder = StudyFolder(tmp_path / "study", None)
     first = start(study)
