@@ -124,10 +124,10 @@ def test_without_faults_the_return_is_that_of_the_environment(
     robot, controller = play(program)
     assert controller["calls"] >= STEPS - robot["missed"]
     faults = sum(controller["faults"].values())
-    if robot["missed"] == faults == 0:
+    if robot["missed"] == faults == 0 and controller["calls"] == STEPS:
         # The actions differ by rounding, if at all.
         assert robot["return"] == pytest.approx(undisturbed, rel=1e-6)
-    else:  # a busy machine: some actions were repeated
+    else:  # a busy machine: some actions were repeated, by the robot or by the controller
         assert robot["return"] == pytest.approx(undisturbed, rel=0.05)
     assert not robot["fallen"]
 
