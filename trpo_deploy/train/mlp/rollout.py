@@ -154,15 +154,25 @@ def collect_unrolled(
         model._last_episode_starts = dones
     observations.copy_to(rollout_buffer)
     n_steps = n_rollout_steps  # as callbacks find it in SB3's rollout
-    policy.check_unchanged()
-    if not _computes_as_sb3(model, rollout_buffer):
-        raise changed_during_rollout("a method or a hook of the policy or of the rollout buffer")
-    if not all(map(is_as_sb3s, replaced)):
-        raise changed_during_rollout("a method of the environments or of their normalizer")
+    _check_unchanged(model, policy, rollout_buffer, replaced)
     _complete(model, networks, rollout_buffer, truncated)
     callback.update_locals(locals())
     callback.on_rollout_end()
     return True
+
+
+def _check_unchanged(
+    model: OnPolicyAlgorithm,
+    policy: PolicyOfRollout,
+    buffer: RolloutBuffer,
+    replaced: list[VecEnv],
+) -> None:
+    """Raise an error if a callback changed something that the rollout relied on."""
+    policy.check_unchanged()
+    if not _computes_as_sb3(model, buffer):
+        raise changed_during_rollout("a method or a hook of the policy or of the rollout buffer")
+    if not all(map(is_as_sb3s, replaced)):
+        raise changed_during_rollout("a method of the environments or of their normalizer")
 
 
 def _truncated(step: int, gamma: float, dones: Array, infos: Any) -> list[Truncated]:
