@@ -34,6 +34,7 @@ from trpo_deploy.train.run.callbacks.evaluation import EvaluationCallback, Evalu
 from trpo_deploy.train.run.callbacks.progress import ProgressCallback, TimedCallbacks
 from trpo_deploy.train.run.callbacks.user_callbacks import UserCallback, user_callbacks
 from trpo_deploy.train.run.csv_log import CsvLog
+from trpo_deploy.train.run.dynamo import keep_dynamo_out
 from trpo_deploy.train.run.environments import make_evaluation_env, make_training_env
 from trpo_deploy.train.run.initial_policy import read_initial_policy, start_from
 from trpo_deploy.train.run.model import check_device, make_model
@@ -104,6 +105,7 @@ def train(
     """
     # Networks of this size lose more to threads than they gain.
     torch.set_num_threads(1)
+    keep_dynamo_out()
     reports = reports or Reports()
     check_device(config.device)
     check_same_run(config)
