@@ -23,10 +23,11 @@ demo: $(INSTALLED) ## train, export, verify, serve and play CartPole; about a mi
 page: $(INSTALLED) ## build the page with walking robots into build/page; needs npm
 	$(BIN)/python scripts/build-page
 
-# The package is compiled once, for the hundreds of processes that tests start.
+# The package is compiled once, for the hundreds of processes that tests start. numpy's BLAS has no other
+# threads here, which would wait for work in a loop: a tenth of the processor time.
 test: lint ## run lint and the whole test suite
 	$(BIN)/python -m compileall -q -j 0 trpo_deploy
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(DEVELOPED) ## check style, types and import directions
 	$(BIN)/ruff check .
