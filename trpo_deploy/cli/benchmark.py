@@ -22,7 +22,7 @@ def benchmark(
             "--env",
             metavar="ID",
             help="Environment id. Repeatable.",
-            show_default="five MuJoCo tasks, -v4 and -v5",
+            show_default="six MuJoCo tasks, -v4 and -v5",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per task.")] = 3,

@@ -30,7 +30,7 @@ from trpo_deploy.train.run.jobs.loop import work
 MUJOCO = tuple(
     f"{name}-{version}"
     for version in ("v4", "v5")
-    for name in ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Swimmer")
+    for name in ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Swimmer", "Humanoid")
 )
 """The tasks of the MuJoCo benchmark."""
 FIRST_SEED = 200
