@@ -12,13 +12,9 @@ def keep_dynamo_out() -> None:
 
     torch marks these methods as not to be compiled when they are first called, and imports
     ``torch._dynamo`` for that: 0.7 s of processor time and 70 MB, a sixth of a run's memory. They
-    find the mark here already, and run as they are.
+    find the mark here already, and run as they are. ``Optimizer.step`` imports it in any case, but
+    the standard MLP's critic does without.
     """
-    for method in (
-        Optimizer.add_param_group,
-        Optimizer.load_state_dict,
-        Optimizer.state_dict,
-        Optimizer.zero_grad,
-    ):
+    for method in (Optimizer.add_param_group, Optimizer.load_state_dict, Optimizer.state_dict):
         function = unwrap(method)
         vars(function).setdefault("__dynamo_disable", function)
